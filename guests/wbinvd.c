@@ -1,0 +1,4 @@
+/* One WBINVD an iteration. */
+#define NAME "wbinvd"
+#define BODY __asm__ volatile("wbinvd" : : : "memory")
+#include "loop.h"

@@ -1,0 +1,43 @@
+// Writes what commands print into the documents that show it: the block of README.md between the markers, and
+// the tables of docs/costs.md. With --check nothing is written, and a difference is an error.
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+
+const check = process.argv.includes("--check");
+const root = new URL("..", import.meta.url);
+
+function reenter(...args) {
+	const options = { cwd: root, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } };
+	try {
+		return execFileSync(process.execPath, ["bin/reenter.js", ...args], options);
+	} catch (error) {
+		// Exit code 1 is a verdict, not a failure.
+		if (error.status === 1) return error.stdout;
+		throw error;
+	}
+}
+
+function replaceBlock(file, name, content) {
+	const url = new URL(file, root);
+	const text = readFileSync(url, "utf8");
+	const begin = `<!-- begin ${name} -->`;
+	const end = `<!-- end ${name} -->`;
+	const from = text.indexOf(begin);
+	const to = text.indexOf(end);
+	if (from < 0 || to < 0) throw new Error(`${file} has no block ${name}`);
+	const next = `${text.slice(0, from + begin.length)}\n${content.trimEnd()}\n${text.slice(to)}`;
+	if (next === text) return;
+	if (check) {
+		process.stderr.write(
+			`${file}: the block "${name}" is not what the command prints now; run npm run docs\n`,
+		);
+		process.exitCode = 1;
+	} else writeFileSync(url, next);
+}
+
+const fenced = (text) => `\`\`\`\n${text}\`\`\``;
+replaceBlock("README.md", "review", fenced(reenter("review", "series-v1", "series-v2")));
+const { costTable } = await import("../dist/silicon/models/table.js");
+const { MODELS } = await import("../dist/silicon/models/models.js");
+for (const model of Object.values(MODELS))
+	replaceBlock("docs/costs.md", `costs of ${model.name}`, costTable(model));

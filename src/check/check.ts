@@ -1,0 +1,165 @@
+/**
+ * The check: one event of each kind before every op, and in the guest behind every VM entry, against the
+ * properties. What a pass does not prove is said by `bounds`.
+ */
+import type { CompiledTree } from "../kvm/flow/compile.ts";
+import { compileTree } from "../kvm/flow/compile.ts";
+import { type Silicon, createSilicon } from "../kvm/api/kvm.ts";
+import type { CpuModel } from "../silicon/models/model.ts";
+import { skippedStep } from "./explain.ts";
+import { PROPERTIES } from "./properties/properties.ts";
+import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
+import { EVENT_TITLES, Tracer } from "./trace.ts";
+import type { CheckOptions, CheckResult, EventKind, Injection, Violation } from "./types.ts";
+
+/** All kinds of event, in the order in which they are tried. */
+export const EVENT_KINDS: readonly EventKind[] = [
+	"irq",
+	"irq-fpu",
+	"tick",
+	"preempt",
+	"signal",
+	"kick",
+	"nmi",
+	"mce",
+	"mce-entry",
+];
+
+/** The program that a vendor's check runs. */
+export function checkGuest(vendor: CheckOptions["vendor"]): string {
+	return vendor === "tdx" ? "td-mixed" : "mixed";
+}
+
+const silicons = new Map<CpuModel, Silicon>();
+
+/** One hardware a model, so that translated code is kept from run to run. */
+function siliconFor(model: CpuModel): Silicon {
+	let silicon = silicons.get(model);
+	if (silicon === undefined) {
+		silicon = createSilicon(model);
+		silicons.set(model, silicon);
+	}
+	return silicon;
+}
+
+/** The token of a schedule, as `--replay` takes it: `irq@57`, `nmi@60g` for one in the guest. */
+export function scheduleToken(schedule: readonly Injection[]): string {
+	return schedule.map(({ event, at, inGuest }) => `${event}@${at}${inGuest === true ? "g" : ""}`).join(",");
+}
+
+/** Reads a token. @returns null if it is none */
+export function parseSchedule(token: string): Injection[] | null {
+	const schedule: Injection[] = [];
+	for (const part of token.split(",")) {
+		const match = /^([a-z-]+)@(\d+)(g?)$/.exec(part);
+		const event = EVENT_KINDS.find((kind) => kind === match?.[1]);
+		if (match === null || event === undefined) return null;
+		schedule.push({ event, at: Number(match[2]), ...(match[3] === "g" ? { inGuest: true } : {}) });
+	}
+	return schedule.sort((a, b) => a.at - b.at);
+}
+
+/** Every schedule of one event: the least comes first. */
+function singleEvents(quiet: RunResult, kinds: readonly EventKind[]): Injection[][] {
+	const entries = new Set(quiet.entries);
+	const schedules: Injection[][] = [];
+	for (let at = 1; at <= quiet.ops; at++) {
+		for (const event of kinds) {
+			if (event !== "mce-entry" || entries.has(at)) schedules.push([{ event, at }]);
+			if (entries.has(at) && (event === "nmi" || event === "mce"))
+				schedules.push([{ event, at, inGuest: true }]);
+		}
+	}
+	return schedules;
+}
+
+/** Runs a check. */
+export function runCheck(options: CheckOptions): CheckResult {
+	const { vendor, model, mceHandler } = options;
+	const guest = checkGuest(vendor);
+	const silicon = siliconFor(model);
+	const setup = (tree: CompiledTree): RunSetup => ({ tree, model, mceHandler, silicon, guest });
+	const ours = setup(compileTree(options.tree, vendor, true));
+	const kinds = options.events ?? EVENT_KINDS;
+	const quiet = runSchedule(ours, []);
+	const schedules = options.only !== undefined ? [[...options.only]] : [[], ...singleEvents(quiet, kinds)];
+
+	const found = new Map<string, { failure: Failure; schedule: readonly Injection[] }>();
+	const sometimes = {
+		"fastpath re-entry": 0,
+		"interrupt serviced": 0,
+		"#MC handled": 0,
+		"context switch": 0,
+	};
+	let exits = 0;
+	for (const [done, schedule] of schedules.entries()) {
+		const result = runSchedule(ours, schedule);
+		exits += result.exits;
+		sometimes["fastpath re-entry"] += result.fastpathReentries;
+		sometimes["interrupt serviced"] += result.interruptsHandled;
+		sometimes["#MC handled"] += result.machineChecks;
+		sometimes["context switch"] += result.switches;
+		for (const failure of result.failures) {
+			if (!found.has(failure.property)) found.set(failure.property, { failure, schedule });
+		}
+		if (done % 256 === 0) options.onProgress?.(done, schedules.length);
+	}
+
+	const base = setup(compileTree(options.base, vendor, true));
+	const explained = [...found.values()].map((entry) => ({
+		degree: entry.failure.degree,
+		violation: explain(options, ours, base, entry.failure, entry.schedule),
+	}));
+	const violations = explained
+		.filter(({ degree }) => degree === "violation")
+		.map(({ violation }) => violation);
+	return {
+		tree: options.tree.name,
+		vendor,
+		cpu: model.name,
+		verdict: violations.length === 0 ? "holds" : "violated",
+		violations,
+		findings: explained.filter(({ degree }) => degree === "finding").map(({ violation }) => violation),
+		sometimes,
+		bounds: {
+			eventsMax: 1,
+			kinds,
+			points: quiet.ops,
+			runs: schedules.length,
+			exits,
+			guest,
+			mceHandler,
+			configurations: ["CR4.OSXSAVE, CR4.PKE set; guest XCR0, XSS, PKRU differ from the host's"],
+		},
+	};
+}
+
+function explain(
+	options: CheckOptions,
+	ours: RunSetup,
+	base: RunSetup,
+	failure: Failure,
+	schedule: readonly Injection[],
+): Violation {
+	const tracer = new Tracer();
+	runSchedule(ours, schedule, tracer);
+	const skipped =
+		options.tree.name === options.base.name ? null : skippedStep(ours, base, schedule, tracer.places);
+	const [first] = schedule;
+	const event = first === undefined ? "" : `${EVENT_TITLES[first.event]}: `;
+	const token = scheduleToken(schedule);
+	const handler = options.mceHandler === "task-work" ? "" : ` --mce-handler ${options.mceHandler}`;
+	return {
+		property: failure.property,
+		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
+		replay: `reenter check ${options.tree.name} --vendor ${options.vendor}${handler}${token === "" ? "" : ` --replay ${token}`}`,
+		schedule,
+		callStack: failure.callStack,
+		trace: tracer.lines,
+	};
+}
+
+/** Names and titles of the properties, for `reenter check --list`. */
+export const PROPERTY_TITLES: Readonly<Record<string, string>> = Object.fromEntries(
+	PROPERTIES.map(({ name, title }) => [name, title]),
+);

@@ -1,0 +1,29 @@
+/**
+ * XCR0, IA32_XSS and PKRU are the host's whenever the host relies on them.
+ *
+ * XSAVES and XRSTORS of the kernel obey XCR0 | IA32_XSS, so a context switch or a kernel_fpu_begin() under the
+ * guest's values saves too little, or faults. PKRU rules what the kernel may touch of user memory, and what
+ * user space may touch of its own.
+ *
+ * Not covered: reads of user memory by a perf NMI.
+ */
+import { OP } from "../../silicon/ops.ts";
+import type { Property } from "./property.ts";
+
+const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
+
+export const hostXstate: Property = {
+	name: "host-xstate",
+	title: "XCR0, XSS and PKRU are the host's at context switches, FPU saves and restores, and in user space",
+	degree: "violation",
+	onOp({ machine: { cpu, kernel } }, op) {
+		if (op !== OP.xsaves && op !== OP.xrstors && op !== OP.switch_to && op !== OP.user_transition)
+			return null;
+		if (cpu.xcr0 !== kernel.xcr0) return `XCR0 is ${hex(cpu.xcr0)}, not the host's ${hex(kernel.xcr0)}`;
+		if (cpu.xss !== kernel.xss) return `IA32_XSS is ${hex(cpu.xss)}, not the host's ${hex(kernel.xss)}`;
+		if (op === OP.user_transition && cpu.model.features.pku && cpu.pkru !== kernel.userPkru) {
+			return `PKRU is ${hex(cpu.pkru)}, not user space's ${hex(kernel.userPkru)}`;
+		}
+		return null;
+	},
+};

@@ -1,0 +1,28 @@
+/**
+ * Every #MC reaches the kernel's handler before interrupts or preemption are enabled.
+ *
+ * The processor sets MCG_STATUS.MCIP with the #MC and the handler clears it; a second #MC while it is set
+ * shuts the machine down (SDM Vol. 3B, 16.3.1.2).
+ *
+ * Not covered: what the handler does with the banks.
+ */
+import { MCG_STATUS_MCIP } from "../../host/mce.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { OP } from "../../silicon/ops.ts";
+import type { Property } from "./property.ts";
+
+export const machineCheckHandled: Property = {
+	name: "machine-check-handled",
+	title: "an #MC reaches the kernel's handler before interrupts or preemption are enabled",
+	degree: "violation",
+	onOp({ machine: { cpu, kernel } }, op) {
+		if ((op !== OP.sti && op !== OP.preempt_enable) || kernel.handlerDepth > 0 || !cpu.gif) return null;
+		if ((cpu.read32(L.MCG_STATUS) & MCG_STATUS_MCIP) === 0) return null;
+		return "an #MC was taken and never handed to do_machine_check()";
+	},
+	onEnd({ machine: { kernel }, schedule }) {
+		const injected = schedule.filter(({ event }) => event === "mce" || event === "mce-entry").length;
+		if (kernel.machineChecks === injected) return null;
+		return `${injected} #MC arrived, do_machine_check() ran ${kernel.machineChecks} times`;
+	},
+};

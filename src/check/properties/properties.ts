@@ -1,0 +1,26 @@
+/** The properties that a check holds a tree against. */
+import { atomicSchedule } from "./atomic-schedule.ts";
+import { guestXstate } from "./guest-xstate.ts";
+import { hostXstate } from "./host-xstate.ts";
+import { interruptDelivered } from "./interrupt-delivered.ts";
+import { interruptServiced } from "./interrupt-serviced.ts";
+import { machineCheckHandled } from "./machine-check-handled.ts";
+import { nmiDelivered } from "./nmi-delivered.ts";
+import type { Property } from "./property.ts";
+
+/** A fault of host code that the kernel has no fixup for. Raised by the machine itself. */
+export const HOST_FAULT = "host-fault";
+/** A rule of the kernel's broken by the flow: unbalanced counts, interrupts enabled twice. Asserted by the engine. */
+export const HOST_INVARIANT = "host-invariant";
+/** The guest runs to its end and finds its own state as it left it. The guest program itself looks. */
+export const GUEST_ENDS = "guest-ends";
+
+export const PROPERTIES: readonly Property[] = [
+	interruptServiced,
+	machineCheckHandled,
+	hostXstate,
+	guestXstate,
+	interruptDelivered,
+	nmiDelivered,
+	atomicSchedule,
+];

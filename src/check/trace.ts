@@ -1,0 +1,92 @@
+/** A run written down: one line a step, with what changed by it. */
+import type { Machine } from "../kvm/api/kvm.ts";
+import type { NodePlace } from "../kvm/flow/compile.ts";
+import { MCG_STATUS_MCIP } from "../host/mce.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import { PENDING } from "../silicon/cpu/cpu.ts";
+import type { Failure, RunWitness } from "./run.ts";
+import type { Injection, TraceLine } from "./types.ts";
+
+const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
+const onOff = (on: boolean) => (on ? "on" : "off");
+
+/** What a trace watches. Rows: name, and how it reads. */
+const WATCHED: readonly (readonly [string, (machine: Machine) => string])[] = [
+	["XCR0", ({ cpu }) => hex(cpu.xcr0)],
+	["XSS", ({ cpu }) => hex(cpu.xss)],
+	["PKRU", ({ cpu }) => hex(cpu.pkru)],
+	["IF", ({ cpu }) => onOff(cpu.interruptFlag)],
+	["GIF", ({ cpu }) => onOff(cpu.gif)],
+	["preempt_count", ({ kernel }) => String(kernel.preemptCount)],
+	["vector in service", ({ apic }) => (apic.highestInService() < 0 ? "none" : hex(apic.highestInService()))],
+	["interrupt pending", ({ cpu }) => ((cpu.pending & PENDING.interrupt) === 0 ? "no" : "yes")],
+	["NMI pending", ({ cpu }) => ((cpu.pending & PENDING.nmi) === 0 ? "no" : "yes")],
+	["#MC pending", ({ cpu }) => ((cpu.pending & PENDING.machineCheck) === 0 ? "no" : "yes")],
+	["MCG_STATUS.MCIP", ({ cpu }) => ((cpu.read32(L.MCG_STATUS) & MCG_STATUS_MCIP) === 0 ? "0" : "1")],
+	["TIF_NEED_FPU_LOAD", ({ kernel }) => onOff(kernel.current.needFpuLoad)],
+	["TIF_NEED_RESCHED", ({ kernel }) => onOff(kernel.current.needResched)],
+	["task work", ({ kernel }) => String(kernel.current.taskWork.length)],
+	["requests", ({ vcpu }) => hex(vcpu.requests)],
+];
+
+/** Names of events in sentences. */
+export const EVENT_TITLES: Readonly<Record<Injection["event"], string>> = {
+	mce: "#MC",
+	"mce-entry": "#MC while VM entry loads the guest",
+	nmi: "NMI",
+	irq: "external interrupt",
+	"irq-fpu": "external interrupt whose handler uses the FPU",
+	tick: "timer tick that ends the time slice",
+	preempt: "a wake-up wants this CPU",
+	signal: "signal for the vCPU's thread",
+	kick: "request and kick from another CPU",
+};
+
+/** Collects the lines of a run. */
+export class Tracer implements RunWitness {
+	readonly lines: TraceLine[] = [];
+	/** Places in the order in which they ran, from the first event on. */
+	readonly places: NodePlace[] = [];
+	private before: string[] | null = null;
+	private eventSeen = false;
+
+	onNode(place: NodePlace, machine: Machine, at: number): void {
+		this.settle(machine);
+		if (this.eventSeen) this.places.push(place);
+		this.lines.push({ at, flow: place.flow, step: place.node.name, kind: "step", changes: [] });
+	}
+
+	onEvent(injection: Injection, machine: Machine): void {
+		this.settle(machine);
+		this.eventSeen = true;
+		const where = injection.inGuest === true ? " in the guest" : "";
+		const step = `${EVENT_TITLES[injection.event]} arrives${where}`;
+		this.lines.push({ at: injection.at, flow: "", step, kind: "event", changes: [] });
+	}
+
+	onFailure(failure: Failure, machine: Machine): void {
+		this.settle(machine);
+		const step = `${failure.property}: ${failure.detail}`;
+		this.lines.push({
+			at: failure.at,
+			flow: failure.callStack[0] ?? "",
+			step,
+			kind: "violation",
+			changes: [],
+		});
+	}
+
+	/** What changed since the line before belongs to that line. */
+	private settle(machine: Machine): void {
+		const now = WATCHED.map(([, read]) => read(machine));
+		const last = this.lines.length - 1;
+		if (this.before !== null && last >= 0) {
+			const changes: string[] = [];
+			for (const [at, [name]] of WATCHED.entries()) {
+				if (now[at] !== this.before[at]) changes.push(`${name}: ${this.before[at]} → ${now[at]}`);
+			}
+			if (changes.length > 0) this.lines[last] = { ...this.lines[last]!, changes };
+		}
+		this.before = now;
+	}
+}

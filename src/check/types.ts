@@ -1,0 +1,89 @@
+/** What a check is asked and what it answers. */
+import type { MceHandler } from "../host/mce.ts";
+import type { Tree } from "../kvm/flow/flow.ts";
+import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+
+/** The kinds of event that a check injects. */
+export type EventKind =
+	| "mce"
+	| "mce-entry"
+	| "nmi"
+	| "irq"
+	| "irq-fpu"
+	| "tick"
+	| "preempt"
+	| "signal"
+	| "kick";
+
+/** One event at one op of the run, counted from the first KVM_RUN. */
+export interface Injection {
+	readonly event: EventKind;
+	readonly at: number;
+	/** Behind the VM entry at that op, before the guest's first instruction, instead of before the op. */
+	readonly inGuest?: boolean;
+}
+
+export interface CheckOptions {
+	readonly tree: Tree;
+	/** The tree to compare with, for naming the step that a violating run left out. */
+	readonly base: Tree;
+	readonly vendor: Vendor;
+	readonly model: CpuModel;
+	readonly mceHandler: MceHandler;
+	/** Kinds to inject. Default: all. */
+	readonly events?: readonly EventKind[];
+	/** Only this schedule: a replay. */
+	readonly only?: readonly Injection[];
+	/** Called now and then with the runs done and the total. */
+	readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** One line of a counterexample: a step or an event, and what changed by it. */
+export interface TraceLine {
+	/** The op count at which it stands. */
+	readonly at: number;
+	/** Kernel function that the step belongs to. */
+	readonly flow: string;
+	/** The step's name, or the event's. */
+	readonly step: string;
+	readonly kind: "step" | "event" | "violation";
+	/** `name: before → after`, for what changed since the line before. */
+	readonly changes: readonly string[];
+}
+
+export interface Violation {
+	/** Name of the property. */
+	readonly property: string;
+	/** One sentence: what happened, and the step that did or skipped it. */
+	readonly summary: string;
+	/** The exact command that shows it again. */
+	readonly replay: string;
+	readonly schedule: readonly Injection[];
+	/** Call stack at the violation, innermost first. */
+	readonly callStack: readonly string[];
+	readonly trace: readonly TraceLine[];
+}
+
+export interface CheckResult {
+	readonly tree: string;
+	readonly vendor: Vendor;
+	readonly cpu: string;
+	readonly verdict: "holds" | "violated";
+	/** One for each property that was violated, with the shortest schedule found. */
+	readonly violations: readonly Violation[];
+	/** What the kernel survives but should not do; does not fail the check. */
+	readonly findings: readonly Violation[];
+	/** Properties of the form "this must be reachable", with how often it was. 0 fails the check as vacuous. */
+	readonly sometimes: Readonly<Record<string, number>>;
+	/** What was looked at. */
+	readonly bounds: {
+		readonly eventsMax: number;
+		readonly kinds: readonly EventKind[];
+		readonly points: number;
+		readonly runs: number;
+		readonly exits: number;
+		readonly guest: string;
+		readonly mceHandler: MceHandler;
+		readonly configurations: readonly string[];
+	};
+}

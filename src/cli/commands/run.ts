@@ -1,0 +1,66 @@
+/** `reenter run`. */
+import { EXIT, UsageError } from "../io.ts";
+import { ImageError } from "../../guests/image.ts";
+import type { CommonOptions, Context } from "../main.ts";
+import { emit } from "../output.ts";
+import { readUserFile, resolveCpu, resolveTree } from "../resolve.ts";
+import { statText } from "../text/cost.ts";
+
+interface RunArguments extends CommonOptions {
+	readonly tree: string;
+	readonly cpu?: string;
+	readonly vendor?: string;
+	readonly append: string;
+	readonly budget?: string;
+}
+
+/** The budget as a number of guest instructions. */
+function readBudget(text: string | undefined): number {
+	if (text === undefined) return Number.POSITIVE_INFINITY;
+	const budget = Number(text);
+	if (!Number.isFinite(budget) || budget <= 0)
+		throw new UsageError(`--budget "${text}" is no number of instructions; write for example 1e9`);
+	return budget;
+}
+
+/** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
+export function runCommand({ io, services }: Context, file: string, options: RunArguments): number {
+	const { model, vendor } = resolveCpu(options.cpu, options.vendor);
+	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
+	const tree = resolveTree(io, options.tree);
+	const budgetInstructions = readBudget(options.budget);
+	const bytes = readUserFile(io, file);
+	const toConsole = options.json !== true && options.output === undefined;
+	const text: number[] = [];
+	let outcome: ReturnType<typeof services.runImage>;
+	try {
+		outcome = services.runImage({
+			bytes,
+			fileName: file.split("/").at(-1) ?? file,
+			tree,
+			model,
+			vendor,
+			append: options.append,
+			budgetInstructions,
+			onConsole: (byte) => {
+				if (toConsole) io.outByte(byte);
+				else text.push(byte);
+			},
+		});
+	} catch (error) {
+		if (error instanceof ImageError) throw new UsageError(`${file}: ${error.message}`);
+		throw error;
+	}
+	const said = new TextDecoder().decode(Uint8Array.from(text));
+	if (!toConsole)
+		emit(
+			io,
+			options,
+			() => said,
+			() => ({ ...outcome, console: said }),
+		);
+	if (options.json !== true) io.err(statText(outcome));
+	if (outcome.kind === "exit") return outcome.code;
+	io.err(`reenter: ${outcome.message}\n`);
+	return EXIT.guest;
+}

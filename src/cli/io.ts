@@ -1,0 +1,27 @@
+/** What a command needs of the world: entry.ts binds it to the process, tests to memory. */
+
+export interface Io {
+	/** Data. */
+	out(text: string): void;
+	/** Bytes of a guest's console. */
+	outByte(byte: number): void;
+	/** Diagnostics and progress. */
+	err(text: string): void;
+	/** stderr is a terminal and progress is wanted. */
+	readonly progress: boolean;
+	readonly color: boolean;
+	/** @throws Error of the file system */
+	readFile(path: string): Uint8Array;
+	/** Says in advance whether a file can be written. @throws Error of the file system if it cannot */
+	checkWritable(path: string): void;
+	/** Writes a whole file or nothing. @throws Error of the file system */
+	writeFile(path: string, text: string): void;
+}
+
+/** Exit codes. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */
+export const EXIT = { holds: 0, violated: 1, usage: 2, guest: 3, internal: 70 } as const;
+
+/** Bad usage or bad input: one line, exit code 2. */
+export class UsageError extends Error {
+	override readonly name = "UsageError";
+}

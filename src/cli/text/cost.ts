@@ -1,0 +1,74 @@
+/** The texts of `reenter cost`, `run` and `models`. */
+import type { RunOutcome } from "../../review/run.ts";
+import type { CostResult } from "../../review/types.ts";
+import type { CpuModel } from "../../silicon/models/model.ts";
+import type { Style } from "../style.ts";
+import { columns } from "./format.ts";
+
+/** Cycles an exit, and the ops it is made of, dearest first. */
+export function costText(cost: CostResult, model: CpuModel, style: Style): string {
+	const lines = [
+		`${style.bold(`${cost.guest} ${cost.cyclesPerExit.toFixed(0)}`)}  cycles an exit, ${cost.tree}, ${cost.vendor} on ${cost.cpu}`,
+	];
+	const rows = Object.entries(cost.opsPerExit).map(([name, count]) => {
+		const { cycles, origin } = model.costs[name as keyof typeof model.costs];
+		return { name, count, cycles: count * cycles, origin };
+	});
+	rows.sort((a, b) => b.cycles - a.cycles);
+	lines.push(
+		...columns([
+			["  op", "an exit", "cycles", "figure is"],
+			...rows.map(({ name, count, cycles, origin }) => [
+				`  ${name}`,
+				String(count),
+				cycles.toFixed(1),
+				origin,
+			]),
+			["  guest's own instructions", "", cost.cyclesByOrigin.guest.toFixed(1), "assumed"],
+		]),
+	);
+	const { published, calibrated, assumed } = cost.cyclesByOrigin;
+	lines.push(
+		style.dim(
+			`  of these cycles ${published.toFixed(0)} rest on published figures, ${calibrated.toFixed(0)} on calibrated, ${assumed.toFixed(0)} on assumed ones`,
+		),
+	);
+	return `${lines.join("\n")}\n`;
+}
+
+/** Exit counts as `perf kvm stat report` lays them out. */
+export function statText(outcome: RunOutcome): string {
+	const total = Object.values(outcome.exitCounts).reduce((sum, { count }) => sum + count, 0);
+	const rows = Object.entries(outcome.exitCounts)
+		.sort(([, a], [, b]) => b.count - a.count)
+		.map(
+			([name, { count }]) =>
+				`${name.padStart(20)} ${String(count).padStart(10)} ${((100 * count) / total).toFixed(2).padStart(8)}%`,
+		);
+	return [
+		"",
+		"Analyze events for all VMs, all VCPUs:",
+		"",
+		`${"VM-EXIT".padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)}`,
+		...rows,
+		"",
+		`Total Samples:${total}, ${outcome.instructions} guest instructions, ${outcome.cycles.toFixed(0)} cycles.`,
+		"",
+	].join("\n");
+}
+
+/** A model's features and costs. */
+export function modelText(model: CpuModel, style: Style): string {
+	return [
+		`${style.bold(model.name)}  ${model.title}; ${model.vendors.join(", ")}; TSC ${(model.tscHz / 1e9).toFixed(1)} GHz`,
+		...columns([
+			["  op", "cycles", "origin"],
+			...Object.entries(model.costs).map(([name, { cycles, origin }]) => [
+				`  ${name}`,
+				cycles.toFixed(1),
+				origin,
+			]),
+		]),
+		"",
+	].join("\n");
+}

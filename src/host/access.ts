@@ -1,0 +1,79 @@
+/** Host instructions on the physical CPU's state, each through the door (`Cpu.op`). */
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import { OP } from "../silicon/ops.ts";
+import { writeXcr } from "../silicon/cpu/control.ts";
+import { writeXss } from "../silicon/cpu/msr.ts";
+import { hostFault } from "./fault.ts";
+
+/** XSETBV with ECX = 0. */
+export function xsetbv(cpu: Cpu, xcr0: number): void {
+	cpu.op(OP.xsetbv);
+	hostFault(cpu, writeXcr(cpu, 0, xcr0));
+}
+
+/** WRMSR to IA32_XSS. */
+export function wrmsrXss(cpu: Cpu, xss: number): void {
+	cpu.op(OP["wrmsr(ia32_xss)"]);
+	hostFault(cpu, writeXss(cpu, xss));
+}
+
+/** RDPKRU. */
+export function readPkru(cpu: Cpu): number {
+	cpu.op(OP.rdpkru);
+	return cpu.pkru;
+}
+
+/** WRPKRU. */
+export function writePkru(cpu: Cpu, pkru: number): void {
+	cpu.op(OP.wrpkru);
+	cpu.write32(L.PKRU, pkru);
+}
+
+/** WRMSR to IA32_XFD_ERR. */
+export function wrmsrXfdErr(cpu: Cpu, value: number): void {
+	cpu.op(OP["wrmsr(ia32_xfd_err)"]);
+	cpu.writeNumber(L.XFD_ERR, value);
+}
+
+/** RDMSR of IA32_XFD_ERR. */
+export function rdmsrXfdErr(cpu: Cpu): number {
+	cpu.op(OP["rdmsr(ia32_xfd_err)"]);
+	return cpu.readNumber(L.XFD_ERR);
+}
+
+/** RDMSR of IA32_XFD. */
+export function rdmsrXfd(cpu: Cpu): number {
+	cpu.op(OP["rdmsr(ia32_xfd)"]);
+	return cpu.xfd;
+}
+
+/** RDMSR of IA32_DEBUGCTL. */
+export function rdmsrDebugctl(cpu: Cpu): number {
+	cpu.op(OP["rdmsr(ia32_debugctl)"]);
+	return cpu.readNumber(L.DEBUGCTL);
+}
+
+/** WRMSR to IA32_DEBUGCTL. */
+export function wrmsrDebugctl(cpu: Cpu, value: number): void {
+	cpu.op(OP["wrmsr(ia32_debugctl)"]);
+	cpu.writeNumber(L.DEBUGCTL, value);
+}
+
+/** RDTSC. @returns cycles */
+export function rdtsc(cpu: Cpu): number {
+	cpu.op(OP.rdtsc);
+	return cpu.cycles;
+}
+
+/** MOV to a debug register. @param offset layout.ts DR0 + 8n, DR6 or DR7 */
+export function moveToDr(cpu: Cpu, offset: number, value: number): void {
+	cpu.op(OP.mov_to_dr);
+	cpu.writeNumber(offset, value);
+}
+
+/** MOV from a debug register. */
+export function moveFromDr(cpu: Cpu, offset: number): number {
+	cpu.op(OP.mov_from_dr);
+	return cpu.readNumber(offset);
+}

@@ -1,0 +1,324 @@
+/**
+ * The Linux around KVM on one CPU: interrupt flag, preemption, the scheduler, and what interrupts, NMIs
+ * and machine checks lead to. Follows v6.18; each method names the kernel function that it stands for.
+ */
+import type { LocalApic } from "../silicon/apic/local-apic.ts";
+import { type Cpu, type HostVectors, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import { OP } from "../silicon/ops.ts";
+import { readPkru, writePkru } from "./access.ts";
+import { HostFault, HostInvariant } from "./errors.ts";
+import { kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
+import { HrtimerQueue } from "./hrtimer.ts";
+import { type MceHandler, doMachineCheck } from "./mce.ts";
+import { Task } from "./task.ts";
+
+/** Vectors of the kernel's own interrupts (arch/x86/include/asm/irq_vectors.h, v6.18). */
+export const HOST_VECTOR = {
+	/** A device's interrupt whose handler does nothing of note. */
+	device: 0x30,
+	/** A device's interrupt whose handler uses the FPU between kernel_fpu_begin() and kernel_fpu_end(). */
+	deviceFpu: 0x31,
+	localTimer: 0xec,
+	postedInterrupt: 0xf2,
+	reschedule: 0xfd,
+} as const;
+
+/** PKRU of a new task's user space: access to key 0 only (init_pkru_value). */
+export const INIT_PKRU = 0x5555_5554;
+
+/** Called when the vCPU's task is switched out and in again: kvm_preempt_ops. */
+export interface PreemptNotifier {
+	schedOut(): void;
+	schedIn(): void;
+}
+
+const SYM = {
+	interrupt: symbol("common_interrupt"),
+	timer: symbol("sysvec_apic_timer_interrupt"),
+	reschedule: symbol("sysvec_reschedule_ipi"),
+	posted: symbol("sysvec_kvm_posted_intr_ipi"),
+	kernelFpu: symbol("kernel_fpu_begin"),
+	nmi: symbol("exc_nmi"),
+	machineCheck: symbol("exc_machine_check"),
+	schedule: symbol("schedule"),
+	switchTo: symbol("__switch_to"),
+	preemptSchedule: symbol("preempt_schedule"),
+	preemptScheduleIrq: symbol("preempt_schedule_irq"),
+	exitToUser: symbol("exit_to_user_mode_loop"),
+	switchFpuReturn: symbol("switch_fpu_return"),
+	hrtimerInterrupt: symbol("hrtimer_interrupt"),
+} as const;
+
+export interface KernelOptions {
+	/** XCR0 that the kernel runs with. Default: all the model has. */
+	readonly xcr0?: number;
+	/** IA32_XSS that the kernel runs with. */
+	readonly xss?: number;
+	readonly mceHandler?: MceHandler;
+}
+
+export class Kernel implements HostVectors {
+	readonly cpu: Cpu;
+	readonly apic: LocalApic;
+	readonly hrtimers: HrtimerQueue;
+	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
+	readonly xcr0: number;
+	readonly xss: number;
+	readonly mceHandler: MceHandler;
+	/** The thread that calls KVM_RUN. */
+	readonly vcpuTask: Task;
+	/** Another runnable task, with a user space of its own. */
+	readonly otherTask: Task;
+	current: Task;
+	/** PKRU of user space: all tasks here have the kernel's default. */
+	readonly userPkru = INIT_PKRU;
+	preemptCount = 0;
+	/** hw_breakpoint_active(): perf or ptrace uses the debug registers on this CPU. */
+	hwBreakpointActive = false;
+	/** Called when a task is switched out and in while its notifier is armed. */
+	preemptNotifier: PreemptNotifier | null = null;
+	/** Depth of interrupt, NMI and #MC handlers. */
+	handlerDepth = 0;
+	/** Interrupts handled, by vector. */
+	readonly interruptCounts = new Float64Array(256);
+	/** #MCs handled. */
+	machineChecks = 0;
+	nmis = 0;
+	/** The next timer tick finds that the current task has used up its slice. */
+	reschedOnTick = false;
+	/** kvm_posted_intr_wakeup and the like hang on here. */
+	onPostedInterrupt: () => void = () => {};
+
+	constructor(cpu: Cpu, apic: LocalApic, options: KernelOptions = {}) {
+		this.cpu = cpu;
+		this.apic = apic;
+		const { features } = cpu.model;
+		this.xcr0 = options.xcr0 ?? features.xcr0;
+		this.xss = options.xss ?? features.xss;
+		this.mceHandler = options.mceHandler ?? "task-work";
+		this.hrtimers = new HrtimerQueue(cpu);
+		const image = kernelFeatures(this.xcr0, this.xss);
+		this.vcpuTask = new Task("vcpu", image, INIT_PKRU);
+		this.otherTask = new Task("other", image, INIT_PKRU);
+		this.current = this.vcpuTask;
+		cpu.vectors = this;
+		cpu.apic = apic;
+	}
+
+	/** Programs the CPU's deadline for the next timer, whose expiry raises the local timer's vector. */
+	armTimer(): void {
+		const { cpu, hrtimers } = this;
+		hrtimers.onChange = () => {
+			cpu.deadline = hrtimers.nextCycles;
+		};
+		cpu.onDeadline = () => {
+			cpu.deadline = Number.POSITIVE_INFINITY;
+			if (hrtimers.nextCycles <= cpu.cycles) this.apic.raise(HOST_VECTOR.localTimer);
+			else cpu.deadline = hrtimers.nextCycles;
+		};
+		hrtimers.onChange();
+	}
+
+	// ---- interrupt flag and preemption ---------------------------------------------------------------
+
+	/** local_irq_enable(). What was pending arrives right behind it. */
+	localIrqEnable(): void {
+		this.cpu.op(OP.sti);
+		if (this.cpu.interruptFlag) throw new HostInvariant("local_irq_enable() with interrupts already on");
+		this.cpu.interruptFlag = true;
+		// STI takes effect behind the next instruction; the window is that instruction's boundary.
+		this.cpu.poll();
+	}
+
+	/** local_irq_disable(). */
+	localIrqDisable(): void {
+		this.cpu.op(OP.cli);
+		if (!this.cpu.interruptFlag) throw new HostInvariant("local_irq_disable() with interrupts already off");
+		this.cpu.interruptFlag = false;
+	}
+
+	/** preempt_disable(). */
+	preemptDisable(): void {
+		this.cpu.op(OP.preempt_disable);
+		this.preemptCount++;
+	}
+
+	/** preempt_enable(): reschedules here if that was asked for. */
+	preemptEnable(): void {
+		this.cpu.op(OP.preempt_enable);
+		if (this.preemptCount === 0) throw new HostInvariant("preempt_enable() without preempt_disable()");
+		this.preemptCount--;
+		this.preemptCheck();
+	}
+
+	private preemptCheck(): void {
+		if (
+			this.preemptCount === 0 &&
+			this.current.needResched &&
+			this.cpu.interruptFlag &&
+			this.handlerDepth === 0
+		) {
+			this.cpu.enter(SYM.preemptSchedule);
+			this.schedule();
+			this.cpu.leave();
+		}
+	}
+
+	// ---- scheduler -----------------------------------------------------------------------------------
+
+	/** Whether sleeping is not allowed here: in_atomic() || irqs_disabled(). */
+	get atomic(): boolean {
+		return this.preemptCount > 0 || !this.cpu.interruptFlag;
+	}
+
+	/**
+	 * schedule(): the other task runs in user space for a while, then this one is back. What the switch
+	 * does to the FPU is what the kernel does: registers are saved with XSAVES now, and loaded with
+	 * XRSTORS when a task returns to user space.
+	 */
+	schedule(): void {
+		const { cpu } = this;
+		cpu.enter(SYM.schedule);
+		const wasEnabled = cpu.interruptFlag;
+		if (wasEnabled) this.localIrqDisable();
+		const previous = this.current;
+		previous.needResched = false;
+		this.preemptNotifier?.schedOut();
+		this.switchTo(previous, this.otherTask);
+		if (!cpu.interruptFlag) this.localIrqEnable();
+		this.returnToUser(this.otherTask);
+		this.localIrqDisable();
+		this.switchTo(this.otherTask, previous);
+		this.preemptNotifier?.schedIn();
+		if (wasEnabled) this.localIrqEnable();
+		cpu.leave();
+	}
+
+	/** __switch_to(): switch_fpu(), x86_pkru_load(), then the stacks. */
+	private switchTo(previous: Task, next: Task): void {
+		const { cpu } = this;
+		cpu.enter(SYM.switchTo);
+		if (!previous.needFpuLoad) {
+			saveFpregs(cpu, previous.fpstate);
+			previous.needFpuLoad = true;
+		}
+		cpu.op(OP.switch_to);
+		if (cpu.model.features.pku) {
+			previous.pkru = readPkru(cpu);
+			if (previous.pkru !== next.pkru) writePkru(cpu, next.pkru);
+		}
+		this.current = next;
+		cpu.leave();
+	}
+
+	/**
+	 * exit_to_user_mode_prepare() and the way into user space and back: task work, signals, the FPU
+	 * registers, then user code runs for a moment.
+	 */
+	returnToUser(task: Task): void {
+		const { cpu } = this;
+		cpu.enter(SYM.exitToUser);
+		this.runTaskWork(task);
+		this.localIrqDisable();
+		if (task.needFpuLoad) this.switchFpuReturn();
+		cpu.op(OP.user_transition);
+		cpu.interruptFlag = true;
+		cpu.poll();
+		cpu.leave();
+	}
+
+	/** task_work_run(): what was queued for this task, in a context that may sleep. */
+	runTaskWork(task: Task): void {
+		if (task.taskWork.length === 0) return;
+		this.cpu.op(OP.task_work_run);
+		while (task.taskWork.length > 0) task.taskWork.shift()!.run();
+	}
+
+	/** switch_fpu_return(): loads the current task's image. */
+	switchFpuReturn(): void {
+		this.cpu.enter(SYM.switchFpuReturn);
+		restoreFpregs(this.cpu, this.current.fpstate);
+		this.current.needFpuLoad = false;
+		this.cpu.leave();
+	}
+
+	/** kernel_fpu_begin(), some use of the registers, kernel_fpu_end(). */
+	useKernelFpu(): void {
+		const { cpu, current } = this;
+		cpu.enter(SYM.kernelFpu);
+		this.preemptCount++;
+		if (!current.needFpuLoad) {
+			saveFpregs(cpu, current.fpstate);
+			current.needFpuLoad = true;
+		}
+		this.preemptCount--;
+		cpu.leave();
+	}
+
+	// ---- what the IDT leads to -----------------------------------------------------------------------
+
+	/** An external interrupt's handler, from the IDT or called by KVM for a vector acknowledged at VM exit. */
+	interrupt(cpu: Cpu, vector: number): void {
+		const symbolId =
+			vector === HOST_VECTOR.localTimer
+				? SYM.timer
+				: vector === HOST_VECTOR.reschedule
+					? SYM.reschedule
+					: vector === HOST_VECTOR.postedInterrupt
+						? SYM.posted
+						: SYM.interrupt;
+		cpu.enter(symbolId);
+		this.handlerDepth++;
+		cpu.op(OP.irq_handler);
+		this.interruptCounts[vector] = this.interruptCounts[vector]! + 1;
+		if (vector === HOST_VECTOR.localTimer) {
+			cpu.enter(SYM.hrtimerInterrupt);
+			this.hrtimers.expire();
+			cpu.leave();
+			if (this.reschedOnTick) this.current.needResched = true;
+			this.reschedOnTick = false;
+		} else if (vector === HOST_VECTOR.deviceFpu) this.useKernelFpu();
+		else if (vector === HOST_VECTOR.postedInterrupt) this.onPostedInterrupt();
+		cpu.op(OP.apic_eoi);
+		this.apic.eoi();
+		this.handlerDepth--;
+		cpu.leave();
+	}
+
+	/** irqentry_exit(): preemption behind an interrupt. */
+	returnFromInterrupt(cpu: Cpu): void {
+		if (this.preemptCount > 0 || !this.current.needResched || this.handlerDepth > 0) return;
+		cpu.enter(SYM.preemptScheduleIrq);
+		this.schedule();
+		cpu.leave();
+	}
+
+	/** An NMI's handler. */
+	nmi(cpu: Cpu): void {
+		cpu.enter(SYM.nmi);
+		this.handlerDepth++;
+		cpu.op(OP.nmi_handler);
+		this.nmis++;
+		this.handlerDepth--;
+		cpu.leave();
+	}
+
+	/** #MC taken while host code ran. The kernel's own code was hit, so no user task is to blame. */
+	machineCheck(cpu: Cpu): void {
+		cpu.enter(SYM.machineCheck);
+		doMachineCheck(this, false);
+		cpu.leave();
+	}
+
+	/** A fault of a kernel instruction that has no fixup. */
+	exception(cpu: Cpu, vector: number, errorCode: number): void {
+		throw new HostFault(vector, errorCode, this.callStack(cpu));
+	}
+
+	/** Names of the functions on the call stack, innermost first. Empty unless an observer is set. */
+	callStack(cpu: Cpu = this.cpu): string[] {
+		const names: string[] = [];
+		for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
+		return names;
+	}
+}

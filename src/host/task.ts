@@ -1,0 +1,37 @@
+/** Tasks of the host: the vCPU's thread, and another that the scheduler may switch to. */
+import { FpState } from "./fpu.ts";
+
+/** What waits for a task until it returns to user space (task work). */
+export interface TaskWork {
+	readonly name: string;
+	run(): void;
+}
+
+export class Task {
+	readonly name: string;
+	/** Image that belongs in the registers while this task runs: its own, or a guest's during KVM_RUN. */
+	fpstate: FpState;
+	/** The task's own user-space image. */
+	readonly userFpstate: FpState;
+	/** PKRU of the task's user space: `thread.pkru`. */
+	pkru: number;
+	/** TIF_NEED_FPU_LOAD: the registers do not hold this task's image. */
+	needFpuLoad = true;
+	/** TIF_SIGPENDING. */
+	signalPending = false;
+	/** TIF_NEED_RESCHED. */
+	needResched = false;
+	/** TIF_NOTIFY_RESUME's list. */
+	readonly taskWork: TaskWork[] = [];
+
+	/**
+	 * @param features components of its FPU image
+	 * @param pkru user-space PKRU; the kernel's default denies all keys but 0 (0x55555554)
+	 */
+	constructor(name: string, features: number, pkru: number) {
+		this.name = name;
+		this.userFpstate = new FpState(features);
+		this.fpstate = this.userFpstate;
+		this.pkru = pkru;
+	}
+}

@@ -1,0 +1,231 @@
+/**
+ * The user-space program around a VM, as QEMU is: guest memory, devices, and the loop around KVM_RUN.
+ *
+ *     const vmm = new Vmm(createMachine({ model: turin, vendor: "svm", tree }), { onConsole: (byte) => ... });
+ *     vmm.load(loadImage(bytes), { parameters: { iterations: 1000, osxsave: true } });
+ *     const result = vmm.run();          // { kind: "exit", code: 0 }
+ */
+import { type Image, ImageError } from "../../guests/image.ts";
+import { checkFits } from "../../guests/load.ts";
+import type { Hrtimer } from "../../host/hrtimer.ts";
+import { makePc } from "../devices/pc.ts";
+import type { PortBus } from "../devices/port-bus.ts";
+import { buildGuestCpuid } from "../emulate/cpuid.ts";
+import { writeGuestPhysical } from "../emulate/guest-memory.ts";
+import { KVM_EXIT, MP_STATE } from "../requests.ts";
+import { kvmRun, type Machine } from "./kvm.ts";
+import { BOOT, bootLongMode, bootMultiboot, type GuestParameters } from "./vmm-boot.ts";
+
+/** How a run ended. */
+export type VmmResult =
+	/** The guest wrote to the exit port. */
+	| { readonly kind: "exit"; readonly code: number }
+	| { readonly kind: "triple-fault" }
+	/** HLT, and no event can come. */
+	| { readonly kind: "halted" }
+	/** VM entry failed. */
+	| { readonly kind: "entry-failure"; readonly message: string }
+	/** KVM could not emulate an instruction, or did not expect an exit. */
+	| { readonly kind: "internal-error"; readonly message: string }
+	/** The instruction budget was used up. */
+	| { readonly kind: "budget"; readonly instructions: number };
+
+export interface VmmOptions {
+	/** Guest memory from address 0; a multiple of 2 MiB. */
+	readonly guestRamBytes?: number;
+	/** Takes each byte that the guest prints. */
+	readonly onConsole?: (byte: number) => void;
+}
+
+export interface LoadOptions {
+	/** Multiboot: the arguments; the program's name is put in front of them. */
+	readonly commandLine?: string;
+	/** Guests of this project. */
+	readonly parameters?: GuestParameters;
+}
+
+const MIB = 2 ** 20;
+const LARGE_PAGE_BYTES = 2 * MIB;
+/** Multiboot kernels take all memory there is; kvm-unit-tests wants 16 MiB for its per-CPU stacks alone. */
+const MULTIBOOT_RAM_BYTES = 64 * MIB;
+/** Plain instructions of the VMM for one exit: ioctl wrapper, run loop, dispatch to a device. Assumed. */
+const VMM_INSTRUCTIONS = 400;
+const CYCLES_PER_INSTRUCTION_LEAST = 0.2;
+const BUDGET_CHECK_CYCLES_LEAST = 1e6;
+
+/** Guest memory that an image needs: what it occupies, rounded up, with room to spare. */
+export function guestRamBytesFor(image: Image): number {
+	const end = image.protocol === "td" ? MIB : image.endGpa;
+	const least = image.protocol === "multiboot" ? MULTIBOOT_RAM_BYTES : LARGE_PAGE_BYTES;
+	return Math.max(least, Math.ceil(end / LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES);
+}
+
+/** Host memory for a machine with a guest of this size: the kernel's tables, the slot and its alignment. */
+export function hostRamBytesFor(guestRamBytes: number): number {
+	return guestRamBytes + 2 * LARGE_PAGE_BYTES;
+}
+
+export class Vmm {
+	readonly machine: Machine;
+	readonly guestRamBytes: number;
+	/** What the guest printed since `load`, one character a byte. */
+	consoleText = "";
+	private readonly ports: PortBus;
+	private readonly onConsole: ((byte: number) => void) | null;
+	private exitValue = -1;
+
+	/** Gives the VM its memory, and its vCPU what CPUID says. */
+	constructor(machine: Machine, options: VmmOptions = {}) {
+		this.machine = machine;
+		this.onConsole = options.onConsole ?? null;
+		const { vm, vcpu, cpu } = machine;
+		this.guestRamBytes = options.guestRamBytes ?? LARGE_PAGE_BYTES;
+		const hpa = vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
+		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
+		if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
+		this.ports = makePc({
+			ramBytes: this.guestRamBytes,
+			cpus: vm.vcpus.length,
+			transmit: (byte) => this.print(byte),
+			onExit: (value) => {
+				this.exitValue = value;
+			},
+			seconds: () => cpu.cycles / cpu.model.tscHz,
+		});
+	}
+
+	private print(byte: number): void {
+		this.consoleText += String.fromCharCode(byte);
+		this.onConsole?.(byte);
+	}
+
+	/**
+	 * Puts an image into guest memory and the vCPU at its start. Loading the same image again writes only the
+	 * bytes that changed, so that code which was translated stays so.
+	 * @throws ImageError if it does not fit
+	 */
+	load(image: Image, options: LoadOptions = {}): void {
+		const { vm, vcpu } = this.machine;
+		checkFits(image, this.guestRamBytes, BOOT.end);
+		for (const { gpa, bytes } of image.segments) writeGuestPhysical(vm, gpa, bytes);
+		this.consoleText = "";
+		this.exitValue = -1;
+		vm.ops.vcpuLoad(vcpu);
+		switch (image.protocol) {
+			case "long-mode":
+				bootLongMode(vcpu, image, options.parameters ?? { iterations: 1 });
+				break;
+			case "multiboot":
+				bootMultiboot(vcpu, image, options.commandLine ?? "", this.guestRamBytes);
+				break;
+			case "td":
+				throw new ImageError("a TD's image needs a machine of the vendor tdx");
+			default:
+				image.protocol satisfies never;
+		}
+		vm.ops.vcpuPut(vcpu);
+	}
+
+	/**
+	 * Runs the guest until it ends.
+	 * @param budget guest instructions after which to stop
+	 */
+	run(budget = Number.POSITIVE_INFINITY): VmmResult {
+		const { cpu, kernel } = this.machine;
+		const limit = cpu.instructions + budget;
+		const watchdog = budget === Number.POSITIVE_INFINITY ? null : this.startWatchdog(limit);
+		try {
+			for (;;) {
+				const result = this.step(limit);
+				if (result !== null) return result;
+			}
+		} finally {
+			if (watchdog !== null) kernel.hrtimers.cancel(watchdog);
+		}
+	}
+
+	/** A timer that interrupts the vCPU thread by a signal when the budget may be used up. */
+	private startWatchdog(limit: number): Hrtimer {
+		const { cpu, kernel } = this.machine;
+		const interval = () =>
+			Math.max((limit - cpu.instructions) * CYCLES_PER_INSTRUCTION_LEAST, BUDGET_CHECK_CYCLES_LEAST);
+		const timer: Hrtimer = {
+			expiresCycles: 0,
+			callback: () => {
+				if (cpu.instructions >= limit || this.isIdle()) kernel.vcpuTask.signalPending = true;
+				else kernel.hrtimers.start(timer, cpu.cycles + interval());
+			},
+		};
+		kernel.hrtimers.start(timer, cpu.cycles + interval());
+		return timer;
+	}
+
+	/** The vCPU halted and no timer is left that could wake it. */
+	private isIdle(): boolean {
+		const { kernel, vcpu } = this.machine;
+		return vcpu.mpState === MP_STATE.HALTED && kernel.hrtimers.nextCycles === Number.POSITIVE_INFINITY;
+	}
+
+	/**
+	 * One KVM_RUN and what it asks of user space.
+	 * @param limit of `cpu.instructions`
+	 * @returns null to go on
+	 */
+	step(limit = Number.POSITIVE_INFINITY): VmmResult | null {
+		const { cpu, vcpu, kernel } = this.machine;
+		const { run } = vcpu;
+		kvmRun(vcpu);
+		cpu.code(VMM_INSTRUCTIONS);
+		if (run.exitReason === KVM_EXIT.IO) {
+			this.servePort();
+			if (this.exitValue >= 0) return { kind: "exit", code: this.exitValue };
+		} else {
+			const result = this.serveOther();
+			if (result !== null) return result;
+		}
+		kernel.vcpuTask.signalPending = false;
+		return cpu.instructions >= limit ? { kind: "budget", instructions: cpu.instructions } : null;
+	}
+
+	private serveOther(): VmmResult | null {
+		const { run } = this.machine.vcpu;
+		switch (run.exitReason) {
+			case KVM_EXIT.MMIO:
+				// No device has memory here: reads give all ones, writes are dropped.
+				if (!run.mmio.write) run.mmio.data.fill(0xff);
+				return null;
+			case KVM_EXIT.INTR:
+				return this.isIdle() ? { kind: "halted" } : null;
+			case KVM_EXIT.UNKNOWN:
+			case KVM_EXIT.IRQ_WINDOW_OPEN:
+				return null;
+			case KVM_EXIT.HLT:
+				return { kind: "halted" };
+			case KVM_EXIT.SHUTDOWN:
+				return { kind: "triple-fault" };
+			case KVM_EXIT.FAIL_ENTRY:
+				return { kind: "entry-failure", message: run.message };
+			default:
+				return {
+					kind: "internal-error",
+					message: run.message || `KVM_RUN returned exit reason ${run.exitReason}`,
+				};
+		}
+	}
+
+	/** KVM_EXIT_IO: each element to or from the port's device. */
+	private servePort(): void {
+		const { io } = this.machine.vcpu.run;
+		const { bytes, port, data } = io;
+		for (let at = 0; at < io.count * bytes; at += bytes) {
+			if (io.write) {
+				let value = 0;
+				for (let i = bytes - 1; i >= 0; i--) value = value * 256 + data[at + i]!;
+				this.ports.write(port, bytes, value);
+			} else {
+				let value = this.ports.read(port, bytes);
+				for (let i = 0; i < bytes; i++, value = Math.floor(value / 256)) data[at + i] = value % 256;
+			}
+		}
+	}
+}

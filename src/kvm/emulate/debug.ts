@@ -1,0 +1,65 @@
+/** MOV to and from debug registers (arch/x86/kvm/x86.c: kvm_set_dr(), kvm_get_dr()). */
+import { CR4 } from "../../silicon/cpu/control.ts";
+import { VECTOR } from "../../silicon/cpu/fault.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { kvmCompleteInsnGp, kvmQueueException, kvmSkipEmulatedInstruction } from "./inject.ts";
+import { readGpr, writeGpr } from "./registers.ts";
+
+/** Bits of DR6 and DR7 that always read as 1, and those that software may set. */
+const DR6_FIXED_1 = 0xfffe_0ff0;
+const DR6_VOLATILE = 0x0001_e80f;
+const DR7_FIXED_1 = 0x400;
+const DR7_VOLATILE = 0xffff_2bff;
+const DR7_GD = 1 << 13;
+/** DR7 breakpoint enables. */
+const DR7_ENABLES = 0xff;
+const KVM_DEBUGREG_BP_ENABLED = 1;
+
+/** kvm_get_dr(). */
+export function kvmGetDr(v: Vcpu, dr: number): number {
+	if (dr < 4) return v.db[dr]!;
+	return dr === 4 || dr === 6 ? v.dr6 >>> 0 : v.dr7 >>> 0;
+}
+
+/** kvm_set_dr(). @returns false for #GP(0): an upper half that is not 0 */
+export function kvmSetDr(v: Vcpu, dr: number, value: bigint): boolean {
+	if (dr < 4) {
+		v.db[dr] = Number(value);
+		v.effDb[dr] = Number(value);
+		return true;
+	}
+	if (value >> 32n !== 0n) return false;
+	const low = Number(value);
+	if (dr === 4 || dr === 6) v.dr6 = ((low & DR6_VOLATILE) | DR6_FIXED_1) >>> 0;
+	else {
+		v.dr7 = ((low & DR7_VOLATILE) | DR7_FIXED_1) >>> 0;
+		if ((v.dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= KVM_DEBUGREG_BP_ENABLED;
+		else v.switchDbRegs &= ~KVM_DEBUGREG_BP_ENABLED;
+	}
+	return true;
+}
+
+/**
+ * handle_dr(): emulates a MOV to or from a debug register.
+ * @param qualification DR in 2:0, direction in bit 4 (1 = from DR), general register in 11:8
+ */
+export function kvmEmulateDrAccess(v: Vcpu, qualification: number): number {
+	const dr = qualification & 7;
+	const gpr = (qualification >> 8) & 15;
+	v.cpu.code(40);
+	// DR4 and DR5 are aliases unless CR4.DE is set.
+	if ((dr === 4 || dr === 5) && (v.cr4Bits & CR4.DE) !== 0) {
+		kvmQueueException(v, VECTOR.UD, null);
+		return 1;
+	}
+	if (v.vm.ops.getCpl(v) > 0) return kvmCompleteInsnGp(v, true);
+	if ((v.dr7 & DR7_GD) !== 0) {
+		v.dr6 = (v.dr6 | (1 << 13)) >>> 0;
+		v.dr7 &= ~DR7_GD;
+		kvmQueueException(v, VECTOR.DB, null);
+		return 1;
+	}
+	if ((qualification & 16) === 0) return kvmCompleteInsnGp(v, !kvmSetDr(v, dr, readGpr(v, gpr)));
+	writeGpr(v, gpr, 8, BigInt(kvmGetDr(v, dr)));
+	return kvmSkipEmulatedInstruction(v);
+}

@@ -1,0 +1,150 @@
+/**
+ * Guest memory as KVM's emulator sees it: a walk of the guest's own page tables in software
+ * (arch/x86/kvm/mmu/paging_tmpl.h), and copies to and from memory slots (kvm_read_guest(), kvm_write_guest()).
+ */
+import { CR0, CR4, EFER } from "../../silicon/cpu/control.ts";
+import { VECTOR } from "../../silicon/cpu/fault.ts";
+import type { Vcpu } from "../vcpu.ts";
+import type { Vm } from "../vm.ts";
+import { GuestFault } from "./guest-fault.ts";
+
+const PAGE_BYTES = 4096;
+
+/** What an access is, as the error code of #PF says it. */
+export const ACCESS = { write: 2, user: 4, fetch: 16 } as const;
+
+const PTE = { present: 1, write: 2, user: 4, large: 0x80 } as const;
+const PTE_NX = 0x8000_0000;
+
+function fault(linear: bigint, present: boolean, access: number): GuestFault {
+	return new GuestFault(VECTOR.PF, access | (present ? 1 : 0), linear);
+}
+
+/**
+ * Guest physical address of a linear one: kvm_mmu_gva_to_gpa_*().
+ * @param access a set of ACCESS bits
+ * @throws GuestFault #PF
+ */
+export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
+	const cr0 = Number(v.cr0);
+	if ((cr0 & CR0.PG) === 0) return Number(BigInt.asUintN(32, linear));
+	const longMode = (Number(v.efer) & EFER.LMA) !== 0;
+	const pae = (v.cr4Bits & CR4.PAE) !== 0;
+	const entryBytes = pae ? 8 : 4;
+	const bits = pae ? 9 : 10;
+	let level = longMode ? 4 : pae ? 3 : 2;
+	let table = Number(v.cr3 & (longMode ? 0x000f_ffff_ffff_f000n : pae ? 0xffff_ffe0n : 0xffff_f000n));
+	const address = Number(BigInt.asUintN(longMode ? 48 : 32, linear));
+	let writable = true;
+	let user = true;
+	let noExecute = false;
+	for (;;) {
+		const shift = 12 + (level - 1) * bits;
+		const index = Math.floor(address / 2 ** shift) % 2 ** bits;
+		const at = entryAt(v, table + index * entryBytes, linear, access);
+		const low = v.vm.memory.u32[at]!;
+		const high = pae ? v.vm.memory.u32[at + 1]! : 0;
+		if ((low & PTE.present) === 0) throw fault(linear, false, access);
+		// The four PDPTEs of PAE paging have no permission bits.
+		if (longMode || level !== 3) {
+			writable &&= (low & PTE.write) !== 0;
+			user &&= (low & PTE.user) !== 0;
+			noExecute ||= (high & PTE_NX) !== 0;
+		}
+		const base = ((low & 0xffff_f000) >>> 0) + (high & 0x000f_ffff) * 2 ** 32;
+		const isLeaf = level === 1 || ((low & PTE.large) !== 0 && (level === 2 || (level === 3 && longMode)));
+		if (isLeaf) {
+			const denied =
+				((access & ACCESS.user) !== 0 && !user) ||
+				((access & ACCESS.fetch) !== 0 && noExecute) ||
+				((access & ACCESS.write) !== 0 &&
+					!writable &&
+					((access & ACCESS.user) !== 0 || (cr0 & CR0.WP) !== 0));
+			if (denied) throw fault(linear, true, access);
+			const pageBytes = 2 ** shift;
+			return base - (base % pageBytes) + (address % pageBytes);
+		}
+		table = base;
+		level--;
+	}
+}
+
+/** Index in u32 of a table entry; a table outside memory reads as not present. */
+function entryAt(v: Vcpu, gpa: number, linear: bigint, access: number): number {
+	const hpa = v.vm.gpaToHpa(gpa);
+	if (hpa < 0) throw fault(linear, false, access);
+	return (v.vm.memory.ramBase + hpa) >>> 2;
+}
+
+/**
+ * kvm_read_guest(). Bytes outside any slot read as all ones, and reading stops being exact there.
+ * @returns whether all bytes lie in slots
+ */
+export function readGuestPhysical(vm: Vm, gpa: number, into: Uint8Array): boolean {
+	let complete = true;
+	for (let done = 0; done < into.length; ) {
+		const count = Math.min(into.length - done, PAGE_BYTES - ((gpa + done) % PAGE_BYTES));
+		const hpa = vm.gpaToHpa(gpa + done);
+		if (hpa < 0) {
+			into.fill(0xff, done, done + count);
+			complete = false;
+		} else {
+			const from = vm.memory.ramBase + hpa;
+			into.set(vm.memory.u8.subarray(from, from + count), done);
+		}
+		done += count;
+	}
+	return complete;
+}
+
+/**
+ * kvm_write_guest(). Writes only pages whose bytes differ, and tells the translator when code is among them, so
+ * that writing the same program again keeps what was translated from it.
+ * @returns whether all bytes lie in slots; nothing is written to a page that does not
+ */
+export function writeGuestPhysical(vm: Vm, gpa: number, bytes: Uint8Array): boolean {
+	const { memory } = vm;
+	let complete = true;
+	for (let done = 0; done < bytes.length; ) {
+		const count = Math.min(bytes.length - done, PAGE_BYTES - ((gpa + done) % PAGE_BYTES));
+		const hpa = vm.gpaToHpa(gpa + done);
+		if (hpa < 0) complete = false;
+		else {
+			const to = memory.ramBase + hpa;
+			if (differs(memory.u8, to, bytes, done, count)) {
+				const page = Math.floor(hpa / PAGE_BYTES);
+				if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
+				memory.u8.set(bytes.subarray(done, done + count), to);
+			}
+		}
+		done += count;
+	}
+	return complete;
+}
+
+function differs(memory: Uint8Array, at: number, bytes: Uint8Array, from: number, count: number): boolean {
+	for (let i = 0; i < count; i++) if (memory[at + i] !== bytes[from + i]) return true;
+	return false;
+}
+
+/**
+ * kvm_read_guest_virt(). @throws GuestFault #PF
+ */
+export function readGuestVirtual(v: Vcpu, linear: bigint, into: Uint8Array, access: number): void {
+	for (let done = 0; done < into.length; ) {
+		const gpa = gvaToGpa(v, linear + BigInt(done), access);
+		const count = Math.min(into.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));
+		readGuestPhysical(v.vm, gpa, into.subarray(done, done + count));
+		done += count;
+	}
+}
+
+/** kvm_write_guest_virt(). @throws GuestFault #PF */
+export function writeGuestVirtual(v: Vcpu, linear: bigint, bytes: Uint8Array, access: number): void {
+	for (let done = 0; done < bytes.length; ) {
+		const gpa = gvaToGpa(v, linear + BigInt(done), access | ACCESS.write);
+		const count = Math.min(bytes.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));
+		writeGuestPhysical(v.vm, gpa, bytes.subarray(done, done + count));
+		done += count;
+	}
+}

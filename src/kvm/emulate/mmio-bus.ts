@@ -1,0 +1,73 @@
+/** Accesses to guest physical addresses without memory: devices in the kernel, or KVM_EXIT_MMIO. */
+import { APIC_DEFAULT_PHYS_BASE } from "../irqchip/apic-registers.ts";
+import { IOAPIC_DEFAULT_PHYS_BASE, IoApic } from "../irqchip/ioapic.ts";
+import { kernelIrqchip } from "../irqchip/irqchip.ts";
+import { KVM_EXIT } from "../requests.ts";
+import type { Vcpu } from "../vcpu.ts";
+
+const PAGE_BYTES = 4096;
+
+/** apic_mmio_in_range(): the xAPIC page, at the base that the guest chose. */
+function inApicPage(v: Vcpu, gpa: number): boolean {
+	const { apic } = v;
+	if (apic === null || !apic.isEnabled || apic.isX2apic) return false;
+	const base = apic.baseMsr - (apic.baseMsr % PAGE_BYTES);
+	return gpa >= (base || APIC_DEFAULT_PHYS_BASE) && gpa < (base || APIC_DEFAULT_PHYS_BASE) + PAGE_BYTES;
+}
+
+/** vcpu_mmio_read(): the value, or -1 when user space must answer. @param bytes 1, 2, 4 or 8 */
+export function kernelMmioRead(v: Vcpu, gpa: number, bytes: number): number {
+	if (inApicPage(v, gpa)) {
+		const offset = gpa % PAGE_BYTES;
+		// Registers are 32 bits wide, each at the start of 16 bytes; the rest reads as 0.
+		if ((offset & 0xf) + bytes > 4) return 0;
+		return part(v.apic!.readRegister(offset & ~0xf), offset & 3, bytes);
+	}
+	const chip = kernelIrqchip(v.vm);
+	if (chip !== null && IoApic.covers(gpa)) {
+		const offset = gpa - IOAPIC_DEFAULT_PHYS_BASE;
+		return part(chip.ioapic.read(offset & ~0xf), offset & 3, bytes);
+	}
+	return -1;
+}
+
+function part(value: number, byteOffset: number, bytes: number): number {
+	const shifted = (value >>> 0) / 2 ** (8 * byteOffset);
+	return bytes >= 4 ? value >>> 0 : Math.floor(shifted) % 2 ** (8 * bytes);
+}
+
+/** vcpu_mmio_write(). @param value its low 32 bits @returns whether a device in the kernel took it */
+export function kernelMmioWrite(v: Vcpu, gpa: number, bytes: number, value: number): boolean {
+	if (inApicPage(v, gpa)) {
+		const offset = gpa % PAGE_BYTES;
+		// Narrower and misaligned writes have no effect: apic_mmio_write().
+		if (bytes === 4 && (offset & 0xf) === 0) v.apic!.writeRegister(offset, value);
+		return true;
+	}
+	const chip = kernelIrqchip(v.vm);
+	if (chip === null || !IoApic.covers(gpa)) return false;
+	chip.ioapic.write(gpa - IOAPIC_DEFAULT_PHYS_BASE, value >>> 0);
+	return true;
+}
+
+/**
+ * Fills vcpu->run for KVM_EXIT_MMIO.
+ * @param value what is written; null for a read
+ */
+export function exitToUserForMmio(v: Vcpu, gpa: number, bytes: number, value: bigint | null): void {
+	const { run } = v;
+	run.exitReason = KVM_EXIT.MMIO;
+	run.mmio.write = value !== null;
+	run.mmio.gpa = gpa;
+	run.mmio.bytes = bytes;
+	if (value === null) return;
+	for (let i = 0; i < bytes; i++) run.mmio.data[i] = Number((value >> BigInt(8 * i)) & 0xffn);
+}
+
+/** What user space answered to a read. */
+export function mmioAnswer(v: Vcpu): bigint {
+	const { data, bytes } = v.run.mmio;
+	let value = 0n;
+	for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(data[i]!);
+	return value;
+}

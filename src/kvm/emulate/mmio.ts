@@ -1,0 +1,71 @@
+/** The emulator's part for devices' memory: MOV, MOVZX and MOVSX to and from addresses without memory. */
+import { Mnemonic } from "../../silicon/translate/decode.ts";
+import type { Insn, Operand } from "../../silicon/translate/insn.ts";
+import { placeOf } from "../../silicon/translate/registers.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { advance, emulateInstruction, emulationFailure } from "./fetch.ts";
+import { exitToUserForMmio, kernelMmioRead, kernelMmioWrite, mmioAnswer } from "./mmio-bus.ts";
+import { readGpr, writeGpr } from "./registers.ts";
+
+/**
+ * kvm_mmu_page_fault() for an address without memory: emulates the instruction that accessed it.
+ * @param gpa guest physical address of the access
+ * @returns 1 to go on, 0 to leave to user space
+ */
+export function emulateMmio(v: Vcpu, gpa: number): number {
+	v.stat.mmioExits++;
+	return emulateInstruction(v, (vcpu, insn) => {
+		switch (insn.mnemonic) {
+			case Mnemonic.Mov:
+			case Mnemonic.Movzx:
+			case Mnemonic.Movsx:
+			case Mnemonic.Movsxd:
+				return emulateMove(vcpu, insn, gpa);
+			default:
+				return emulationFailure(vcpu, insn, gpa);
+		}
+	});
+}
+
+function readOperand(v: Vcpu, operand: Operand): bigint {
+	if (operand.kind === "immediate") return operand.value;
+	if (operand.kind !== "register") return 0n;
+	const place = placeOf(operand.register);
+	if (place === undefined) return 0n;
+	const value = readGpr(v, place.index);
+	return BigInt.asUintN(place.bytes * 8, place.high ? value >> 8n : value);
+}
+
+function emulateMove(v: Vcpu, insn: Insn, gpa: number): number {
+	const [destination, source] = insn.operands;
+	if (destination === undefined || source === undefined) return emulationFailure(v, insn, gpa);
+	if (destination.kind === "memory") {
+		const isSource =
+			source.kind === "immediate" || (source.kind === "register" && placeOf(source.register) !== undefined);
+		return isSource
+			? storeMove(v, insn, gpa, destination.bytes, readOperand(v, source))
+			: emulationFailure(v, insn, gpa);
+	}
+	const place = destination.kind === "register" ? placeOf(destination.register) : undefined;
+	if (place === undefined || source.kind !== "memory") return emulationFailure(v, insn, gpa);
+	const signed = insn.mnemonic === Mnemonic.Movsx || insn.mnemonic === Mnemonic.Movsxd;
+	const finish = (value: bigint): number => {
+		const extended = signed
+			? BigInt.asIntN(source.bytes * 8, value)
+			: BigInt.asUintN(source.bytes * 8, value);
+		writeGpr(v, place.index, place.bytes, extended, place.high);
+		return advance(v, insn);
+	};
+	const value = kernelMmioRead(v, gpa, source.bytes);
+	if (value >= 0) return finish(BigInt(value));
+	exitToUserForMmio(v, gpa, source.bytes, null);
+	v.completeUserspaceIo = () => finish(mmioAnswer(v));
+	return 0;
+}
+
+function storeMove(v: Vcpu, insn: Insn, gpa: number, bytes: number, value: bigint): number {
+	if (kernelMmioWrite(v, gpa, bytes, Number(BigInt.asUintN(32, value)) | 0)) return advance(v, insn);
+	exitToUserForMmio(v, gpa, bytes, value);
+	v.completeUserspaceIo = () => advance(v, insn);
+	return 0;
+}

@@ -1,0 +1,201 @@
+/** RDMSR and WRMSR for guests (arch/x86/kvm/x86.c: kvm_get_msr_common(), kvm_set_msr_common()). */
+import { EFER } from "../../silicon/cpu/control.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { MSR } from "../../silicon/cpu/msr.ts";
+import { OP } from "../../silicon/ops.ts";
+import { KVM_REQ } from "../requests.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { makeRequest } from "../vcpu.ts";
+import { guestSupportedXss } from "./control.ts";
+import { GuestFault } from "./guest-fault.ts";
+import { kvmCompleteInsnGp, queueGuestFault } from "./inject.ts";
+
+const LOW_32 = 0xffff_ffffn;
+/** Banks that IA32_MCG_CAP reports: KVM_MAX_MCE_BANKS is 32, user space takes 10. */
+const MC_BANKS = 10;
+const MCG_CAP = BigInt(MC_BANKS) | (1n << 24n);
+
+/** The memory types of IA32_PAT and the MTRRs (SDM Vol. 3A, table 13-2): UC WC WT WP WB, and UC- in PAT alone. */
+function isMemoryType(type: bigint, pat: boolean): boolean {
+	return type === 0n || type === 1n || (type >= 4n && type <= 6n) || (pat && type === 7n);
+}
+function memoryTypesValid(value: bigint, pat: boolean): boolean {
+	for (let shift = 0n; shift < 64n; shift += 8n)
+		if (!isMemoryType((value >> shift) & 0xffn, pat)) return false;
+	return true;
+}
+
+/** An MSR that KVM keeps for the guest and that does nothing. */
+interface StoredMsr {
+	readonly initial: bigint;
+	/** null: read-only. */
+	readonly valid: ((value: bigint) => boolean) | null;
+}
+
+const anyValue = () => true;
+const zeroOnly = (value: bigint) => value === 0n;
+
+/** MSRs by index that are only stored. */
+function storedMsrs(): Map<number, StoredMsr> {
+	const stored = new Map<number, StoredMsr>();
+	const add = (index: number, initial = 0n, valid: StoredMsr["valid"] = anyValue) =>
+		stored.set(index, { initial, valid });
+	add(MSR.IA32_PAT, 0x0007_0406_0007_0406n, (value) => memoryTypesValid(value, true));
+	// kvmclock and the other paravirtual MSRs.
+	for (const index of [0x11, 0x12, 0x4b56_4d00, 0x4b56_4d01, 0x4b56_4d02, 0x4b56_4d03, 0x4b56_4d04])
+		add(index);
+	add(MSR.IA32_MTRRCAP, 0x508n, null);
+	for (let index = 0x200; index <= 0x20f; index++) add(index);
+	for (const index of [0x250, 0x258, 0x259]) add(index, 0n, (value) => memoryTypesValid(value, false));
+	for (let index = 0x268; index <= 0x26f; index++) add(index, 0n, (value) => memoryTypesValid(value, false));
+	add(MSR.IA32_MTRR_DEF_TYPE, 0n, (value) => (value & ~0xcffn) === 0n && isMemoryType(value & 0xffn, false));
+	add(MSR.IA32_MISC_ENABLE, 1n);
+	add(MSR.IA32_MCG_CAP, MCG_CAP, null);
+	add(MSR.IA32_MCG_STATUS);
+	add(0x17b, 0n, (value) => value === 0n || value === 0xffff_ffff_ffff_ffffn);
+	for (let index = 0x400; index < 0x400 + 4 * MC_BANKS; index++) {
+		// MCi_CTL takes anything; a guest may only clear MCi_STATUS, ADDR and MISC.
+		add(index, 0n, (index & 3) === 0 ? anyValue : zeroOnly);
+	}
+	add(MSR.IA32_BIOS_SIGN_ID, 0x1_0000_0000n);
+	add(MSR.IA32_FEATURE_CONTROL, 1n, null);
+	add(MSR.MSR_PLATFORM_INFO, 1n << 31n, null);
+	add(0x140);
+	add(MSR.HWCR, 1n << 24n, (value) => (value & ~0x0100_0458n) === 0n);
+	add(MSR.SYSCFG);
+	for (const index of [0xc001_001a, 0xc001_001d, 0xc001_001f, 0xc001_1029]) add(index);
+	return stored;
+}
+const STORED = storedMsrs();
+
+/** kvm_read_l1_tsc(): in cycles. */
+function guestTsc(v: Vcpu): number {
+	return v.cpu.cycles + v.tscOffset;
+}
+
+function isX2apicMsr(index: number): boolean {
+	return index >= 0x800 && index <= 0x8ff;
+}
+
+/** kvm_get_msr(). @returns the value, or undefined for #GP(0) */
+export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
+	if (isX2apicMsr(index)) return v.apic?.x2apicRead(index);
+	switch (index) {
+		case MSR.IA32_TSC:
+			return BigInt.asUintN(64, BigInt(Math.floor(guestTsc(v))));
+		case MSR.IA32_TSC_DEADLINE:
+			return BigInt(v.apic?.tscDeadline ?? 0);
+		case MSR.IA32_APIC_BASE:
+			return BigInt(v.apic?.baseMsr ?? 0);
+		case MSR.IA32_EFER:
+			return v.efer;
+		case MSR.IA32_XSS:
+			return v.guestCanUseXsaves ? BigInt(v.iaXss) : undefined;
+		case MSR.IA32_XFD:
+			return v.cpu.model.features.xfd === 0 ? undefined : BigInt(v.guestFpu.xfd);
+		case MSR.IA32_XFD_ERR:
+			return v.cpu.model.features.xfd === 0 ? undefined : BigInt(v.xfdErr);
+		case MSR.IA32_TSC_ADJUST:
+			return v.msrs.get(index) ?? 0n;
+		default:
+			return v.vm.ops.getMsr(v, index) ?? v.msrs.get(index) ?? STORED.get(index)?.initial;
+	}
+}
+
+/** kvm_set_msr(). @param value 64 bits @returns false for #GP(0) */
+export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
+	if (isX2apicMsr(index)) return v.apic?.x2apicWrite(index, value) ?? false;
+	switch (index) {
+		case MSR.IA32_TSC:
+			v.tscOffset = Number(BigInt.asIntN(64, value - BigInt(Math.floor(v.cpu.cycles))));
+			return true;
+		case MSR.IA32_TSC_DEADLINE:
+			v.apic?.setTscDeadline(Number(value));
+			return true;
+		case MSR.IA32_TSC_ADJUST: {
+			const old = v.msrs.get(index) ?? 0n;
+			v.tscOffset += Number(BigInt.asIntN(64, value - old));
+			v.msrs.set(index, value);
+			return true;
+		}
+		case MSR.IA32_APIC_BASE:
+			return value >> 36n === 0n && (v.apic?.setBase(Number(value)) ?? false);
+		case MSR.IA32_EFER:
+			return setEfer(v, value);
+		case MSR.IA32_XSS:
+			if (!v.guestCanUseXsaves || (value & ~BigInt(guestSupportedXss(v) >>> 0)) !== 0n) return false;
+			v.iaXss = Number(value);
+			return true;
+		case MSR.IA32_XFD:
+			return setXfd(v, value);
+		case MSR.IA32_XFD_ERR:
+			if ((value & ~BigInt(v.cpu.model.features.xfd)) !== 0n || v.cpu.model.features.xfd === 0) return false;
+			v.xfdErr = Number(value);
+			return true;
+		case MSR.IA32_PRED_CMD:
+		case MSR.IA32_FLUSH_CMD:
+			return (value & ~1n) === 0n;
+		default:
+			return setOtherMsr(v, index, value);
+	}
+}
+
+function setOtherMsr(v: Vcpu, index: number, value: bigint): boolean {
+	const stored = STORED.get(index);
+	if (stored !== undefined && (stored.valid === null || !stored.valid(value))) return false;
+	if (v.vm.ops.setMsr(v, index, value)) return true;
+	if (stored === undefined) return false;
+	v.msrs.set(index, value);
+	return true;
+}
+
+/** set_efer(): LME cannot change while paging is on, and LMA is the processor's. */
+function setEfer(v: Vcpu, value: bigint): boolean {
+	const svm = v.cpu.model.vendorString === "AuthenticAMD" ? EFER.FFXSR : 0;
+	const allowed = BigInt(EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE | svm);
+	if ((value & ~allowed) !== 0n) return false;
+	const lme = BigInt(EFER.LME);
+	const lma = BigInt(EFER.LMA);
+	if ((v.cr0 & (1n << 31n)) !== 0n && (value & lme) !== (v.efer & lme)) return false;
+	const changed = v.efer ^ value;
+	v.vm.ops.setEfer(v, (value & ~lma) | (v.efer & lma));
+	if ((changed & BigInt(EFER.NXE)) !== 0n) makeRequest(v, KVM_REQ.TLB_FLUSH);
+	return true;
+}
+
+/** fpu_update_guest_xfd(). The guest's image is the one in the registers during KVM_RUN, so the MSR follows. */
+function setXfd(v: Vcpu, value: bigint): boolean {
+	const { xfd } = v.cpu.model.features;
+	if (xfd === 0 || (value & ~BigInt(xfd)) !== 0n) return false;
+	v.guestFpu.xfd = Number(value);
+	if (v.kernel.current.fpstate === v.guestFpu && v.cpu.xfd !== v.guestFpu.xfd) {
+		v.cpu.op(OP["wrmsr(ia32_xfd)"]);
+		v.cpu.writeNumber(L.XFD, v.guestFpu.xfd);
+	}
+	// The first value other than 0 makes the MSR the guest's own; KVM reads it back at each exit from then on.
+	if (value !== 0n) v.xfdNoWriteIntercept = true;
+	return true;
+}
+
+/** kvm_emulate_rdmsr(). */
+export function kvmEmulateRdmsr(v: Vcpu): number {
+	v.cpu.code(90);
+	const value = kvmGetMsr(v, v.regs32[L.RCX * 2]!);
+	if (value === undefined) return kvmCompleteInsnGp(v, true);
+	v.regs[L.RAX] = value & LOW_32;
+	v.regs[L.RDX] = value >> 32n;
+	return kvmCompleteInsnGp(v, false);
+}
+
+/** kvm_emulate_wrmsr(). */
+export function kvmEmulateWrmsr(v: Vcpu): number {
+	v.cpu.code(110);
+	const value = (BigInt(v.regs32[L.RDX * 2]!) << 32n) | BigInt(v.regs32[L.RAX * 2]!);
+	try {
+		return kvmCompleteInsnGp(v, !kvmSetMsr(v, v.regs32[L.RCX * 2]!, value));
+	} catch (fault) {
+		if (!(fault instanceof GuestFault)) throw fault;
+		queueGuestFault(v, fault);
+		return 1;
+	}
+}

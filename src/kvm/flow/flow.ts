@@ -1,0 +1,158 @@
+/**
+ * The run loop as data. A flow is one kernel function; its body is an ordered list of nodes: named steps,
+ * guards, loops, calls of other flows. A tree is a complete set of flows: KVM at one point of its history.
+ *
+ *     flow("kvm_load_guest_pkru", "x86.c", [
+ *         when("guest_state_protected", (v) => v.guestStateProtected, [leave()]),
+ *         step("WRPKRU(guest)", (v) => ..., 8),
+ *     ])
+ *
+ * The names of nodes are what patches refer to, what `reenter show` prints and what a counterexample lists.
+ */
+import type { Vcpu } from "../vcpu.ts";
+
+/** The kernel module whose kvm_x86_ops is in force: TDs run under kvm_intel's. */
+export type KvmModule = "kvm_intel" | "kvm_amd";
+
+/** Members of kvm_x86_ops that are flows. */
+export type VendorOp = "vcpu_pre_run" | "prepare_switch_to_guest" | "vcpu_run" | "handle_exit_irqoff";
+
+/** One named thing that KVM does. */
+export interface Step {
+	readonly kind: "step";
+	readonly name: string;
+	readonly run: (v: Vcpu) => void;
+	/** Plain instructions that the compiler emits for it, besides the ops it does. An estimate. */
+	readonly instructions: number;
+}
+
+/** A condition. The nodes of `then` or `otherwise` follow. */
+export interface Guard {
+	readonly kind: "if";
+	readonly name: string;
+	readonly test: (v: Vcpu) => boolean;
+	readonly instructions: number;
+	readonly then: readonly Node[];
+	readonly otherwise: readonly Node[];
+}
+
+/** An endless loop, left by a `break` that names it. */
+export interface Loop {
+	readonly kind: "loop";
+	readonly name: string;
+	readonly body: readonly Node[];
+}
+
+/** Leaves the named loop. */
+export interface Break {
+	readonly kind: "break";
+	readonly name: string;
+	readonly loop: string;
+}
+
+/** Goes to the next round of the named loop. */
+export interface Continue {
+	readonly kind: "continue";
+	readonly name: string;
+	readonly loop: string;
+}
+
+/** Calls a flow, or what kvm_x86_ops has for this vendor; may keep what it returned. */
+export interface Call {
+	readonly kind: "call";
+	readonly name: string;
+	readonly flow: string | { readonly op: VendorOp };
+	readonly keep: ((v: Vcpu, result: number) => void) | null;
+}
+
+/** Returns from the flow. */
+export interface Return {
+	readonly kind: "return";
+	readonly name: string;
+	/** null: nothing of interest (0). */
+	readonly value: ((v: Vcpu) => number) | null;
+}
+
+export type Node = Step | Guard | Loop | Break | Continue | Call | Return;
+
+export interface Flow {
+	/** The kernel function's name. */
+	readonly name: string;
+	/** Its file below arch/x86/kvm/ (or a path from the kernel's root). */
+	readonly file: string;
+	readonly body: readonly Node[];
+}
+
+export interface Tree {
+	readonly name: string;
+	/** One line: what this tree is. */
+	readonly title: string;
+	readonly flows: ReadonlyMap<string, Flow>;
+	readonly ops: Readonly<Record<KvmModule, Readonly<Record<VendorOp, string>>>>;
+}
+
+/** A step. @param instructions plain instructions besides its ops */
+export function step(name: string, run: (v: Vcpu) => void, instructions = 4): Step {
+	return { kind: "step", name, run, instructions };
+}
+
+/** A guard. */
+export function when(
+	name: string,
+	test: (v: Vcpu) => boolean,
+	then: readonly Node[],
+	otherwise: readonly Node[] = [],
+	instructions = 3,
+): Guard {
+	return { kind: "if", name, test, instructions, then, otherwise };
+}
+
+/** An endless loop. */
+export function loop(name: string, body: readonly Node[]): Loop {
+	return { kind: "loop", name, body };
+}
+
+/** Leaves a loop. */
+export function breakFrom(loopName: string): Break {
+	return { kind: "break", name: `break ${loopName}`, loop: loopName };
+}
+
+/** Goes on with the next round of a loop. */
+export function continueWith(loopName: string): Continue {
+	return { kind: "continue", name: `continue ${loopName}`, loop: loopName };
+}
+
+/** A call of another flow. */
+export function call(flowName: string, keep: ((v: Vcpu, result: number) => void) | null = null): Call {
+	return { kind: "call", name: flowName, flow: flowName, keep };
+}
+
+/** A call through kvm_x86_ops. */
+export function callOp(op: VendorOp, keep: ((v: Vcpu, result: number) => void) | null = null): Call {
+	return { kind: "call", name: `kvm_x86_ops.${op}`, flow: { op }, keep };
+}
+
+/** Returns from the flow. @param name what `reenter show` prints behind "return" */
+export function leave(name = "", value: ((v: Vcpu) => number) | null = null): Return {
+	return { kind: "return", name: name === "" ? "return" : `return ${name}`, value };
+}
+
+/** A flow. @param file below arch/x86/kvm/ */
+export function flow(name: string, file: string, body: readonly Node[]): Flow {
+	return { name, file, body };
+}
+
+/** The nodes directly below a node. */
+export function children(node: Node): readonly (readonly Node[])[] {
+	if (node.kind === "if") return [node.then, node.otherwise];
+	if (node.kind === "loop") return [node.body];
+	return [];
+}
+
+/** All nodes of a list with those below them, in order. */
+export function* walk(nodes: readonly Node[]): Generator<Node> {
+	for (const node of nodes) {
+		yield node;
+		for (const list of children(node)) yield* walk(list);
+	}
+}

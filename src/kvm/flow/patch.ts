@@ -1,0 +1,209 @@
+/**
+ * A patch is a list of edits to a tree, a series a list of patches. An edit whose step or anchor is not
+ * where it says fails, like a hunk that does not apply.
+ */
+import { FlowError } from "./errors.ts";
+import { type Flow, type KvmModule, type Node, type Tree, type VendorOp, call, walk } from "./flow.ts";
+
+/** Where a node goes: next to another of the same flow, or at an end of it. */
+export type Anchor =
+	| { readonly before: string }
+	| { readonly after: string }
+	| { readonly at: "start" | "end" };
+
+export type Edit =
+	| ({ readonly edit: "move"; readonly node: string; readonly from: string; readonly to: string } & Anchor)
+	| ({ readonly edit: "insert"; readonly node: Node; readonly into: string } & Anchor)
+	| { readonly edit: "remove"; readonly node: string; readonly from: string }
+	| { readonly edit: "replace"; readonly node: string; readonly in: string; readonly by: Node }
+	| { readonly edit: "addFlow"; readonly flow: Flow }
+	| { readonly edit: "removeFlow"; readonly flow: string }
+	| { readonly edit: "setOp"; readonly module: KvmModule; readonly op: VendorOp; readonly flow: string };
+
+export interface Patch {
+	/** The mail's subject. */
+	readonly title: string;
+	/** Where it comes from: commit, mail. */
+	readonly source: string;
+	readonly edits: readonly Edit[];
+}
+
+/** Moves a node. */
+export function move(node: string, from: string, to: string, anchor: Anchor): Edit {
+	return { edit: "move", node, from, to, ...anchor };
+}
+
+/** Inserts a node. */
+export function insert(node: Node | string, into: string, anchor: Anchor): Edit {
+	return { edit: "insert", node: typeof node === "string" ? call(node) : node, into, ...anchor };
+}
+
+/** Removes a node. */
+export function remove(node: string, from: string): Edit {
+	return { edit: "remove", node, from };
+}
+
+/** Puts a node in another's place. */
+export function replace(node: string, inFlow: string, by: Node): Edit {
+	return { edit: "replace", node, in: inFlow, by };
+}
+
+/** Adds a kernel function. */
+export function addFlow(flow: Flow): Edit {
+	return { edit: "addFlow", flow };
+}
+
+/** Removes a kernel function that nothing calls any more. */
+export function removeFlow(flow: string): Edit {
+	return { edit: "removeFlow", flow };
+}
+
+/** Changes a member of kvm_x86_ops. */
+export function setOp(module: KvmModule, op: VendorOp, flow: string): Edit {
+	return { edit: "setOp", module, op, flow };
+}
+
+/**
+ * Applies patches to a tree.
+ * @param name the new tree's name
+ * @throws FlowError that names the patch, the edit and the nearest name, when an edit does not apply
+ */
+export function applyPatches(base: Tree, patches: readonly Patch[], name: string, title: string): Tree {
+	let tree: Tree = { ...base, name, title };
+	for (const [at, patch] of patches.entries()) {
+		for (const edit of patch.edits) {
+			try {
+				tree = applyEdit(tree, edit);
+			} catch (error) {
+				if (!(error instanceof FlowError)) throw error;
+				throw new FlowError(`${name}: patch ${at + 1} "${patch.title}" does not apply: ${error.message}`);
+			}
+		}
+	}
+	return tree;
+}
+
+function applyEdit(tree: Tree, edit: Edit): Tree {
+	switch (edit.edit) {
+		case "move": {
+			const node = find(flowOf(tree, edit.from), edit.node);
+			const without = withFlow(tree, edit.from, (body) => drop(body, node));
+			const target = flowOf(without, edit.to);
+			return withFlow(without, edit.to, (body) => place(body, target, node, edit));
+		}
+		case "insert": {
+			if (edit.node.kind === "call" && typeof edit.node.flow === "string") flowOf(tree, edit.node.flow);
+			const target = flowOf(tree, edit.into);
+			return withFlow(tree, edit.into, (body) => place(body, target, edit.node, edit));
+		}
+		case "remove": {
+			const node = find(flowOf(tree, edit.from), edit.node);
+			return withFlow(tree, edit.from, (body) => drop(body, node));
+		}
+		case "replace": {
+			const node = find(flowOf(tree, edit.in), edit.node);
+			return withFlow(tree, edit.in, (body) => splice(body, node, [edit.by]));
+		}
+		case "addFlow": {
+			if (tree.flows.has(edit.flow.name)) throw new FlowError(`a flow ${edit.flow.name} is there already`);
+			return { ...tree, flows: new Map([...tree.flows, [edit.flow.name, edit.flow]]) };
+		}
+		case "removeFlow": {
+			flowOf(tree, edit.flow);
+			for (const other of tree.flows.values()) {
+				for (const node of walk(other.body)) {
+					if (node.kind === "call" && node.flow === edit.flow) {
+						throw new FlowError(`${other.name} still calls ${edit.flow}`);
+					}
+				}
+			}
+			return { ...tree, flows: new Map([...tree.flows].filter(([flowName]) => flowName !== edit.flow)) };
+		}
+		case "setOp": {
+			flowOf(tree, edit.flow);
+			const ops = { ...tree.ops, [edit.module]: { ...tree.ops[edit.module], [edit.op]: edit.flow } };
+			return { ...tree, ops };
+		}
+		default:
+			return edit satisfies never;
+	}
+}
+
+function flowOf(tree: Tree, name: string): Flow {
+	const flow = tree.flows.get(name);
+	if (flow !== undefined) return flow;
+	throw new FlowError(`there is no flow ${name}${hint(name, tree.flows.keys())}`);
+}
+
+/** The node of that name; `name#2` is the second one. */
+function find(flow: Flow, reference: string): Node {
+	const [, name, count] = /^(.*?)(?:#(\d+))?$/.exec(reference) as unknown as [string, string, string?];
+	let left = count === undefined ? 1 : Number(count);
+	const names: string[] = [];
+	for (const node of walk(flow.body)) {
+		if (node.name === name && --left === 0) return node;
+		names.push(node.name);
+	}
+	throw new FlowError(`${flow.name} has no step "${reference}"${hint(name, names)}`);
+}
+
+function withFlow(tree: Tree, name: string, change: (body: readonly Node[]) => readonly Node[]): Tree {
+	const flow = flowOf(tree, name);
+	return { ...tree, flows: new Map(tree.flows).set(name, { ...flow, body: change(flow.body) }) };
+}
+
+/** The list with `target` (found by identity) replaced by `by`. */
+function splice(nodes: readonly Node[], target: Node, by: readonly Node[]): readonly Node[] {
+	return nodes.flatMap((node): readonly Node[] => {
+		if (node === target) return by;
+		if (node.kind === "if") {
+			const then = splice(node.then, target, by);
+			const otherwise = splice(node.otherwise, target, by);
+			return [{ ...node, then, otherwise }];
+		}
+		if (node.kind === "loop") return [{ ...node, body: splice(node.body, target, by) }];
+		return [node];
+	});
+}
+
+function drop(nodes: readonly Node[], target: Node): readonly Node[] {
+	return splice(nodes, target, []);
+}
+
+function place(body: readonly Node[], flow: Flow, node: Node, anchor: Anchor): readonly Node[] {
+	if ("at" in anchor) return anchor.at === "start" ? [node, ...body] : [...body, node];
+	if ("before" in anchor) {
+		const target = find(flow, anchor.before);
+		return splice(body, target, [node, target]);
+	}
+	const target = find(flow, anchor.after);
+	return splice(body, target, [target, node]);
+}
+
+/** `; did you mean X?` for the nearest of the names, if one is near. */
+export function hint(wanted: string, names: Iterable<string>): string {
+	let best = "";
+	let bestDistance = Math.max(3, Math.floor(wanted.length / 2));
+	for (const name of names) {
+		const distance = editDistance(wanted, name);
+		if (distance < bestDistance) {
+			best = name;
+			bestDistance = distance;
+		}
+	}
+	return best === "" ? "" : `; did you mean "${best}"?`;
+}
+
+/** Levenshtein distance. */
+function editDistance(a: string, b: string): number {
+	let previous = Array.from({ length: b.length + 1 }, (_, at) => at);
+	for (let i = 1; i <= a.length; i++) {
+		const row = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const substitution = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+			row.push(Math.min(substitution, previous[j]! + 1, row[j - 1]! + 1));
+		}
+		previous = row;
+	}
+	return previous[b.length]!;
+}

@@ -1,0 +1,189 @@
+/** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
+import { wrmsrDebugctl } from "../../host/access.ts";
+import { HOST_VECTOR } from "../../host/kernel.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { OP } from "../../silicon/ops.ts";
+import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
+import { clgi, stgi, vmload, vmrun, vmsave } from "../../silicon/svm/instructions.ts";
+import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { FASTPATH, KVM_RUN } from "../requests.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { completeInterrupts } from "./events.ts";
+import { svmExitHandlersFastpath } from "./fastpath.ts";
+import { svmMachineCheckInGuest } from "./machine-check.ts";
+
+const DR6_ACTIVE_LOW = 0xffff_0ff0;
+
+/** svm_prepare_switch_to_guest(): once until the next vcpu_put, VMSAVE of the host's segment state. */
+function svmPrepareSwitchToGuest(v: Vcpu): void {
+	const svm = v.svm!;
+	if (svm.guestStateLoaded) return;
+	svm.guestStateLoaded = true;
+	vmsave(v.cpu, svm.hostVmcb);
+	v.cpu.code(20);
+}
+
+/** RAX, RSP, RIP go into the VMCB; a forced immediate exit is a self-IPI that VMRUN takes at once. */
+function writeVmcb(v: Vcpu): void {
+	v.svm!.vmcb.rax = v.regs[L.RAX]!;
+	if ((v.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0) {
+		v.cpu.op(OP.send_ipi);
+		v.kernel.apic.raise(HOST_VECTOR.reschedule);
+	}
+}
+
+/** The assembly of __svm_vcpu_run(). SPEC_CTRL is the hardware's to switch where V_SPEC_CTRL is there. */
+function svmVcpuRunAsm(v: Vcpu): void {
+	const { cpu } = v;
+	const svm = v.svm!;
+	const gprAt = (cpu.base + L.GPR) >> 3;
+	const swapSpecCtrl = !cpu.model.features.vSpecCtrl && svm.specCtrl !== cpu.read32(L.SPEC_CTRL);
+	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
+	if (swapSpecCtrl) {
+		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+		cpu.write32(L.SPEC_CTRL, svm.specCtrl);
+	}
+	vmload(cpu, svm.vmcb);
+	cpu.op(OP.gpr_swap);
+	cpu.u64.set(v.regs, gprAt);
+	vmrun(cpu, svm.vmcb);
+	for (let n = 0; n < 16; n++) v.regs[n] = cpu.u64[gprAt + n]!;
+	cpu.op(OP.gpr_swap);
+	vmsave(cpu, svm.vmcb);
+	vmload(cpu, svm.hostVmcb);
+	cpu.op(OP.rsb_fill);
+	if (swapSpecCtrl) {
+		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+		cpu.write32(L.SPEC_CTRL, hostSpecCtrl);
+	}
+}
+
+const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
+	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+	// GIF is 0, so nothing arrives; with IF set a host interrupt makes the guest exit (commit be45bc4eff33).
+	step(
+		"raw_local_irq_enable",
+		(v) => {
+			v.cpu.op(OP.sti);
+			v.cpu.interruptFlag = true;
+		},
+		1,
+	),
+	step("__svm_vcpu_run", svmVcpuRunAsm, 20),
+	step(
+		"raw_local_irq_disable",
+		(v) => {
+			v.cpu.op(OP.cli);
+			v.cpu.interruptFlag = false;
+		},
+		1,
+	),
+	step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+]);
+
+/** What guest and hypervisor share by hand because LBR virtualization is off (commit 433265870ab3). */
+const swapsDebugctl = (v: Vcpu) => {
+	const svm = v.svm!;
+	return !svm.vmcb.lbrVirtualization && svm.vmcb.debugctl !== v.hostDebugctl;
+};
+
+const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
+	step("trace_kvm_entry", () => {}, 4),
+	step("write RAX, RSP, RIP", writeVmcb, 10),
+	step("pre_svm_run", () => {}, 12),
+	step(
+		"sync_lapic_to_cr8",
+		(v) => {
+			if (v.apic !== null) v.svm!.vmcb.vTpr = v.apic.cr8;
+		},
+		8,
+	),
+	step(
+		"CR2 of the VMCB",
+		(v) => {
+			v.svm!.vmcb.cr2 = v.cr2;
+		},
+		2,
+	),
+	step(
+		"DR6 of the VMCB",
+		(v) => {
+			if ((v.runFlags & KVM_RUN.LOAD_GUEST_DR6) !== 0) v.svm!.vmcb.dr6 = v.dr6;
+			else if ((v.switchDbRegs & 2) === 0) v.svm!.vmcb.dr6 = DR6_ACTIVE_LOW;
+		},
+		4,
+	),
+	step("clgi", (v) => clgi(v.cpu), 1),
+	call("kvm_load_guest_xsave_state"),
+	when("DEBUGCTL differs", swapsDebugctl, [
+		step("update_debugctlmsr(guest)", (v) => {
+			wrmsrDebugctl(v.cpu, v.svm!.vmcb.debugctl);
+			v.svm!.debugctlSwapped = true;
+		}),
+	]),
+	step("kvm_wait_lapic_expire", () => {}, 5),
+	call("svm_vcpu_enter_exit"),
+	step(
+		"read CR2, RAX, RSP, RIP",
+		(v) => {
+			v.cr2 = v.svm!.vmcb.cr2;
+			v.regs[L.RAX] = v.svm!.vmcb.rax;
+		},
+		10,
+	),
+	when("DEBUGCTL was swapped", (v) => v.svm!.debugctlSwapped, [
+		step("update_debugctlmsr(host)", (v) => {
+			wrmsrDebugctl(v.cpu, v.hostDebugctl);
+			v.svm!.debugctlSwapped = false;
+		}),
+	]),
+	call("kvm_load_host_xsave_state"),
+	// A pending NMI arrives right behind STGI; interrupts stay pending because IF is 0.
+	step(
+		"stgi",
+		(v) => {
+			stgi(v.cpu);
+			v.cpu.poll();
+		},
+		1,
+	),
+	step(
+		"sync_cr8_to_lapic",
+		(v) => {
+			if (v.apic !== null) v.apic.cr8 = v.svm!.vmcb.vTpr;
+		},
+		8,
+	),
+	step("vmcb_mark_all_clean", () => {}, 10),
+	svmMachineCheckInGuest,
+	step("trace_kvm_exit", () => {}, 4),
+	step("svm_complete_interrupts", completeInterrupts, 12),
+	when(
+		"SVM_EXIT_ERR",
+		(v) => v.svm!.vmcb.exitCode === EXIT_CODE.invalid,
+		[leave("EXIT_FASTPATH_NONE (failed entry)", () => FASTPATH.NONE)],
+		[],
+		2,
+	),
+	leave("svm_exit_handlers_fastpath", svmExitHandlersFastpath),
+]);
+
+const svmHandleExitIrqoff = flow("svm_handle_exit_irqoff", "svm/svm.c", [
+	when("SVM_EXIT_INTR", (v) => v.svm!.vmcb.exitCode === EXIT_CODE.intr, [
+		step(
+			"at_instruction_boundary = true",
+			(v) => {
+				v.atInstructionBoundary = true;
+			},
+			1,
+		),
+	]),
+]);
+
+export const svmFlows: readonly Flow[] = [
+	flow("svm_vcpu_pre_run", "svm/svm.c", [step("check", () => {}, 4)]),
+	flow("svm_prepare_switch_to_guest", "svm/svm.c", [step("switch host state", svmPrepareSwitchToGuest, 5)]),
+	svmVcpuRun,
+	svmVcpuEnterExit,
+	svmHandleExitIrqoff,
+];

@@ -1,0 +1,167 @@
+/** kvm_x86_ops of SVM: a vCPU's VMCB, its registers, its events (arch/x86/kvm/svm/svm.c, v6.18). */
+import * as L from "../../silicon/cpu/layout.ts";
+import { FLAG } from "../../silicon/cpu/rflags.ts";
+import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
+import type { Vcpu } from "../vcpu.ts";
+import type { VendorOps } from "../vendor-ops.ts";
+import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
+import { svmHandleExit } from "./exit-handlers.ts";
+import { SvmVcpu } from "./svm-vcpu.ts";
+
+const CR0_PG = 1n << 31n;
+const EFER_LME = 1n << 8n;
+const EFER_LMA = 1n << 10n;
+const EFER_SVME = 1n << 12n;
+const CR4_MCE = 1n << 6n;
+const SPEC_CTRL = 0x48;
+
+/** init_vmcb(): intercepts as v6.18 sets them with nested paging. */
+function vcpuCreate(v: Vcpu): void {
+	const svm = new SvmVcpu();
+	v.svm = svm;
+	const { vmcb } = svm;
+	vmcb.intercept(
+		"intr",
+		"nmi",
+		"smi",
+		"init",
+		"cpuid",
+		"invd",
+		"wbinvd",
+		"hlt",
+		"ioio",
+		"msr",
+		"shutdown",
+		"rdpmc",
+		"vmrun",
+		"vmmcall",
+		"vmload",
+		"vmsave",
+		"stgi",
+		"clgi",
+		"skinit",
+		"monitor",
+		"mwait",
+		"xsetbv",
+		"invlpga",
+	);
+	vmcb.interceptCr({ read: [0, 3, 4, 8].filter((cr) => cr === 0 || cr === 4), write: [0, 4, 8] });
+	vmcb.interceptDr(true);
+	for (const vector of [6, 18, 17, 1]) vmcb.interceptException(vector, true);
+	vmcb.msrpm = v.vm.msrBitmapHpa;
+	vmcb.nestedCr3 = v.vm.mmu.rootHpa;
+	vmcb.asid = v.id + 1;
+	vmcb.vIntrMasking = true;
+	vmcb.tscOffset = v.tscOffset;
+	vmcb.pat = 0x0007040600070406n;
+	vmcb.lbrVirtualization = v.cpu.model.features.lbrv;
+}
+
+function updateLongMode(v: Vcpu): void {
+	const long = (v.efer & EFER_LME) !== 0n && (v.cr0 & CR0_PG) !== 0n;
+	v.efer = long ? v.efer | EFER_LMA : v.efer & ~EFER_LMA;
+	v.svm!.vmcb.efer = v.efer | EFER_SVME;
+}
+
+/** MSRs that VMLOAD and VMSAVE move, or the VMCB holds. */
+const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
+	[0x174, L.SYSENTER_CS],
+	[0x175, L.SYSENTER_ESP],
+	[0x176, L.SYSENTER_EIP],
+	[0x1d9, L.DEBUGCTL],
+	[0x277, L.PAT],
+	[0xc000_0081, L.STAR],
+	[0xc000_0082, L.LSTAR],
+	[0xc000_0083, L.CSTAR],
+	[0xc000_0084, L.SFMASK],
+	[0xc000_0100, L.SEG + L.FS * L.SEG_BYTES],
+	[0xc000_0101, L.SEG + L.GS * L.SEG_BYTES],
+	[0xc000_0102, L.KERNEL_GS_BASE],
+]);
+
+const EXIT_NAMES: ReadonlyMap<number, string> = new Map(
+	Object.entries(EXIT_CODE).map(([name, code]) => [code, name.replace(/([A-Z])/g, "_$1").toLowerCase()]),
+);
+
+/** kvm_x86_ops for SVM guests. */
+export const svmOps: VendorOps = {
+	vcpuCreate,
+	vcpuLoad: (v) => v.cpu.code(20),
+	vcpuPut: (v) => {
+		v.svm!.guestStateLoaded = false;
+		v.cpu.code(20);
+	},
+	flushTlb: (v) => flushTlb(v.cpu),
+	handleExit: svmHandleExit,
+	getRip: (v) => v.svm!.vmcb.rip,
+	setRip: (v, rip) => {
+		v.svm!.vmcb.rip = rip;
+	},
+	getRflags: (v) => Number(v.svm!.vmcb.rflags),
+	setRflags: (v, rflags) => {
+		v.svm!.vmcb.rflags = BigInt(rflags | 2);
+	},
+	getRsp: (v) => v.svm!.vmcb.rsp,
+	setRsp: (v, rsp) => {
+		v.svm!.vmcb.rsp = rsp;
+	},
+	getCpl: (v) => v.svm!.vmcb.cpl,
+	getSegment: (v, segment) => v.svm!.vmcb.getSegment(segment),
+	setSegment: (v, segment, value) => v.svm!.vmcb.setSegment(segment, value),
+	setCr0: (v, cr0) => {
+		v.cr0 = cr0;
+		v.svm!.vmcb.cr0 = cr0;
+		updateLongMode(v);
+	},
+	setCr3: (v, cr3) => {
+		v.cr3 = cr3;
+		v.svm!.vmcb.cr3 = cr3;
+	},
+	setCr4: (v, cr4) => {
+		v.cr4 = cr4;
+		v.svm!.vmcb.cr4 = cr4 | CR4_MCE;
+	},
+	setEfer: (v, efer) => {
+		v.efer = efer;
+		updateLongMode(v);
+	},
+	getMsr: (v, index) => {
+		const offset = VMCB_MSRS.get(index);
+		if (offset !== undefined) return v.svm!.vmcb.readState(offset);
+		if (index === SPEC_CTRL) return BigInt(v.svm!.specCtrl);
+		return index === 0xc000_0103 ? v.cpu.read64(L.TSC_AUX) : undefined;
+	},
+	setMsr: (v, index, value) => {
+		const offset = VMCB_MSRS.get(index);
+		if (offset !== undefined) v.svm!.vmcb.writeState(offset, value);
+		else if (index === SPEC_CTRL) v.svm!.specCtrl = Number(value);
+		else if (index === 0xc000_0103) v.cpu.write64(L.TSC_AUX, value);
+		else return false;
+		return true;
+	},
+	skipEmulatedInstruction: (v) => {
+		const { vmcb } = v.svm!;
+		v.cpu.code(10);
+		vmcb.skipToNextRip();
+		vmcb.interruptShadow = false;
+	},
+	interruptAllowed: (v) => (v.svm!.vmcb.rflags & BigInt(FLAG.IF)) !== 0n && !v.svm!.vmcb.interruptShadow,
+	nmiAllowed: (v) => !v.svm!.nmiMasked && !v.svm!.vmcb.interruptShadow,
+	injectIrq,
+	injectNmi,
+	injectException,
+	cancelInjection,
+	enableIrqWindow: (v) => {
+		v.svm!.irqWindow = true;
+		v.svm!.vmcb.openInterruptWindow();
+	},
+	enableNmiWindow: (v) => {
+		v.svm!.vmcb.interceptIret = true;
+	},
+	// SVM has no preemption timer: the guest's deadline becomes a timer of the host.
+	setHvTimer: () => false,
+	cancelHvTimer: () => {},
+	exitReasonName: (reason) => EXIT_NAMES.get(reason) ?? `exit_${reason.toString(16)}`,
+	dump: (v) => v.svm!.vmcb.describe(),
+};

@@ -1,0 +1,93 @@
+/** The TDX side of the run loop (arch/x86/kvm/vmx/tdx.c, v6.18). The TDX module runs the TD; KVM enters it. */
+import { wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
+import { OP } from "../../silicon/ops.ts";
+import { TDX_MODULE_USER_RETURN_MSRS } from "../../silicon/tdx/module.ts";
+import { tdhVpEnter } from "../../silicon/tdx/tdh-vp-enter.ts";
+import { ENTRY_FAILURE } from "../../silicon/vmx/controls.ts";
+import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { FASTPATH } from "../requests.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { handleNmi, isNmi } from "../vmx/flows.ts";
+import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
+
+/** TDX_OPERAND_BUSY: the TD is locked by another SEAMCALL. */
+const TDX_OPERAND_BUSY = 0x8000_0200;
+/** DEBUGCTL bits that the module preserves: BTF, FREEZE_PERFMON_ON_PMI, FREEZE_IN_SMM. */
+const TDX_PRESERVED_DEBUGCTL = (1 << 1) | (1 << 12) | (1 << 14);
+
+/** tdx_prepare_switch_to_guest(): the user-return MSRs become what the module leaves behind (commit c0711f8c610e). */
+function tdxPrepareSwitchToGuest(v: Vcpu): void {
+	const tdx = v.tdx!;
+	if (tdx.guestStateLoaded) return;
+	tdx.guestStateLoaded = true;
+	for (const { field, value } of TDX_MODULE_USER_RETURN_MSRS) {
+		v.cpu.op(OP.wrmsr);
+		v.cpu.write64(field, value);
+	}
+	v.cpu.op(OP.swap_segment_base);
+	v.cpu.op(OP.wrmsr);
+	v.cpu.code(40);
+}
+
+/** SEAMCALL(TDH.VP.ENTER), and the exit in VMX's terms. */
+function tdhVpEnterStep(v: Vcpu): void {
+	const tdx = v.tdx!;
+	v.cpu.op(OP.gpr_swap);
+	tdx.status = tdhVpEnter(v.cpu, tdx.td, v.regs);
+	v.cpu.op(OP.gpr_swap);
+	v.vt.exitReason = tdx.td.exitReason;
+	v.vt.exitIntrInfo = tdx.td.exitIntrInfo;
+	v.vt.exitQualification = tdx.td.exitQualification;
+}
+
+const hostXcr0Lost = (v: Vcpu) => v.kernel.xcr0 !== (v.tdx!.td.xfam & v.cpu.model.features.xcr0);
+const hostXssLost = (v: Vcpu) => v.kernel.xss !== (v.tdx!.td.xfam & v.cpu.model.features.xss);
+
+export const tdxFlows: readonly Flow[] = [
+	flow("tdx_prepare_switch_to_guest", "vmx/tdx.c", [step("switch host state", tdxPrepareSwitchToGuest, 5)]),
+	flow("tdx_load_host_xsave_state", "vmx/tdx.c", [
+		when("host PKRU", (v) => v.cpu.model.features.pku && v.hostPkru !== 0, [
+			step("WRPKRU(host)", (v) => writePkru(v.cpu, v.hostPkru), 3),
+		]),
+		when("host XCR0 differs from XFAM", hostXcr0Lost, [
+			step("XSETBV(host XCR0)", (v) => xsetbv(v.cpu, v.kernel.xcr0), 3),
+		]),
+		when("host XSS differs from XFAM", hostXssLost, [
+			step("WRMSR(host IA32_XSS)", (v) => wrmsrXss(v.cpu, v.kernel.xss), 3),
+		]),
+	]),
+	flow("tdx_vcpu_enter_exit", "vmx/tdx.c", [
+		step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+		step("tdh_vp_enter", tdhVpEnterStep, 20),
+		when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
+		step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+	]),
+	flow("tdx_vcpu_run", "vmx/tdx.c", [
+		step("trace_kvm_entry", () => {}, 4),
+		step("pi_test_on", () => {}, 4),
+		call("tdx_vcpu_enter_exit"),
+		when("host_debugctl", (v) => (v.hostDebugctl & ~TDX_PRESERVED_DEBUGCTL) !== 0, [
+			step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),
+		]),
+		call("tdx_load_host_xsave_state"),
+		when(
+			"TDX_SW_ERROR",
+			(v) => v.tdx!.status === -1,
+			[leave("EXIT_FASTPATH_NONE (error)", () => FASTPATH.NONE)],
+			[],
+			4,
+		),
+		vmxMachineCheckOnEntry(),
+		step("trace_kvm_exit", () => {}, 4),
+		when(
+			"TD entry failed",
+			(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0,
+			[leave("EXIT_FASTPATH_NONE (failed entry)", () => FASTPATH.NONE)],
+			[],
+			2,
+		),
+		leave("tdx_exit_handlers_fastpath", (v) =>
+			v.tdx!.status === TDX_OPERAND_BUSY ? FASTPATH.EXIT_HANDLED : FASTPATH.NONE,
+		),
+	]),
+];

@@ -1,0 +1,2 @@
+import { vmxOps } from "../vmx/ops.ts";
+export const tdxOps = vmxOps;

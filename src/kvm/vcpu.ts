@@ -1,0 +1,196 @@
+/**
+ * A virtual CPU: `struct kvm_vcpu` with its `arch`, and the vendor's part. Fields carry the kernel's names
+ * in camelCase.
+ */
+import type { FpState } from "../host/fpu.ts";
+import type { Kernel } from "../host/kernel.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import type { NodeObserver } from "./flow/compile.ts";
+import type { SvmVcpu } from "./svm/svm-vcpu.ts";
+import type { TdxVcpu } from "./tdx/tdx-vcpu.ts";
+import { VtVcpu, type VmxVcpu } from "./vmx/vmx-vcpu.ts";
+import { MP_STATE, VCPU_MODE } from "./requests.ts";
+import type { Lapic } from "./irqchip/lapic.ts";
+import type { Vm } from "./vm.ts";
+
+/** One CPUID leaf given to the guest (KVM_SET_CPUID2). */
+export interface CpuidEntry {
+	readonly leaf: number;
+	/** null: the leaf has no sub-leaves. */
+	readonly subleaf: number | null;
+	readonly eax: number;
+	readonly ebx: number;
+	readonly ecx: number;
+	readonly edx: number;
+}
+
+/** What KVM_RUN tells user space: `struct kvm_run`. */
+export interface KvmRun {
+	/** One of KVM_EXIT. */
+	exitReason: number;
+	/** KVM_EXIT_IO. `data` is little-endian, `bytes` wide; `count` elements for string I/O. */
+	readonly io: { write: boolean; port: number; bytes: number; count: number; data: Uint8Array };
+	/** KVM_EXIT_MMIO. */
+	readonly mmio: { write: boolean; gpa: number; bytes: number; data: Uint8Array };
+	/** KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR: what the hardware said, as one line. */
+	message: string;
+	/** Set by user space: KVM_RUN returns at once. */
+	immediateExit: boolean;
+	requestInterruptWindow: boolean;
+}
+
+/** Counters as in /sys/kernel/debug/kvm. */
+export interface VcpuStat {
+	exits: number;
+	irqExits: number;
+	haltExits: number;
+	ioExits: number;
+	mmioExits: number;
+	nmiExits: number;
+	hostReentries: number;
+	/** Exits by the vendor's exit reason number. */
+	readonly byReason: Map<number, number>;
+}
+
+export class Vcpu {
+	readonly vm: Vm;
+	readonly kernel: Kernel;
+	readonly id: number;
+	/** The physical CPU it runs on. */
+	cpu: Cpu;
+
+	/** Sees the nodes of a traced tree. */
+	nodeObserver: NodeObserver | null = null;
+
+	// ---- struct kvm_vcpu ----
+	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	/** Set of KVM_REQ bits. */
+	requests = 0;
+	srcuDepth = 0;
+	guestDebug = false;
+	readonly run: KvmRun = {
+		exitReason: 0,
+		io: { write: false, port: 0, bytes: 0, count: 0, data: new Uint8Array(4096) },
+		mmio: { write: false, gpa: 0, bytes: 0, data: new Uint8Array(8) },
+		message: "",
+		immediateExit: false,
+		requestInterruptWindow: false,
+	};
+	readonly stat: VcpuStat = {
+		exits: 0,
+		irqExits: 0,
+		haltExits: 0,
+		ioExits: 0,
+		mmioExits: 0,
+		nmiExits: 0,
+		hostReentries: 0,
+		byReason: new Map(),
+	};
+	/** Completes an access that user space served: arch.complete_userspace_io. Returns as an exit handler does. */
+	completeUserspaceIo: (() => number) | null = null;
+
+	// ---- arch: registers ----
+	/** GPRs in encoding order. RSP is the vendor's while `guestStateLoaded`. */
+	readonly regs = new BigUint64Array(16);
+	/** The same registers as pairs of 32-bit halves, low first: for exit handlers that need no BigInt. */
+	readonly regs32 = new Uint32Array(this.regs.buffer);
+	cr0 = 0n;
+	cr2 = 0n;
+	cr3 = 0n;
+	private cr4Value = 0n;
+	/** CR4 as a number: all its bits lie below 2^32, and the run loop tests them at each entry. */
+	cr4Bits = 0;
+	cr8 = 0;
+	efer = 0n;
+	xcr0 = 1;
+	iaXss = 0;
+	pkru = 0;
+	/** Snapshot of the host's PKRU, taken at vcpu_load. */
+	hostPkru = 0;
+	hostDebugctl = 0;
+	/** Whether the guest may use XSAVES (CPUID.0DH.1:EAX[3] and the vendor's rules). */
+	guestCanUseXsaves = true;
+	guestStateProtected = false;
+
+	// ---- arch: FPU ----
+	guestFpu!: FpState;
+	xfdErr = 0;
+	/** The guest wrote a non-zero XFD once; the MSR is passed through since. */
+	xfdNoWriteIntercept = false;
+
+	// ---- arch: debug registers ----
+	/** KVM_DEBUGREG_* bits. */
+	switchDbRegs = 0;
+	readonly db = [0, 0, 0, 0];
+	readonly effDb = [0, 0, 0, 0];
+	dr6 = 0xffff_0ff0;
+	dr7 = 0x400;
+
+	// ---- arch: events ----
+	apic: Lapic | null = null;
+	mpState: number = MP_STATE.RUNNABLE;
+	pvUnhalted = false;
+	nmiPending = 0;
+	nmiInjected = false;
+	/** An external interrupt that is being injected. */
+	readonly interrupt = { injected: false, soft: false, vector: 0 };
+	readonly exception = {
+		pending: false,
+		injected: false,
+		vector: 0,
+		hasErrorCode: false,
+		errorCode: 0,
+		cr2: 0n,
+	};
+	atInstructionBoundary = false;
+	lastVmentryCpu = -1;
+	/** RDTSC of the host at the last exit, in cycles. */
+	lastGuestTsc = 0;
+	/** Guest TSC = host TSC + this, in cycles. */
+	tscOffset = 0;
+	readonly cpuid: CpuidEntry[] = [];
+	/** MSRs that KVM only stores for the guest. */
+	readonly msrs = new Map<number, bigint>();
+
+	// ---- locals of vcpu_enter_guest() ----
+	runFlags = 0;
+	exitFastpath = 0;
+	reqImmediateExit = false;
+	reqIntWin = false;
+	/** The kernel's `r` of vcpu_run(). */
+	runResult = 0;
+
+	// ---- the vendor's part: exactly one of vmx, svm and tdx is set ----
+	/** The last exit of a VMX vCPU or a TD. */
+	readonly vt = new VtVcpu();
+	vmx: VmxVcpu | null = null;
+	svm: SvmVcpu | null = null;
+	tdx: TdxVcpu | null = null;
+
+	get cr4(): bigint {
+		return this.cr4Value;
+	}
+	set cr4(value: bigint) {
+		this.cr4Value = value;
+		this.cr4Bits = Number(value);
+	}
+
+	constructor(vm: Vm, kernel: Kernel, id: number) {
+		this.vm = vm;
+		this.kernel = kernel;
+		this.cpu = kernel.cpu;
+		this.id = id;
+	}
+}
+
+/** kvm_make_request(). @param request a KVM_REQ bit */
+export function makeRequest(vcpu: Vcpu, request: number): void {
+	vcpu.requests |= request;
+}
+
+/** kvm_check_request(): tests and clears. */
+export function checkRequest(vcpu: Vcpu, request: number): boolean {
+	if ((vcpu.requests & request) === 0) return false;
+	vcpu.requests &= ~request;
+	return true;
+}

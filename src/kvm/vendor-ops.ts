@@ -1,0 +1,62 @@
+/**
+ * kvm_x86_ops: what common code asks of the vendor outside the flows. The steps of the run loop itself
+ * (vcpu_run, handle_exit_irqoff, prepare_switch_to_guest) are flows of the tree, not members here.
+ */
+import type { Vcpu } from "./vcpu.ts";
+
+export interface VendorOps {
+	/** Creates the vendor's part of a vCPU and its guest state at reset. */
+	vcpuCreate(vcpu: Vcpu): void;
+	vcpuLoad(vcpu: Vcpu): void;
+	vcpuPut(vcpu: Vcpu): void;
+	/** Drops cached translations of the guest (flush_tlb_all). */
+	flushTlb(vcpu: Vcpu): void;
+	/** Handles an exit that the fastpath did not: >0 go on, 0 return to user space. */
+	handleExit(vcpu: Vcpu): number;
+
+	// ---- guest registers ----
+	getRip(vcpu: Vcpu): bigint;
+	setRip(vcpu: Vcpu, rip: bigint): void;
+	getRflags(vcpu: Vcpu): number;
+	setRflags(vcpu: Vcpu, rflags: number): void;
+	getRsp(vcpu: Vcpu): bigint;
+	setRsp(vcpu: Vcpu, rsp: bigint): void;
+	getCpl(vcpu: Vcpu): number;
+	/** Base, limit, attributes (VMCS access-rights format) and selector. @param segment layout.ts ES…IDTR */
+	getSegment(vcpu: Vcpu, segment: number): Segment;
+	setSegment(vcpu: Vcpu, segment: number, value: Segment): void;
+	setCr0(vcpu: Vcpu, cr0: bigint): void;
+	setCr3(vcpu: Vcpu, cr3: bigint): void;
+	setCr4(vcpu: Vcpu, cr4: bigint): void;
+	setEfer(vcpu: Vcpu, efer: bigint): void;
+	/** RDMSR of a register that the vendor keeps; undefined: not the vendor's. */
+	getMsr(vcpu: Vcpu, index: number): bigint | undefined;
+	/** @returns false: not the vendor's; a #GP is a thrown GuestFault */
+	setMsr(vcpu: Vcpu, index: number, value: bigint): boolean;
+	/** Skips the instruction that exited (kvm_skip_emulated_instruction's vendor part). */
+	skipEmulatedInstruction(vcpu: Vcpu): void;
+
+	// ---- events ----
+	interruptAllowed(vcpu: Vcpu): boolean;
+	nmiAllowed(vcpu: Vcpu): boolean;
+	injectIrq(vcpu: Vcpu): void;
+	injectNmi(vcpu: Vcpu): void;
+	injectException(vcpu: Vcpu): void;
+	cancelInjection(vcpu: Vcpu): void;
+	enableIrqWindow(vcpu: Vcpu): void;
+	enableNmiWindow(vcpu: Vcpu): void;
+	/** Arms the VMX preemption timer for a guest TSC deadline. @returns false if there is none: use a host timer */
+	setHvTimer(vcpu: Vcpu, guestDeadlineTsc: number): boolean;
+	cancelHvTimer(vcpu: Vcpu): void;
+	/** Name of an exit reason number, as perf kvm stat and trace events print it. */
+	exitReasonName(reason: number): string;
+	/** The guest's state as the kernel's dump_vmcs()/dump_vmcb() print it. */
+	dump(vcpu: Vcpu): string;
+}
+
+export interface Segment {
+	base: bigint;
+	limit: number;
+	attributes: number;
+	selector: number;
+}

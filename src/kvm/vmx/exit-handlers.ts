@@ -1,0 +1,154 @@
+/** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import { VECTOR } from "../../silicon/cpu/fault.ts";
+import { ENTRY_FAILURE, EXIT_REASON, INTR_INFO } from "../../silicon/vmx/controls.ts";
+import { F } from "../../silicon/vmx/fields.ts";
+import { vmread, vmread32, vmreadNumber } from "../../silicon/vmx/vmcs.ts";
+import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
+import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
+import { kvmEmulateDrAccess } from "../emulate/debug.ts";
+import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
+import { emulateMmio } from "../emulate/mmio.ts";
+import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
+import { kvmFastPio, kvmStringPio } from "../emulate/pio.ts";
+import {
+	kvmEmulateAsNop,
+	kvmEmulateHalt,
+	kvmEmulateHypercall,
+	kvmEmulateInvd,
+	kvmEmulateRdpmc,
+	kvmEmulateWbinvd,
+	kvmHandleInvalidOp,
+} from "../emulate/simple.ts";
+import { KVM_EXIT, KVM_REQ } from "../requests.ts";
+import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { closeWindow } from "./ops.ts";
+
+const again = () => 1;
+
+function qualification(v: Vcpu): number {
+	return vmreadNumber(v.cpu, v.vmx!.vmcs, F.EXIT_QUALIFICATION);
+}
+
+/** handle_exception_nmi(). */
+function handleException(v: Vcpu): number {
+	const info = v.vt.exitIntrInfo;
+	const vector = info & 0xff;
+	// NMIs and #MCs were handled with interrupts off.
+	if (vector === VECTOR.NMI || vector === VECTOR.MC) return 1;
+	const errorCode =
+		(info & INTR_INFO.errorCode) !== 0 ? vmread32(v.cpu, v.vmx!.vmcs, F.VM_EXIT_INTR_ERROR_CODE) : null;
+	kvmQueueException(v, vector, errorCode);
+	return 1;
+}
+
+/** handle_cr(). */
+function handleCr(v: Vcpu): number {
+	const q = qualification(v);
+	if ((q & 15) === 3 || ((q >> 4) & 3) === 1) v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
+	return kvmEmulateCrAccess(v, {
+		cr: q & 15,
+		access: (q >> 4) & 3,
+		gpr: (q >> 8) & 15,
+		lmsw: (q >>> 16) & 0xffff,
+	});
+}
+
+/** handle_io(). */
+function handleIo(v: Vcpu): number {
+	const q = qualification(v);
+	v.stat.ioExits++;
+	const bytes = (q & 7) + 1;
+	const isIn = (q & 8) !== 0;
+	const port = (q >>> 16) & 0xffff;
+	if ((q & 16) !== 0) return kvmStringPio(v, bytes, port, isIn, (q & 32) !== 0);
+	return kvmFastPio(v, bytes, port, isIn);
+}
+
+/** handle_ept_violation(). */
+function handleEptViolation(v: Vcpu): number {
+	const q = qualification(v);
+	const gpa = vmreadNumber(v.cpu, v.vmx!.vmcs, F.GUEST_PHYSICAL_ADDRESS);
+	v.cpu.code(60);
+	if (v.vm.mmu.pageFault(v, gpa, (q & 2) !== 0, (q & 4) !== 0) === "fixed") return 1;
+	v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
+	return emulateMmio(v, gpa);
+}
+
+type Handler = (v: Vcpu) => number;
+
+const handlers: readonly (Handler | undefined)[] = (() => {
+	const table: (Handler | undefined)[] = [];
+	const set = (reason: number, handler: Handler) => {
+		table[reason] = handler;
+	};
+	set(EXIT_REASON.exceptionOrNmi, handleException);
+	set(EXIT_REASON.externalInterrupt, (v) => {
+		v.stat.irqExits++;
+		return 1;
+	});
+	set(EXIT_REASON.tripleFault, (v) => {
+		v.run.exitReason = KVM_EXIT.SHUTDOWN;
+		return 0;
+	});
+	set(EXIT_REASON.interruptWindow, (v) => {
+		closeWindow(v, false);
+		makeRequest(v, KVM_REQ.EVENT);
+		return 1;
+	});
+	set(EXIT_REASON.nmiWindow, (v) => {
+		closeWindow(v, true);
+		makeRequest(v, KVM_REQ.EVENT);
+		return 1;
+	});
+	set(EXIT_REASON.cpuid, kvmEmulateCpuid);
+	set(EXIT_REASON.hlt, kvmEmulateHalt);
+	set(EXIT_REASON.invd, kvmEmulateInvd);
+	set(EXIT_REASON.invlpg, kvmSkipEmulatedInstruction);
+	set(EXIT_REASON.rdpmc, kvmEmulateRdpmc);
+	set(EXIT_REASON.vmcall, kvmEmulateHypercall);
+	set(EXIT_REASON.crAccess, handleCr);
+	set(EXIT_REASON.movDr, (v) => kvmEmulateDrAccess(v, qualification(v)));
+	set(EXIT_REASON.ioInstruction, handleIo);
+	set(EXIT_REASON.rdmsr, kvmEmulateRdmsr);
+	set(EXIT_REASON.wrmsr, kvmEmulateWrmsr);
+	set(EXIT_REASON.machineCheckDuringEntry, again);
+	set(EXIT_REASON.mwait, kvmEmulateAsNop);
+	set(EXIT_REASON.monitor, kvmEmulateAsNop);
+	set(EXIT_REASON.pause, kvmSkipEmulatedInstruction);
+	set(EXIT_REASON.eptViolation, handleEptViolation);
+	set(EXIT_REASON.eptMisconfiguration, handleEptViolation);
+	set(EXIT_REASON.preemptionTimer, again);
+	set(EXIT_REASON.wbinvd, kvmEmulateWbinvd);
+	set(EXIT_REASON.xsetbv, kvmEmulateXsetbv);
+	for (const reason of [EXIT_REASON.vmclear, EXIT_REASON.tdcall, EXIT_REASON.seamcall])
+		set(reason, kvmHandleInvalidOp);
+	for (let reason = EXIT_REASON.vmclear; reason < EXIT_REASON.crAccess; reason++)
+		set(reason, kvmHandleInvalidOp);
+	return table;
+})();
+
+/**
+ * vmx_handle_exit().
+ * @returns >0 to go on, 0 to leave to user space with `run` filled in
+ */
+export function vmxHandleExit(v: Vcpu): number {
+	const reason = v.vt.exitReason;
+	const basic = reason & 0xffff;
+	v.cpu.code(20);
+	v.stat.byReason.set(basic, (v.stat.byReason.get(basic) ?? 0) + 1);
+	if (v.vmx!.fail) {
+		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
+		v.run.message = `VM entry refused, VM-instruction error ${v.vmx!.vmcs.instructionError}: ${v.vmx!.vmcs.failedCheck ?? "VMfail"}`;
+		return 0;
+	}
+	if ((reason & ENTRY_FAILURE) !== 0 && basic !== EXIT_REASON.machineCheckDuringEntry) {
+		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
+		v.run.message = `VM entry failed, exit reason ${basic}: ${v.vmx!.vmcs.failedCheck ?? "invalid guest state"}`;
+		return 0;
+	}
+	const handler = handlers[basic];
+	if (handler !== undefined) return handler(v);
+	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
+	v.run.message = `unexpected VM exit, reason ${v.vm.ops.exitReasonName(basic)}`;
+	return 0;
+}

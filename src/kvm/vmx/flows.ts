@@ -1,0 +1,239 @@
+/** The VMX side of the run loop (arch/x86/kvm/vmx/vmx.c, vmenter.S and main.c, v6.18). */
+import { moveToDr, rdtsc, wrmsrDebugctl } from "../../host/access.ts";
+import { symbol } from "../../silicon/cpu/cpu.ts";
+import { VECTOR } from "../../silicon/cpu/fault.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { OP } from "../../silicon/ops.ts";
+import {
+	ENTRY_FAILURE,
+	EXIT_REASON,
+	INTR_INFO,
+	INTR_TYPE,
+	PREEMPTION_TIMER_RATE,
+} from "../../silicon/vmx/controls.ts";
+import { vmlaunch, vmresume } from "../../silicon/vmx/entry.ts";
+import { F } from "../../silicon/vmx/fields.ts";
+import { vmread32, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
+import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { FASTPATH, KVM_RUN } from "../requests.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { completeInterrupts } from "./events.ts";
+import { vmxExitHandlersFastpath } from "./fastpath.ts";
+import { isTd, kvmMachineCheck, vmxMachineCheckOnEntry } from "./machine-check.ts";
+
+const VMX_DO_INTERRUPT = symbol("vmx_do_interrupt_irqoff");
+const VMX_DO_NMI = symbol("vmx_do_nmi_irqoff");
+
+/** Whether the exit is an exception or NMI of this vector. */
+function isException(v: Vcpu, vector: number): boolean {
+	return v.vt.exitReason === EXIT_REASON.exceptionOrNmi && (v.vt.exitIntrInfo & 0xff) === vector;
+}
+
+/** is_nmi(): by type, since vector 2 may also be INT 2. */
+export function isNmi(v: Vcpu): boolean {
+	return v.vt.exitReason === EXIT_REASON.exceptionOrNmi && ((v.vt.exitIntrInfo >>> 8) & 7) === INTR_TYPE.nmi;
+}
+
+/** vmx_handle_nmi(): the host's handler, before anything else can be interrupted. */
+export function handleNmi(v: Vcpu): void {
+	v.cpu.enter(VMX_DO_NMI);
+	v.kernel.nmi(v.cpu);
+	// The handler's IRET ends the blocking that the exit left behind.
+	v.cpu.nmiBlocked = false;
+	v.cpu.leave();
+}
+
+/** handle_external_interrupt_irqoff(): the handler of the vector that the processor acknowledged at VM exit. */
+function handleExternalInterrupt(v: Vcpu): void {
+	v.cpu.enter(VMX_DO_INTERRUPT);
+	v.kernel.interrupt(v.cpu, v.vt.exitIntrInfo & 0xff);
+	v.cpu.leave();
+	v.atInstructionBoundary = true;
+}
+
+/** vmx_update_hv_timer(). */
+function updateHvTimer(v: Vcpu): void {
+	const vmx = v.vmx!;
+	const { vmcs } = vmx;
+	if (v.reqImmediateExit || (v.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0) {
+		vmwrite32(v.cpu, vmcs, F.VMX_PREEMPTION_TIMER_VALUE, 0);
+		vmx.hvTimerSoftDisabled = false;
+	} else if (vmx.hvDeadlineTsc >= 0) {
+		const left = vmx.hvDeadlineTsc - (rdtsc(v.cpu) + v.tscOffset);
+		const units = left > 0 ? Math.min(Math.floor(left / 2 ** PREEMPTION_TIMER_RATE), 0xffffffff) : 0;
+		vmwrite32(v.cpu, vmcs, F.VMX_PREEMPTION_TIMER_VALUE, units);
+		vmx.hvTimerSoftDisabled = false;
+	} else if (!vmx.hvTimerSoftDisabled) {
+		vmwrite32(v.cpu, vmcs, F.VMX_PREEMPTION_TIMER_VALUE, 0xffffffff);
+		vmx.hvTimerSoftDisabled = true;
+	}
+}
+
+/** The assembly of __vmx_vcpu_run(): GPRs and SPEC_CTRL around VMLAUNCH or VMRESUME. */
+function vmxVcpuRunAsm(v: Vcpu): void {
+	const { cpu } = v;
+	const vmx = v.vmx!;
+	const gprAt = (cpu.base + L.GPR) >> 3;
+	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
+	if (vmx.specCtrl !== hostSpecCtrl) {
+		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+		cpu.write32(L.SPEC_CTRL, vmx.specCtrl);
+	}
+	cpu.op(OP.gpr_swap);
+	cpu.u64.set(v.regs, gprAt);
+	const result = vmx.vmcs.launched ? vmresume(cpu, vmx.vmcs) : vmlaunch(cpu, vmx.vmcs);
+	for (let n = 0; n < 16; n++) v.regs[n] = cpu.u64[gprAt + n]!;
+	cpu.op(OP.gpr_swap);
+	vmx.fail = result !== 0;
+	cpu.op(OP.rsb_fill);
+	if (vmx.specCtrl !== hostSpecCtrl) {
+		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+		cpu.write32(L.SPEC_CTRL, hostSpecCtrl);
+	}
+}
+
+/** CR2 is switched by nobody else: the guest's page faults leave it behind, the host's would overwrite it. */
+function loadCr2(v: Vcpu): void {
+	v.cpu.op(OP.mov_from_cr);
+	if (v.cpu.read64(L.CR2) !== v.cr2) {
+		v.cpu.op(OP.mov_to_cr);
+		v.cpu.write64(L.CR2, v.cr2);
+	}
+}
+
+function readExit(v: Vcpu): void {
+	const vmx = v.vmx!;
+	if (vmx.fail) {
+		v.vt.exitReason = 0xdead;
+		return;
+	}
+	v.vt.exitReason = vmread32(v.cpu, vmx.vmcs, F.VM_EXIT_REASON);
+	vmx.idtVectoringInfo = 0;
+	v.vt.exitIntrInfo = 0;
+	if ((v.vt.exitReason & ENTRY_FAILURE) !== 0) return;
+	vmx.idtVectoringInfo = vmread32(v.cpu, vmx.vmcs, F.IDT_VECTORING_INFO_FIELD);
+	if (v.vt.exitReason <= EXIT_REASON.externalInterrupt) {
+		v.vt.exitIntrInfo = vmread32(v.cpu, vmx.vmcs, F.VM_EXIT_INTR_INFO);
+	}
+}
+
+const vmxVcpuEnterExit = flow("vmx_vcpu_enter_exit", "vmx/vmx.c", [
+	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+	step("load CR2", loadCr2, 3),
+	step("__vmx_vcpu_run", vmxVcpuRunAsm, 24),
+	step(
+		"save CR2",
+		(v) => {
+			v.cpu.op(OP.mov_from_cr);
+			v.cr2 = v.cpu.read64(L.CR2);
+		},
+		4,
+	),
+	step("read exit reason", readExit, 6),
+	when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
+	step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+]);
+
+const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
+	step("trace_kvm_entry", () => {}, 4),
+	step("write RSP and RIP", () => {}, 6),
+	when("KVM_RUN_LOAD_GUEST_DR6", (v) => (v.runFlags & KVM_RUN.LOAD_GUEST_DR6) !== 0, [
+		step("DR6 = guest", (v) => moveToDr(v.cpu, L.DR6, v.dr6)),
+	]),
+	when("KVM_RUN_LOAD_DEBUGCTL", (v) => (v.runFlags & KVM_RUN.LOAD_DEBUGCTL) !== 0, [
+		step("vmx_reload_guest_debugctl", (v) => {
+			const { vmcs } = v.vmx!;
+			const guest = vmread32(v.cpu, vmcs, F.GUEST_IA32_DEBUGCTL);
+			vmwriteNumber(v.cpu, vmcs, F.GUEST_IA32_DEBUGCTL, guest | (v.hostDebugctl & (1 << 14)));
+		}),
+	]),
+	step("refresh HOST_CR3", refreshHostCr3, 6),
+	step("refresh HOST_CR4", refreshHostCr4, 5),
+	call("kvm_load_guest_xsave_state"),
+	step("pt_guest_enter, atomic_switch_perf_msrs", () => {}, 12),
+	step("vmx_update_hv_timer", updateHvTimer, 8),
+	step("kvm_wait_lapic_expire", () => {}, 5),
+	call("vmx_vcpu_enter_exit"),
+	when("host_debugctl", (v) => v.hostDebugctl !== 0, [
+		step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),
+	]),
+	step("pt_guest_exit", () => {}, 3),
+	call("kvm_load_host_xsave_state"),
+	when("vmx->fail", (v) => v.vmx!.fail, [leave("EXIT_FASTPATH_NONE (VMfail)", () => FASTPATH.NONE)], [], 2),
+	vmxMachineCheckOnEntry(),
+	step("trace_kvm_exit", () => {}, 4),
+	when(
+		"VM entry failed",
+		(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0,
+		[leave("EXIT_FASTPATH_NONE (failed entry)", () => FASTPATH.NONE)],
+		[],
+		2,
+	),
+	step("vmx_recover_nmi_blocking", () => {}, 6),
+	step("vmx_complete_interrupts", completeInterrupts, 8),
+	leave("vmx_exit_handlers_fastpath", vmxExitHandlersFastpath),
+]);
+
+/** HOST_CR3 as of now: CR3 can change between prepare_switch_to_guest and here (commit 1a71581012dd). */
+function refreshHostCr3(v: Vcpu): void {
+	const vmx = v.vmx!;
+	const cr3 = v.cpu.readNumber(L.CR3);
+	if (cr3 === vmx.hostCr3) return;
+	vmwriteNumber(v.cpu, vmx.vmcs, F.HOST_CR3, cr3);
+	vmx.hostCr3 = cr3;
+}
+
+function refreshHostCr4(v: Vcpu): void {
+	const vmx = v.vmx!;
+	const cr4 = v.cpu.readNumber(L.CR4);
+	if (cr4 === vmx.hostCr4) return;
+	vmwriteNumber(v.cpu, vmx.vmcs, F.HOST_CR4, cr4);
+	vmx.hostCr4 = cr4;
+}
+
+const vmxHandleExitIrqoff = flow("vmx_handle_exit_irqoff", "vmx/vmx.c", [
+	when("EXTERNAL_INTERRUPT", (v) => v.vt.exitReason === EXIT_REASON.externalInterrupt, [
+		step("handle_external_interrupt_irqoff", handleExternalInterrupt, 6),
+	]),
+	when("EXCEPTION_NMI: #MC", (v) => isException(v, VECTOR.MC), [step("kvm_machine_check", kvmMachineCheck)]),
+]);
+
+/** vmx_prepare_switch_to_guest(): once until the next vcpu_put, the MSRs and bases that user space owns. */
+function vmxPrepareSwitchToGuest(v: Vcpu): void {
+	const vmx = v.vmx!;
+	if (vmx.guestStateLoaded) return;
+	vmx.guestStateLoaded = true;
+	// FS and GS base of the host go into the VMCS; KERNEL_GS_BASE becomes the guest's.
+	v.cpu.op(OP.swap_segment_base);
+	v.cpu.op(OP.wrmsr);
+	v.cpu.code(40);
+}
+
+export const vmxFlows: readonly Flow[] = [
+	flow("vt_vcpu_pre_run", "vmx/main.c", [step("is_td_vcpu or vmx", () => {}, 4)]),
+	flow("vt_prepare_switch_to_guest", "vmx/main.c", [
+		when("is_td_vcpu", isTd, [call("tdx_prepare_switch_to_guest"), leave()]),
+		call("vmx_prepare_switch_to_guest"),
+	]),
+	flow("vmx_prepare_switch_to_guest", "vmx/vmx.c", [step("switch host state", vmxPrepareSwitchToGuest, 5)]),
+	flow("vt_vcpu_run", "vmx/main.c", [
+		when("is_td_vcpu", isTd, [
+			call("tdx_vcpu_run", (v, result) => {
+				v.exitFastpath = result;
+			}),
+			leave("tdx_vcpu_run()", (v) => v.exitFastpath),
+		]),
+		call("vmx_vcpu_run", (v, result) => {
+			v.exitFastpath = result;
+		}),
+		leave("vmx_vcpu_run()", (v) => v.exitFastpath),
+	]),
+	vmxVcpuRun,
+	vmxVcpuEnterExit,
+	vmxHandleExitIrqoff,
+];
+
+/** Whether interruption information is valid. */
+export function isValid(info: number): boolean {
+	return (info & INTR_INFO.valid) !== 0;
+}

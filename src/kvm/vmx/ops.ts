@@ -1,0 +1,285 @@
+/** kvm_x86_ops of VMX: a vCPU's VMCS, its registers, its events (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import * as L from "../../silicon/cpu/layout.ts";
+import { FLAG } from "../../silicon/cpu/rflags.ts";
+import { flushTlb } from "../../silicon/paging/tlb.ts";
+import {
+	CPU_BASED,
+	DEFAULT1,
+	ENTRY_CONTROL,
+	EXIT_CONTROL,
+	EXIT_REASON,
+	PIN,
+	SECONDARY,
+} from "../../silicon/vmx/controls.ts";
+import { F, type VmcsFieldName } from "../../silicon/vmx/fields.ts";
+import { vmptrld, vmread, vmread32, vmwrite, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
+import type { Vcpu } from "../vcpu.ts";
+import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { dumpVmcs } from "./dump.ts";
+import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
+import { vmxHandleExit } from "./exit-handlers.ts";
+import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
+import { VmxVcpu } from "./vmx-vcpu.ts";
+
+const CR0_PG = 0x8000_0000n;
+const CR0_NE = 0x20n;
+const CR4_VMXE = 1n << 13n;
+const CR4_MCE = 1n << 6n;
+const EFER_LME = 1n << 8n;
+const EFER_LMA = 1n << 10n;
+/** Bits of CR4 that the guest may change without an exit (KVM_POSSIBLE_CR4_GUEST_BITS). */
+const CR4_GUEST_BITS = 0x1078en;
+const CR0_TS = 8n;
+
+const SEGMENT_NAMES = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR", "GDTR", "IDTR"] as const;
+/** The fields of each segment register, by layout.ts's numbers. */
+const SEGMENT_FIELDS = SEGMENT_NAMES.map((name) => ({
+	base: F[`GUEST_${name}_BASE` as VmcsFieldName],
+	limit: F[`GUEST_${name}_LIMIT` as VmcsFieldName],
+	attributes: name === "GDTR" || name === "IDTR" ? -1 : F[`GUEST_${name}_AR_BYTES` as VmcsFieldName],
+	selector: name === "GDTR" || name === "IDTR" ? -1 : F[`GUEST_${name}_SELECTOR` as VmcsFieldName],
+}));
+
+/** vmx_vcpu_create(), init_vmcs(): controls as v6.18 sets them with EPT, VPID and unrestricted guests. */
+function vcpuCreate(v: Vcpu): void {
+	const vmx = new VmxVcpu();
+	v.vmx = vmx;
+	const { vmcs } = vmx;
+	vmcs.set(
+		"PIN_BASED_VM_EXEC_CONTROL",
+		DEFAULT1.pin | PIN.externalInterruptExiting | PIN.nmiExiting | PIN.virtualNmis | PIN.preemptionTimer,
+	);
+	vmcs.set(
+		"CPU_BASED_VM_EXEC_CONTROL",
+		((DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting)) |
+			CPU_BASED.hltExiting |
+			CPU_BASED.useTscOffsetting |
+			CPU_BASED.cr8LoadExiting |
+			CPU_BASED.cr8StoreExiting |
+			CPU_BASED.rdpmcExiting |
+			CPU_BASED.mwaitExiting |
+			CPU_BASED.monitorExiting |
+			CPU_BASED.movDrExiting |
+			CPU_BASED.unconditionalIoExiting |
+			CPU_BASED.useMsrBitmaps |
+			CPU_BASED.secondaryControls) >>>
+			0,
+	);
+	vmcs.set(
+		"SECONDARY_VM_EXEC_CONTROL",
+		SECONDARY.ept |
+			SECONDARY.vpid |
+			SECONDARY.unrestrictedGuest |
+			SECONDARY.wbinvdExiting |
+			SECONDARY.rdtscp |
+			SECONDARY.invpcid |
+			SECONDARY.xsaves,
+	);
+	vmcs.set(
+		"VM_EXIT_CONTROLS",
+		DEFAULT1.exit |
+			EXIT_CONTROL.hostAddressSpaceSize |
+			EXIT_CONTROL.acknowledgeInterrupt |
+			EXIT_CONTROL.loadEfer |
+			EXIT_CONTROL.saveEfer |
+			EXIT_CONTROL.loadPat |
+			EXIT_CONTROL.savePat,
+	);
+	vmcs.set("VM_ENTRY_CONTROLS", DEFAULT1.entry | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat);
+	// #UD, #MC, #DB, #AC: what KVM always wants to see.
+	vmcs.set("EXCEPTION_BITMAP", (1 << 6) | (1 << 18) | (1 << 1) | (1 << 17));
+	vmcs.set("EPT_POINTER", BigInt(v.vm.mmu.rootHpa) | 0x1en);
+	vmcs.set("MSR_BITMAP", BigInt(v.vm.msrBitmapHpa));
+	vmcs.set("VIRTUAL_PROCESSOR_ID", v.id + 1);
+	vmcs.set("CR0_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR0_TS));
+	vmcs.set("CR4_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR4_GUEST_BITS));
+	vmcs.set("TSC_OFFSET", BigInt.asUintN(64, BigInt(Math.trunc(v.tscOffset))));
+	vmcs.set("GUEST_IA32_PAT", 0x0007040600070406n);
+	setHostState(v);
+}
+
+/** vmx_set_constant_host_state(). */
+function setHostState(v: Vcpu): void {
+	const { vmcs } = v.vmx!;
+	vmcs.set("HOST_CR0", 0x8005_0033n);
+	vmcs.set("HOST_CR3", v.cpu.read64(L.CR3));
+	vmcs.set("HOST_CR4", v.cpu.read64(L.CR4));
+	v.vmx!.hostCr3 = v.cpu.readNumber(L.CR3);
+	v.vmx!.hostCr4 = v.cpu.readNumber(L.CR4);
+	vmcs.set("HOST_CS_SELECTOR", 0x10);
+	for (const segment of ["ES", "SS", "DS"] as const) vmcs.set(`HOST_${segment}_SELECTOR`, 0x18);
+	vmcs.set("HOST_TR_SELECTOR", 0x40);
+	vmcs.set("HOST_IA32_EFER", 0xd01n);
+	vmcs.set("HOST_IA32_PAT", 0x0407050600070106n);
+	// Kernel addresses are canonical; nothing is fetched from them, since host code is not translated.
+	for (const field of [
+		"HOST_RIP",
+		"HOST_RSP",
+		"HOST_GDTR_BASE",
+		"HOST_IDTR_BASE",
+		"HOST_TR_BASE",
+		"HOST_GS_BASE",
+	] as const) {
+		vmcs.set(field, 0xffff_8880_0000_1000n);
+	}
+}
+
+function setCr0(v: Vcpu, cr0: bigint): void {
+	const { vmcs } = v.vmx!;
+	v.cr0 = cr0;
+	vmwrite(v.cpu, vmcs, F.CR0_READ_SHADOW, cr0);
+	vmwrite(v.cpu, vmcs, F.GUEST_CR0, cr0 | CR0_NE);
+	updateLongMode(v);
+}
+
+/** EFER.LMA and "IA-32e mode guest" follow CR0.PG and EFER.LME (vmx_set_efer, enter_lmode). */
+function updateLongMode(v: Vcpu): void {
+	const { vmcs } = v.vmx!;
+	const long = (v.efer & EFER_LME) !== 0n && (v.cr0 & CR0_PG) !== 0n;
+	v.efer = long ? v.efer | EFER_LMA : v.efer & ~EFER_LMA;
+	const controls = vmread32(v.cpu, vmcs, F.VM_ENTRY_CONTROLS);
+	vmwrite32(
+		v.cpu,
+		vmcs,
+		F.VM_ENTRY_CONTROLS,
+		long ? controls | ENTRY_CONTROL.ia32eModeGuest : controls & ~ENTRY_CONTROL.ia32eModeGuest,
+	);
+	vmwrite(v.cpu, vmcs, F.GUEST_IA32_EFER, v.efer);
+}
+
+function getSegment(v: Vcpu, segment: number): Segment {
+	const { vmcs } = v.vmx!;
+	const fields = SEGMENT_FIELDS[segment]!;
+	return {
+		base: vmread(v.cpu, vmcs, fields.base),
+		limit: vmread32(v.cpu, vmcs, fields.limit),
+		attributes: fields.attributes < 0 ? 0 : vmread32(v.cpu, vmcs, fields.attributes),
+		selector: fields.selector < 0 ? 0 : vmread32(v.cpu, vmcs, fields.selector),
+	};
+}
+
+function setSegment(v: Vcpu, segment: number, value: Segment): void {
+	const { vmcs } = v.vmx!;
+	const fields = SEGMENT_FIELDS[segment]!;
+	vmwrite(v.cpu, vmcs, fields.base, value.base);
+	vmwrite32(v.cpu, vmcs, fields.limit, value.limit);
+	if (fields.attributes >= 0) vmwrite32(v.cpu, vmcs, fields.attributes, value.attributes);
+	if (fields.selector >= 0) vmwrite32(v.cpu, vmcs, fields.selector, value.selector);
+}
+
+/** MSRs that lie in the VMCS. */
+const VMCS_MSRS: ReadonlyMap<number, number> = new Map([
+	[0x174, F.GUEST_SYSENTER_CS],
+	[0x175, F.GUEST_SYSENTER_ESP],
+	[0x176, F.GUEST_SYSENTER_EIP],
+	[0x1d9, F.GUEST_IA32_DEBUGCTL],
+	[0x277, F.GUEST_IA32_PAT],
+	[0xc000_0100, F.GUEST_FS_BASE],
+	[0xc000_0101, F.GUEST_GS_BASE],
+]);
+
+/** User-return MSRs and others that stay in the processor while the vCPU is loaded. */
+const RESIDENT_MSRS: ReadonlyMap<number, number> = new Map([
+	[0xc000_0081, L.STAR],
+	[0xc000_0082, L.LSTAR],
+	[0xc000_0083, L.CSTAR],
+	[0xc000_0084, L.SFMASK],
+	[0xc000_0102, L.KERNEL_GS_BASE],
+	[0xc000_0103, L.TSC_AUX],
+]);
+
+function getMsr(v: Vcpu, index: number): bigint | undefined {
+	const field = VMCS_MSRS.get(index);
+	if (field !== undefined) return vmread(v.cpu, v.vmx!.vmcs, field);
+	const resident = RESIDENT_MSRS.get(index);
+	if (resident !== undefined) return v.cpu.read64(resident);
+	if (index === 0x48) return BigInt(v.vmx!.specCtrl);
+	return undefined;
+}
+
+function setMsr(v: Vcpu, index: number, value: bigint): boolean {
+	const field = VMCS_MSRS.get(index);
+	const resident = RESIDENT_MSRS.get(index);
+	if (field !== undefined) vmwrite(v.cpu, v.vmx!.vmcs, field, value);
+	else if (resident !== undefined) v.cpu.write64(resident, value);
+	else if (index === 0x48) v.vmx!.specCtrl = Number(value);
+	else return false;
+	return true;
+}
+
+function changeCpuControl(v: Vcpu, bit: number, on: boolean): void {
+	const { vmcs } = v.vmx!;
+	const controls = vmread32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);
+	vmwrite32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL, (on ? controls | bit : controls & ~bit) >>> 0);
+}
+
+/** Clears interrupt-window or NMI-window exiting after the window's exit. */
+export function closeWindow(v: Vcpu, nmi: boolean): void {
+	changeCpuControl(v, nmi ? CPU_BASED.nmiWindowExiting : CPU_BASED.interruptWindowExiting, false);
+}
+
+const EXIT_NAMES: ReadonlyMap<number, string> = new Map(
+	Object.entries(EXIT_REASON).map(([name, reason]) => [
+		reason,
+		name.replace(/([A-Z])/g, "_$1").toUpperCase(),
+	]),
+);
+
+/** kvm_x86_ops for VMX guests. */
+export const vmxOps: VendorOps = {
+	vcpuCreate,
+	vcpuLoad: (v) => vmptrld(v.cpu, v.vmx!.vmcs),
+	vcpuPut: (v) => {
+		const vmx = v.vmx!;
+		if (!vmx.guestStateLoaded) return;
+		vmx.guestStateLoaded = false;
+		v.cpu.code(30);
+	},
+	flushTlb: (v) => flushTlb(v.cpu),
+	handleExit: vmxHandleExit,
+	getRip: (v) => vmread(v.cpu, v.vmx!.vmcs, F.GUEST_RIP),
+	setRip: (v, rip) => vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_RIP, rip),
+	getRflags: (v) => vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS),
+	setRflags: (v, rflags) => vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS, BigInt(rflags | 2)),
+	getRsp: (v) => vmread(v.cpu, v.vmx!.vmcs, F.GUEST_RSP),
+	setRsp: (v, rsp) => vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_RSP, rsp),
+	getCpl: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_SS_AR_BYTES) >> 5) & 3,
+	getSegment,
+	setSegment,
+	setCr0,
+	setCr3: (v, cr3) => {
+		v.cr3 = cr3;
+		vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_CR3, cr3);
+	},
+	setCr4: (v, cr4) => {
+		v.cr4 = cr4;
+		vmwrite(v.cpu, v.vmx!.vmcs, F.CR4_READ_SHADOW, cr4);
+		vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_CR4, cr4 | CR4_VMXE | CR4_MCE);
+	},
+	setEfer: (v, efer) => {
+		v.efer = efer;
+		updateLongMode(v);
+	},
+	getMsr,
+	setMsr,
+	skipEmulatedInstruction: vmxSkipEmulatedInstruction,
+	interruptAllowed: (v) =>
+		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS) & FLAG.IF) !== 0 &&
+		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3) === 0,
+	nmiAllowed: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 0xb) === 0,
+	injectIrq,
+	injectNmi,
+	injectException,
+	cancelInjection,
+	enableIrqWindow: (v) => changeCpuControl(v, CPU_BASED.interruptWindowExiting, true),
+	enableNmiWindow: (v) => changeCpuControl(v, CPU_BASED.nmiWindowExiting, true),
+	setHvTimer: (v, deadline) => {
+		v.vmx!.hvDeadlineTsc = deadline;
+		return true;
+	},
+	cancelHvTimer: (v) => {
+		v.vmx!.hvDeadlineTsc = -1;
+	},
+	exitReasonName: (reason) => EXIT_NAMES.get(reason & 0xffff) ?? `EXIT_REASON_${reason & 0xffff}`,
+	dump: dumpVmcs,
+};

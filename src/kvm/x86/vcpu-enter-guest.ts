@@ -1,0 +1,225 @@
+/**
+ * vcpu_enter_guest() of v6.18: one passage through the guest, with the fastpath loop inside
+ * (arch/x86/kvm/x86.c; the order of steps is that of docs/run-loop.md).
+ */
+import { moveFromDr, moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { OP } from "../../silicon/ops.ts";
+import { breakFrom, callOp, flow, leave, loop, step, when } from "../flow/flow.ts";
+import { FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, VCPU_MODE } from "../requests.ts";
+import { type Vcpu, checkRequest, makeRequest } from "../vcpu.ts";
+import { cancelInjection, checkAndInjectEvents } from "./events.ts";
+import { handleExit } from "./exits.ts";
+import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
+import { xferToGuestModeWorkPending } from "./work.ts";
+
+/** KVM_DEBUGREG_WONT_EXIT and KVM_DEBUGREG_AUTO_SWITCH (kvm_host.h). */
+const DEBUGREG_WONT_EXIT = 2;
+const DEBUGREG_AUTO_SWITCH = 4;
+/** DR7 with nothing enabled: DR7_FIXED_1. */
+const DR7_FIXED_1 = 0x400;
+/** Bits of DEBUGCTL that stay the host's while a guest runs: FREEZE_WHILE_SMM on VMX. */
+const HOST_OWNED_DEBUGCTL = 1 << 14;
+
+/** kvm_vcpu_exit_request(). */
+export function exitRequest(v: Vcpu): boolean {
+	return v.mode === VCPU_MODE.EXITING_GUEST_MODE || v.requests !== 0 || xferToGuestModeWorkPending(v);
+}
+
+const lapicEnabled = (v: Vcpu) => v.apic !== null;
+const syncPirToIrr = (v: Vcpu) => {
+	// Without posted interrupts there is nothing to move; the test and the call are what it costs.
+	v.cpu.code(6);
+};
+
+/** Requests that this model serves, in the order of the kernel's list. */
+function serveRequests(v: Vcpu): void {
+	checkRequest(v, KVM_REQ.MIGRATE_TIMER);
+	checkRequest(v, KVM_REQ.CLOCK_UPDATE);
+	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
+	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
+	if (checkRequest(v, KVM_REQ.NMI)) {
+		v.nmiPending = Math.min(v.nmiPending + 1, 2);
+		makeRequest(v, KVM_REQ.EVENT);
+	}
+	checkRequest(v, KVM_REQ.OUTSIDE_GUEST_MODE);
+	checkRequest(v, KVM_REQ.UNBLOCK);
+}
+
+/** Leaves the entry path: what a pending request found late in it leads to. */
+const bailOut = () => [
+	step("mode = OUTSIDE_GUEST_MODE", (v) => {
+		v.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	}),
+	step("local_irq_enable (bail out)", (v) => v.kernel.localIrqEnable()),
+	step("preempt_enable (bail out)", (v) => v.kernel.preemptEnable()),
+	step("srcu_read_lock (bail out)", srcuReadLock),
+	step("cancel_injection", cancelInjection, 6),
+	leave("1", () => 1),
+];
+
+export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
+	step("enter", (v) => {
+		v.runFlags = 0;
+		v.reqImmediateExit = false;
+	}),
+	when("kvm_request_pending", (v) => v.requests !== 0, [
+		when("KVM_REQ_VM_DEAD", (v) => checkRequest(v, KVM_REQ.VM_DEAD), [leave("-EIO", () => -5)]),
+		when("KVM_REQ_TRIPLE_FAULT", (v) => checkRequest(v, KVM_REQ.TRIPLE_FAULT), [
+			step("KVM_EXIT_SHUTDOWN", (v) => {
+				v.run.exitReason = KVM_EXIT.SHUTDOWN;
+			}),
+			leave("0", () => 0),
+		]),
+		step("serve requests", serveRequests, 20),
+	]),
+	when("KVM_REQ_EVENT", (v) => checkRequest(v, KVM_REQ.EVENT), [
+		step("kvm_apic_accept_events", (v) => v.apic?.acceptEvents(), 6),
+		step("kvm_check_and_inject_events", checkAndInjectEvents, 30),
+	]),
+	step("kvm_mmu_reload", () => {}, 3),
+	step("preempt_disable", (v) => v.kernel.preemptDisable(), 1),
+	callOp("prepare_switch_to_guest"),
+	step("local_irq_disable", (v) => v.kernel.localIrqDisable(), 1),
+	step(
+		"mode = IN_GUEST_MODE",
+		(v) => {
+			v.mode = VCPU_MODE.IN_GUEST_MODE;
+		},
+		1,
+	),
+	step("srcu_read_unlock", srcuReadUnlock, 2),
+	when("kvm_lapic_enabled (before entry)", lapicEnabled, [
+		step("sync_pir_to_irr (before entry)", syncPirToIrr, 2),
+	]),
+	when("kvm_vcpu_exit_request (before entry)", exitRequest, bailOut(), [], 6),
+	when("req_immediate_exit", (v) => v.reqImmediateExit, [
+		step("KVM_RUN_FORCE_IMMEDIATE_EXIT", (v) => {
+			v.runFlags |= KVM_RUN.FORCE_IMMEDIATE_EXIT;
+			makeRequest(v, KVM_REQ.EVENT);
+		}),
+	]),
+	when("TIF_NEED_FPU_LOAD", (v) => v.kernel.current.needFpuLoad, [
+		step("switch_fpu_return", (v) => v.kernel.switchFpuReturn()),
+	]),
+	when("guest_fpu.xfd_err", (v) => v.xfdErr !== 0, [
+		step("WRMSR(guest XFD_ERR)", (v) => wrmsrXfdErr(v.cpu, v.xfdErr)),
+	]),
+	when(
+		"switch_db_regs",
+		(v) => v.switchDbRegs !== 0 && (v.switchDbRegs & DEBUGREG_AUTO_SWITCH) === 0,
+		[
+			step("load guest debug registers", (v) => {
+				moveToDr(v.cpu, L.DR7, DR7_FIXED_1);
+				for (let n = 0; n < 4; n++) moveToDr(v.cpu, L.DR0 + 8 * n, v.effDb[n]!);
+				if ((v.switchDbRegs & DEBUGREG_WONT_EXIT) !== 0) v.runFlags |= KVM_RUN.LOAD_GUEST_DR6;
+			}),
+		],
+		[
+			when("hw_breakpoint_active (before entry)", (v) => v.kernel.hwBreakpointActive, [
+				step("DR7 = DR7_FIXED_1", (v) => moveToDr(v.cpu, L.DR7, DR7_FIXED_1)),
+			]),
+		],
+	),
+	step(
+		"get_debugctlmsr",
+		(v) => {
+			const debugctl = rdmsrDebugctl(v.cpu);
+			if (((v.hostDebugctl ^ debugctl) & HOST_OWNED_DEBUGCTL) !== 0 && !v.guestStateProtected) {
+				v.runFlags |= KVM_RUN.LOAD_DEBUGCTL;
+			}
+			v.hostDebugctl = debugctl;
+		},
+		5,
+	),
+	step("guest_timing_enter_irqoff", (v) => v.cpu.op(OP.guest_timing_enter), 2),
+	loop("fastpath", [
+		callOp("vcpu_run", (v, result) => {
+			v.exitFastpath = result;
+		}),
+		when(
+			"not REENTER_GUEST",
+			(v) => v.exitFastpath !== FASTPATH.REENTER_GUEST,
+			[breakFrom("fastpath")],
+			[],
+			2,
+		),
+		when("kvm_lapic_enabled", lapicEnabled, [step("sync_pir_to_irr", syncPirToIrr, 2)], [], 2),
+		when(
+			"kvm_vcpu_exit_request",
+			exitRequest,
+			[
+				step("EXIT_FASTPATH_EXIT_HANDLED", (v) => {
+					v.exitFastpath = FASTPATH.EXIT_HANDLED;
+				}),
+				breakFrom("fastpath"),
+			],
+			[],
+			6,
+		),
+		step(
+			"run_flags = 0",
+			(v) => {
+				v.runFlags = 0;
+				v.stat.exits++;
+			},
+			2,
+		),
+	]),
+	when("KVM_DEBUGREG_WONT_EXIT", (v) => (v.switchDbRegs & DEBUGREG_WONT_EXIT) !== 0, [
+		step("sync_dirty_debug_regs", (v) => {
+			for (let n = 0; n < 4; n++) v.db[n] = moveFromDr(v.cpu, L.DR0 + 8 * n);
+			v.dr6 = moveFromDr(v.cpu, L.DR6);
+		}),
+	]),
+	when("hw_breakpoint_active", (v) => v.kernel.hwBreakpointActive, [
+		step("hw_breakpoint_restore", (v) => {
+			for (let n = 0; n < 4; n++) moveToDr(v.cpu, L.DR0 + 8 * n, 0);
+			moveToDr(v.cpu, L.DR6, 0xffff_0ff0);
+			moveToDr(v.cpu, L.DR7, DR7_FIXED_1 | 1);
+		}),
+	]),
+	step(
+		"last_guest_tsc",
+		(v) => {
+			v.lastVmentryCpu = v.cpu.index;
+			v.lastGuestTsc = rdtsc(v.cpu);
+		},
+		4,
+	),
+	step(
+		"mode = OUTSIDE_GUEST_MODE (after exit)",
+		(v) => {
+			v.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
+		},
+		1,
+	),
+	when("xfd_no_write_intercept", (v) => v.xfdNoWriteIntercept, [
+		step("fpu_sync_guest_vmexit_xfd_state", (v) => {
+			v.guestFpu.xfd = rdmsrXfd(v.cpu);
+		}),
+	]),
+	callOp("handle_exit_irqoff"),
+	when("guest_fpu.xfd_err (after exit)", (v) => v.xfdErr !== 0, [
+		step("WRMSR(XFD_ERR, 0)", (v) => wrmsrXfdErr(v.cpu, 0)),
+	]),
+	step("kvm_before_interrupt", () => {}, 2),
+	step("local_irq_enable (window)", (v) => v.kernel.localIrqEnable(), 1),
+	step(
+		"++stat.exits",
+		(v) => {
+			v.stat.exits++;
+		},
+		1,
+	),
+	step("local_irq_disable (window)", (v) => v.kernel.localIrqDisable(), 1),
+	step("kvm_after_interrupt", () => {}, 1),
+	step("guest_timing_exit_irqoff", (v) => v.cpu.op(OP.guest_timing_exit), 2),
+	step("local_irq_enable", (v) => v.kernel.localIrqEnable(), 1),
+	step("preempt_enable", (v) => v.kernel.preemptEnable(), 1),
+	step("srcu_read_lock", srcuReadLock, 2),
+	when("EXIT_FASTPATH_EXIT_USERSPACE", (v) => v.exitFastpath === FASTPATH.EXIT_USERSPACE, [
+		leave("0", () => 0),
+	]),
+	leave("handle_exit", handleExit),
+]);

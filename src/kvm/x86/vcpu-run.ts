@@ -1,0 +1,187 @@
+/** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
+import { restoreFpregs, saveFpregs } from "../../host/fpu.ts";
+import { readPkru } from "../../host/access.ts";
+import { breakFrom, call, flow, leave, loop, step, when } from "../flow/flow.ts";
+import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
+import { type Vcpu, checkRequest } from "../vcpu.ts";
+import { hasEventToDeliver } from "./events.ts";
+import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
+import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts";
+
+/** kvm_arch_vcpu_load() and the vendor's: the vCPU is on this CPU now. */
+export function vcpuLoad(v: Vcpu): void {
+	if (v.cpu.model.features.pku) v.hostPkru = readPkru(v.cpu);
+	v.vm.ops.vcpuLoad(v);
+}
+
+/** kvm_arch_vcpu_put() and the vendor's. */
+export function vcpuPut(v: Vcpu): void {
+	v.vm.ops.vcpuPut(v);
+}
+
+/** fpu_swap_kvm_fpstate(): the task's registers become the guest's, or back. */
+function swapFpstate(v: Vcpu, enterGuest: boolean): void {
+	const { kernel, cpu } = v;
+	const task = kernel.current;
+	kernel.preemptDisable();
+	const confidential = v.guestStateProtected;
+	if (!task.needFpuLoad && !(confidential && !enterGuest)) saveFpregs(cpu, task.fpstate);
+	task.fpstate = enterGuest ? v.guestFpu : task.userFpstate;
+	if (!(confidential && enterGuest)) restoreFpregs(cpu, task.fpstate);
+	task.needFpuLoad = false;
+	kernel.preemptEnable();
+}
+
+/** kvm_vcpu_running(). */
+function isRunning(v: Vcpu): boolean {
+	return v.mpState === MP_STATE.RUNNABLE;
+}
+
+/**
+ * vcpu_block(): waits until an event makes the vCPU runnable. With nothing else to run, the CPU idles to
+ * its next timer. Without one, no event can ever come and KVM_RUN returns, as a signal would make it.
+ * @returns 1 to go on, 0 to leave to user space
+ */
+function vcpuBlock(v: Vcpu): number {
+	const { kernel, cpu } = v;
+	srcuReadUnlock(v);
+	let runnable = hasEventToDeliver(v);
+	const blocks = !runnable;
+	if (blocks) {
+		// The preemption timer counts only in the guest.
+		v.apic?.timer.switchToSwTimer();
+		runnable = hasEventToDeliver(v);
+	}
+	while (!runnable && !xferToGuestModeWorkPending(v)) {
+		const next = kernel.hrtimers.nextCycles;
+		if (next === Number.POSITIVE_INFINITY) break;
+		if (next > cpu.cycles) cpu.cycles = next;
+		cpu.onDeadline(cpu);
+		cpu.poll();
+		v.apic?.injectPendingTimerIrqs();
+		runnable = hasEventToDeliver(v);
+	}
+	if (blocks) v.apic?.timer.switchToHvTimer();
+	srcuReadLock(v);
+	if (runnable) {
+		v.mpState = MP_STATE.RUNNABLE;
+		v.apic?.acceptEvents();
+		return 1;
+	}
+	if (xferToGuestModeWorkPending(v)) return 1;
+	v.run.exitReason = KVM_EXIT.HLT;
+	return 0;
+}
+
+export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
+	step(
+		"vcpu_load",
+		(v) => {
+			v.kernel.preemptDisable();
+			vcpuLoad(v);
+			v.kernel.preemptNotifier = { schedOut: () => vcpuPut(v), schedIn: () => vcpuLoad(v) };
+			v.kernel.preemptEnable();
+		},
+		40,
+	),
+	step("kvm_sigset_activate", () => {}, 12),
+	step("kvm_load_guest_fpu", (v) => swapFpstate(v, true), 12),
+	step("srcu_read_lock", srcuReadLock, 2),
+	when("complete_userspace_io", (v) => v.completeUserspaceIo !== null, [
+		step(
+			"complete the access",
+			(v) => {
+				const complete = v.completeUserspaceIo!;
+				v.completeUserspaceIo = null;
+				complete();
+			},
+			20,
+		),
+	]),
+	step("vcpu_pre_run", () => {}, 4),
+	call("vcpu_run", (v, result) => {
+		v.runResult = result;
+	}),
+	step("kvm_put_guest_fpu", (v) => swapFpstate(v, false), 12),
+	step("srcu_read_unlock", srcuReadUnlock, 2),
+	step("kvm_sigset_deactivate", () => {}, 12),
+	step(
+		"vcpu_put",
+		(v) => {
+			v.kernel.preemptDisable();
+			v.kernel.preemptNotifier = null;
+			vcpuPut(v);
+			v.kernel.preemptEnable();
+		},
+		30,
+	),
+	leave("r", (v) => v.runResult),
+]);
+
+export const vcpuRun = flow("vcpu_run", "x86.c", [
+	step(
+		"run->exit_reason = KVM_EXIT_UNKNOWN",
+		(v) => {
+			v.run.exitReason = KVM_EXIT.UNKNOWN;
+		},
+		3,
+	),
+	loop("run", [
+		step(
+			"at_instruction_boundary = false",
+			(v) => {
+				v.atInstructionBoundary = false;
+			},
+			1,
+		),
+		when(
+			"kvm_vcpu_running",
+			isRunning,
+			[
+				call("vcpu_enter_guest", (v, result) => {
+					v.runResult = result;
+				}),
+			],
+			[
+				step(
+					"vcpu_block",
+					(v) => {
+						v.runResult = vcpuBlock(v);
+					},
+					40,
+				),
+			],
+			3,
+		),
+		when("r <= 0", (v) => v.runResult <= 0, [breakFrom("run")], [], 2),
+		step(
+			"clear KVM_REQ_UNBLOCK",
+			(v) => {
+				checkRequest(v, KVM_REQ.UNBLOCK);
+			},
+			2,
+		),
+		when("kvm_cpu_has_pending_timer", (v) => v.apic?.timerPending === true, [
+			step("kvm_inject_pending_timer_irqs", (v) => v.apic?.injectPendingTimerIrqs(), 12),
+		]),
+		when(
+			"xfer_to_guest_mode_work",
+			xferToGuestModeWorkPending,
+			[
+				step("srcu_read_unlock (work)", srcuReadUnlock, 2),
+				step(
+					"kvm_xfer_to_guest_mode_handle_work",
+					(v) => {
+						v.runResult = xferToGuestModeHandleWork(v);
+					},
+					10,
+				),
+				step("srcu_read_lock (work)", srcuReadLock, 2),
+				when("r != 0", (v) => v.runResult !== 0, [leave("r", (v) => v.runResult)]),
+			],
+			[],
+			3,
+		),
+	]),
+	leave("r", (v) => v.runResult),
+]);

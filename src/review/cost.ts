@@ -1,0 +1,122 @@
+/**
+ * Cycles an exit, from real guest code that ran through the run loop.
+ *
+ * The guest runs twice, with N and 2 N iterations; the difference, divided by N exits, is free of what
+ * booting and printing cost.
+ */
+import { programImage } from "../check/run.ts";
+import { findProgram } from "../guests/programs.ts";
+import { createMachine, createSilicon } from "../kvm/api/kvm.ts";
+import { Vmm } from "../kvm/api/vmm.ts";
+import { compileTree } from "../kvm/flow/compile.ts";
+import type { Tree } from "../kvm/flow/flow.ts";
+import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+import { OP_COUNT, OP_NAMES } from "../silicon/ops.ts";
+import { ReviewError } from "./errors.ts";
+import type { CostResult } from "./types.ts";
+
+/** Iterations of the shorter run. */
+const ITERATIONS = 200;
+
+/** What the guest is given; each defaults to the case that the mails measured: OSXSAVE set, XCR0 and XSS differ. */
+export interface CostOptions {
+	readonly guest: string;
+	readonly tree: Tree;
+	readonly vendor: Vendor;
+	readonly model: CpuModel;
+	/** CR4.OSXSAVE. Default true. */
+	readonly osxsave?: boolean;
+	/** CR4.PKE with a PKRU of all ones but the two low bits, as in patch 4's mail. Default false. */
+	readonly pke?: boolean;
+	/** The guest's XCR0. Default 1: x87 only, what a CPU has at reset. */
+	readonly xcr0?: number;
+	/** The guest's IA32_XSS. Default 0. */
+	readonly xss?: number;
+}
+
+/** All keys denied but key 0: the PKRU of the mail of patch 4. */
+const PKRU_OF_THE_MAIL = 0xffff_fffc;
+
+interface Totals {
+	readonly cycles: number;
+	readonly ops: Float64Array;
+}
+
+/**
+ * Measures one guest on one tree.
+ * @throws ReviewError if there is no such guest, it does not run on this vendor, or it does not end well
+ */
+export function measureCost(options: CostOptions): CostResult {
+	const { guest, tree, vendor, model } = options;
+	const program = findProgram(guest);
+	if (program === undefined) throw new ReviewError(`no guest program "${guest}"`);
+	if (!program.vendors.includes(vendor)) {
+		throw new ReviewError(`guest ${guest} runs on ${program.vendors.join(" and ")}, not on ${vendor}`);
+	}
+	const compiled = compileTree(tree, vendor);
+	const silicon = createSilicon(model);
+	const run = (iterations: number): Totals => {
+		const machine = createMachine({ model, vendor, tree: compiled, silicon });
+		const { cpu } = machine;
+		const vmm = new Vmm(machine);
+		vmm.load(programImage(guest), {
+			parameters: {
+				iterations,
+				osxsave: options.osxsave ?? true,
+				xcr0: options.xcr0 ?? 0,
+				xss: options.xss ?? 0,
+				pke: options.pke ?? false,
+				pkru: PKRU_OF_THE_MAIL,
+			},
+		});
+		cpu.opCounts.fill(0);
+		const startCycles = cpu.cycles;
+		const result = vmm.run();
+		if (result.kind !== "exit" || result.code !== 0) {
+			throw new ReviewError(`guest ${guest} on ${tree.name} ended by ${describe(result)}`);
+		}
+		return { cycles: cpu.cycles - startCycles, ops: cpu.opCounts.slice() };
+	};
+	const { fastpath, kernel, user } = program.exitsPerIteration;
+	const exits = Math.max(1, fastpath + kernel + user) * ITERATIONS;
+	run(ITERATIONS);
+	const short = run(ITERATIONS);
+	const long = run(2 * ITERATIONS);
+	const cyclesPerExit = (long.cycles - short.cycles) / exits;
+	const opsPerExit: Record<string, number> = {};
+	const cyclesByOrigin = { published: 0, calibrated: 0, assumed: 0, guest: cyclesPerExit };
+	for (let op = 0; op < OP_COUNT; op++) {
+		const count = (long.ops[op]! - short.ops[op]!) / exits;
+		if (count === 0) continue;
+		const name = OP_NAMES[op]!;
+		opsPerExit[name] = round(count);
+		const cost = model.costs[name];
+		cyclesByOrigin[cost.origin] += count * cost.cycles;
+		cyclesByOrigin.guest -= count * cost.cycles;
+	}
+	return {
+		guest,
+		tree: tree.name,
+		vendor,
+		cpu: model.name,
+		cyclesPerExit: round(cyclesPerExit),
+		exits,
+		opsPerExit,
+		cyclesByOrigin: {
+			published: round(cyclesByOrigin.published),
+			calibrated: round(cyclesByOrigin.calibrated),
+			assumed: round(cyclesByOrigin.assumed),
+			guest: round(cyclesByOrigin.guest),
+		},
+	};
+}
+
+function describe(result: ReturnType<Vmm["run"]>): string {
+	if (result.kind === "exit") return `exit code ${result.code}`;
+	return "message" in result ? `${result.kind}: ${result.message}` : result.kind;
+}
+
+/** Two decimals: more would be noise of the division. */
+function round(value: number): number {
+	return Math.round(value * 100) / 100;
+}

@@ -1,0 +1,72 @@
+/** Runs a guest image that a user gave: `reenter run`. */
+import { loadImage } from "../guests/load.ts";
+import { createMachine } from "../kvm/api/kvm.ts";
+import { Vmm, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
+import type { Tree } from "../kvm/flow/flow.ts";
+import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+
+export interface RunOptions {
+	readonly bytes: Uint8Array;
+	/** For messages and as argv[0] of a multiboot guest. */
+	readonly fileName: string;
+	readonly tree: Tree;
+	readonly model: CpuModel;
+	readonly vendor: Vendor;
+	/** The guest's arguments. */
+	readonly append: string;
+	/** Guest instructions after which the run ends; Infinity for none. */
+	readonly budgetInstructions: number;
+	readonly onConsole: (byte: number) => void;
+}
+
+export interface RunOutcome {
+	readonly kind: "exit" | "triple-fault" | "entry-failure" | "budget" | "halted" | "internal-error";
+	/** Exit code of the guest; 0 unless `kind` is exit. */
+	readonly code: number;
+	/** One line on why it ended, for kinds other than exit. */
+	readonly message: string;
+	/** Exits by name, with how often each happened. */
+	readonly exitCounts: Readonly<Record<string, { readonly count: number }>>;
+	readonly instructions: number;
+	readonly cycles: number;
+}
+
+/**
+ * Runs an image to its end.
+ * @throws ImageError if the file is no image
+ */
+export function runImage(options: RunOptions): RunOutcome {
+	const image = loadImage(options.bytes);
+	const guestRamBytes = guestRamBytesFor(image);
+	const { model, vendor, tree } = options;
+	const machine = createMachine({ model, vendor, tree, ramBytes: hostRamBytesFor(guestRamBytes) });
+	const { cpu, vcpu, vm } = machine;
+	const vmm = new Vmm(machine, { guestRamBytes, onConsole: options.onConsole });
+	vmm.load(image, { commandLine: `${options.fileName} ${options.append}`.trim() });
+	const result = vmm.run(options.budgetInstructions);
+	const exitCounts: Record<string, { count: number }> = {};
+	for (const [reason, count] of vcpu.stat.byReason) exitCounts[vm.ops.exitReasonName(reason)] = { count };
+	const rest = { exitCounts, instructions: cpu.instructions, cycles: cpu.cycles };
+	switch (result.kind) {
+		case "exit":
+			return { kind: "exit", code: result.code, message: "", ...rest };
+		case "triple-fault":
+			return {
+				kind: result.kind,
+				code: 0,
+				message: `triple fault at RIP 0x${vm.ops.getRip(vcpu).toString(16)}`,
+				...rest,
+			};
+		case "halted":
+			return { kind: result.kind, code: 0, message: "the guest halted and no event can wake it", ...rest };
+		case "budget":
+			return {
+				kind: result.kind,
+				code: 0,
+				message: `the budget of ${options.budgetInstructions} instructions is used up`,
+				...rest,
+			};
+		default:
+			return { kind: result.kind, code: 0, message: `${result.message}\n${vm.ops.dump(vcpu)}`, ...rest };
+	}
+}

@@ -1,0 +1,337 @@
+/**
+ * One logical processor: its state block, and the door through which host code uses it.
+ *
+ * Guest code runs as WebAssembly on the state block (translate/). Host code, the kernel's and KVM's, is
+ * TypeScript that calls ops; each op passes `op()`, which is where cycles are charged, where events arrive
+ * and where observers look.
+ */
+import type { MachineMemory } from "../machine.ts";
+import { type CpuModel, costsById } from "../models/model.ts";
+import { OP, OP_COUNT } from "../ops.ts";
+import * as L from "./layout.ts";
+
+/** RFLAGS.IF, in the low word. */
+const RFLAGS_IF = 1 << 9;
+
+/** Bits of `Cpu.pending`: what waits to be delivered at the next op or instruction boundary. */
+export const PENDING = { interrupt: 1, nmi: 2, machineCheck: 4, smi: 8, preemptionTimer: 16, window: 32 } as const;
+
+/** What the host's IDT leads to. `host/` implements it. */
+export interface HostVectors {
+	/** An external interrupt, delivered with IF = 1; the vector is in service until the handler's EOI. */
+	interrupt(cpu: Cpu, vector: number): void;
+	/** Behind the handler of an interrupt that came through the IDT: the kernel may reschedule here. */
+	returnFromInterrupt(cpu: Cpu): void;
+	nmi(cpu: Cpu): void;
+	/** #MC taken in root mode. */
+	machineCheck(cpu: Cpu): void;
+	/** A fault of a host instruction. Throws when the kernel has no fixup for it. */
+	exception(cpu: Cpu, vector: number, errorCode: number): void;
+}
+
+/** The physical local APIC as far as delivery goes. `silicon/apic/` implements it. */
+export interface InterruptController {
+	/** The vector that would be delivered now, or -1. */
+	highestPending(): number;
+	/** Moves the highest pending vector from IRR to ISR and returns it: what an interrupt acknowledge does. */
+	acknowledge(): number;
+}
+
+/** Sees every op before it takes effect. Check, trace and profile implement it. */
+export interface OpObserver {
+	onOp(cpu: Cpu, op: number): void;
+	/** Guest mode has begun; the guest has not executed an instruction yet. */
+	onGuestEntry?(cpu: Cpu): void;
+	/** A symbol was entered or left: `symbol` is an id of `symbolName`. */
+	onEnter?(cpu: Cpu, symbol: number): void;
+	onLeave?(cpu: Cpu, symbol: number): void;
+}
+
+/** Holds while the processor runs a guest: VMX non-root operation, SVM guest mode. vmx/ and svm/ implement it. */
+export interface GuestMode {
+	/**
+	 * Asked by a system instruction before it takes effect.
+	 * @param cpu the processor
+	 * @param intercept which instruction (INTERCEPT)
+	 * @param length instruction length in bytes
+	 * @param info what the exit needs to know: I/O qualification, MSR index, CR number and register …
+	 * @returns true if the instruction caused a VM exit; its effect must not take place
+	 */
+	instruction(cpu: Cpu, intercept: number, length: number, info: number): boolean;
+	/** Asked before an exception is delivered through the guest's IDT. @returns true if it caused a VM exit */
+	exception(cpu: Cpu, vector: number, errorCode: number, hasErrorCode: boolean): boolean;
+	/** EPT violation or nested page fault; details are in the state block's FAULT fields. Always exits, or injects. */
+	secondLevelFault(cpu: Cpu): void;
+	/** Asked at an instruction boundary while `cpu.pending` is not 0. @returns true if a VM exit happened */
+	pendingEvent(cpu: Cpu): boolean;
+	/** A third fault while delivering a double fault. */
+	tripleFault(cpu: Cpu): void;
+	/** Root of the second-level page tables (host physical address), and their kind. */
+	readonly secondLevel: { readonly kind: "ept" | "npt"; readonly root: number } | null;
+	/** Added to CYCLES when the guest reads the time stamp counter. */
+	readonly tscOffset: number;
+	/**
+	 * What a MOV from CR0, CR4 or CR8 that did not exit reads (read shadows, virtual TPR).
+	 * @param cr 0, 4 or 8
+	 * @param real the register's value
+	 */
+	readCr?(cr: number, real: bigint): bigint;
+	/**
+	 * What a MOV to CR0, CR4 or CR8 (also LMSW, CLTS) that did not exit leaves in the register: bits that
+	 * the hypervisor owns keep their real value.
+	 * @param cr 0, 4 or 8
+	 * @param real the register's value before
+	 * @param value what the guest writes
+	 */
+	writeCr?(cr: number, real: bigint, value: bigint): bigint;
+}
+
+/** Symbols are interned once, so that call stacks are arrays of small integers. */
+const symbolNames: string[] = [];
+const symbolIds = new Map<string, number>();
+
+/** The id of a symbol (a kernel function's name). */
+export function symbol(name: string): number {
+	let id = symbolIds.get(name);
+	if (id === undefined) {
+		id = symbolNames.length;
+		symbolNames.push(name);
+		symbolIds.set(name, id);
+	}
+	return id;
+}
+
+/** The name behind a symbol id. */
+export function symbolName(id: number): string {
+	return symbolNames[id] ?? `symbol ${id}`;
+}
+
+const STACK_DEPTH_MAX = 256;
+
+export class Cpu {
+	readonly memory: MachineMemory;
+	readonly model: CpuModel;
+	readonly index: number;
+	/** Byte offset of this processor's area. */
+	readonly base: number;
+	readonly u32: Uint32Array;
+	readonly u64: BigUint64Array;
+	readonly f64: Float64Array;
+	/** Cycles of each op, by op id. */
+	readonly costs: Float64Array;
+	/** How often each op was done, by op id. `code` counts instructions. */
+	readonly opCounts = new Float64Array(OP_COUNT);
+	private readonly cyclesAt: number;
+	private readonly deadlineAt: number;
+	private readonly rflagsAt: number;
+
+	/** Who watches the ops, or null: then an op costs next to nothing. */
+	observer: OpObserver | null = null;
+	/** Set of PENDING bits. */
+	pending = 0;
+	/** SVM's global interrupt flag. Always true on VMX. */
+	gif = true;
+	/** Root mode: an NMI handler runs, further NMIs wait. */
+	nmiBlocked = false;
+	/**
+	 * Set, by whoever injects events, at the op of a VM entry: the machine check arrives while the entry
+	 * is under way. VMX then fails the entry (reason 41); SVM delivers it as the guest's first event.
+	 * PENDING.machineCheck waits for the entry while it is set.
+	 */
+	machineCheckDuringEntry = false;
+	/** The guest that runs, or null in root mode. */
+	guest: GuestMode | null = null;
+	/** Executes guest code until its context ends (`guest` became null, or a bare machine halted). Bound by processor.ts. */
+	execute: (cpu: Cpu) => void = () => {
+		throw new Error("no translator is bound to this processor: make it with silicon/processor.ts");
+	};
+	/** Why a bare-metal context ended, when it did: "hlt" or "shutdown". */
+	halted: "no" | "hlt" | "shutdown" = "no";
+	vectors: HostVectors | null = null;
+	apic: InterruptController | null = null;
+	/** Called when CYCLES has reached DEADLINE; sets pending bits and the next deadline. */
+	onDeadline: (cpu: Cpu) => void = () => {
+		this.deadline = Number.POSITIVE_INFINITY;
+	};
+
+	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` is set. */
+	readonly stack = new Int32Array(STACK_DEPTH_MAX);
+	stackDepth = 0;
+
+	constructor(memory: MachineMemory, model: CpuModel, index = 0) {
+		this.memory = memory;
+		this.model = model;
+		this.index = index;
+		this.base = index * L.CPU_AREA_BYTES;
+		this.u32 = memory.u32;
+		this.u64 = memory.u64;
+		this.f64 = memory.f64;
+		this.costs = costsById(model);
+		this.cyclesAt = (this.base + L.CYCLES) >> 3;
+		this.deadlineAt = (this.base + L.DEADLINE) >> 3;
+		this.rflagsAt = (this.base + L.RFLAGS) >> 2;
+		this.f64[(this.base + L.DEADLINE) >> 3] = Number.POSITIVE_INFINITY;
+	}
+
+	// ---- the door ------------------------------------------------------------------------------------
+
+	/**
+	 * Passes one op: observers see it, events that are due arrive, then its cycles are charged. The caller
+	 * carries out the effect afterwards.
+	 * @param op an op id
+	 */
+	op(op: number): void {
+		if (this.observer !== null) this.observer.onOp(this, op);
+		if (this.pending !== 0) this.deliverToHost();
+		const cycles = this.f64[this.cyclesAt]! + this.costs[op]!;
+		this.f64[this.cyclesAt] = cycles;
+		this.opCounts[op] = this.opCounts[op]! + 1;
+		if (cycles >= this.f64[this.deadlineAt]!) this.onDeadline(this);
+	}
+
+	/** An instruction boundary without an op: what is pending and allowed arrives here. Right behind STI, STGI. */
+	poll(): void {
+		if (this.pending !== 0) this.deliverToHost();
+	}
+
+	/** Charges `instructions` plain instructions of host code. No event arrives inside. */
+	code(instructions: number): void {
+		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[OP.code]! * instructions;
+		this.opCounts[OP.code] = this.opCounts[OP.code]! + instructions;
+	}
+
+	/** Enters a host function, for the call stack. Pair with `leave`. */
+	enter(symbolId: number): void {
+		if (this.observer === null) return;
+		this.stack[this.stackDepth++] = symbolId;
+		this.observer.onEnter?.(this, symbolId);
+	}
+
+	/** Leaves the innermost host function. */
+	leave(): void {
+		if (this.observer === null) return;
+		const symbolId = this.stack[--this.stackDepth]!;
+		this.observer.onLeave?.(this, symbolId);
+	}
+
+	/**
+	 * A machine check begins: MCG_STATUS.MCIP is set (SDM Vol. 3B, 16.3.1.2).
+	 * @returns false if one was in progress already, which is a shutdown
+	 */
+	beginMachineCheck(): boolean {
+		const status = this.read32(L.MCG_STATUS);
+		this.write32(L.MCG_STATUS, status | 4);
+		return (status & 4) === 0;
+	}
+
+	/** Delivers in root mode what may be delivered now: #MC first, then NMI, then interrupts. */
+	private deliverToHost(): void {
+		if (this.guest !== null || this.vectors === null) return;
+		if ((this.pending & PENDING.machineCheck) !== 0 && this.gif && !this.machineCheckDuringEntry) {
+			this.pending &= ~PENDING.machineCheck;
+			this.beginMachineCheck();
+			this.vectors.machineCheck(this);
+		}
+		if ((this.pending & PENDING.nmi) !== 0 && !this.nmiBlocked && this.gif) {
+			this.pending &= ~PENDING.nmi;
+			this.nmiBlocked = true;
+			this.vectors.nmi(this);
+			this.nmiBlocked = false;
+		}
+		while ((this.pending & PENDING.interrupt) !== 0 && this.interruptFlag && this.gif) {
+			const vector = this.apic === null ? -1 : this.apic.acknowledge();
+			if (this.apic === null || this.apic.highestPending() < 0) this.pending &= ~PENDING.interrupt;
+			if (vector < 0) break;
+			// Delivery through an interrupt gate clears IF; the handler's IRET restores it.
+			this.interruptFlag = false;
+			this.vectors.interrupt(this, vector);
+			this.interruptFlag = true;
+			this.vectors.returnFromInterrupt(this);
+		}
+	}
+
+	// ---- registers -----------------------------------------------------------------------------------
+
+	/** Time stamp counter in cycles since reset. */
+	get cycles(): number {
+		return this.f64[this.cyclesAt]!;
+	}
+	set cycles(value: number) {
+		this.f64[this.cyclesAt] = value;
+	}
+	/** Cycles at which translated code returns. */
+	get deadline(): number {
+		return this.f64[(this.base + L.DEADLINE) >> 3]!;
+	}
+	set deadline(value: number) {
+		this.f64[(this.base + L.DEADLINE) >> 3] = value;
+	}
+	/** Guest instructions retired. */
+	get instructions(): number {
+		return this.f64[(this.base + L.INSTRUCTIONS) >> 3]!;
+	}
+
+	/** RFLAGS.IF of whatever runs now: in root mode the host's. */
+	get interruptFlag(): boolean {
+		return (this.u32[this.rflagsAt]! & RFLAGS_IF) !== 0;
+	}
+	set interruptFlag(on: boolean) {
+		const flags = this.u32[this.rflagsAt]!;
+		this.u32[this.rflagsAt] = on ? flags | RFLAGS_IF : flags & ~RFLAGS_IF;
+	}
+
+	/** Reads a 64-bit field of the state block. @param offset one of layout.ts */
+	read64(offset: number): bigint {
+		return this.u64[(this.base + offset) >> 3]!;
+	}
+	/** Writes a 64-bit field of the state block; the value is taken modulo 2^64. */
+	write64(offset: number, value: bigint): void {
+		this.u64[(this.base + offset) >> 3] = value;
+	}
+	/** Reads the low 32 bits of a field. */
+	read32(offset: number): number {
+		return this.u32[(this.base + offset) >> 2]!;
+	}
+	/** Writes 32 bits; the upper half of a 64-bit field stays. */
+	write32(offset: number, value: number): void {
+		this.u32[(this.base + offset) >> 2] = value;
+	}
+	/** Reads a 64-bit field whose value is below 2^53 as a number. */
+	readNumber(offset: number): number {
+		const at = (this.base + offset) >> 2;
+		return this.u32[at]! + this.u32[at + 1]! * 2 ** 32;
+	}
+	/** Writes a non-negative number below 2^53 into a 64-bit field. */
+	writeNumber(offset: number, value: number): void {
+		const at = (this.base + offset) >> 2;
+		this.u32[at] = value >>> 0;
+		this.u32[at + 1] = Math.floor(value / 2 ** 32);
+	}
+	/** A general-purpose register by its encoding number. */
+	gpr(index: number): bigint {
+		return this.u64[(this.base + L.GPR) / 8 + index]!;
+	}
+	setGpr(index: number, value: bigint): void {
+		this.u64[(this.base + L.GPR) / 8 + index] = value;
+	}
+
+	/** XCR0 of the physical processor. */
+	get xcr0(): number {
+		return this.readNumber(L.XCR0);
+	}
+	/** IA32_XSS of the physical processor. */
+	get xss(): number {
+		return this.readNumber(L.XSS);
+	}
+	/** PKRU of the physical processor. */
+	get pkru(): number {
+		return this.read32(L.PKRU);
+	}
+	setXfd(value: number): void {
+		this.writeNumber(L.XFD, value);
+	}
+	/** IA32_XFD of the physical processor. */
+	get xfd(): number {
+		return this.readNumber(L.XFD);
+	}
+}

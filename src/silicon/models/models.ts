@@ -1,0 +1,15 @@
+/** The CPU models by name. */
+import { emeraldRapids } from "./emerald-rapids.ts";
+import type { CpuModel } from "./model.ts";
+import { turin } from "./turin.ts";
+
+/** All CPU models, by name. */
+export const MODELS: Readonly<Record<string, CpuModel>> = {
+	[turin.name]: turin,
+	[emeraldRapids.name]: emeraldRapids,
+};
+
+/** The CPU model of a name, or undefined. */
+export function findModel(name: string): CpuModel | undefined {
+	return Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
+}

@@ -1,0 +1,107 @@
+/**
+ * The ops: everything that host code can do to the machine. One row an op; the row's name is what
+ * `reenter cost` prints and what a CPU model gives a cost for.
+ *
+ * Ops come in three kinds: `instruction` (an x86 instruction, or the processor's own part of one, such as
+ * the work of a VM exit), `kernel` (a primitive of the kernel around KVM, costed as a whole) and
+ * `code` (plain compiled C between ops, costed per instruction).
+ */
+
+export type OpKind = "instruction" | "kernel" | "code";
+
+const rows = [
+	// ---- extended state ----
+	["xsetbv", "instruction"],
+	["xgetbv", "instruction"],
+	["rdpkru", "instruction"],
+	["wrpkru", "instruction"],
+	["xsaves", "instruction"],
+	["xrstors", "instruction"],
+	// ---- MSRs: the cost differs by register ----
+	["rdmsr", "instruction"],
+	["wrmsr", "instruction"],
+	["wrmsr(ia32_xss)", "instruction"],
+	["rdmsr(ia32_xfd)", "instruction"],
+	["wrmsr(ia32_xfd)", "instruction"],
+	["rdmsr(ia32_xfd_err)", "instruction"],
+	["wrmsr(ia32_xfd_err)", "instruction"],
+	["rdmsr(ia32_debugctl)", "instruction"],
+	["wrmsr(ia32_debugctl)", "instruction"],
+	["rdmsr(ia32_spec_ctrl)", "instruction"],
+	["wrmsr(ia32_spec_ctrl)", "instruction"],
+	["wrmsr(ia32_tsc_deadline)", "instruction"],
+	["wrmsr(x2apic)", "instruction"],
+	// ---- control, debug, time ----
+	["sti", "instruction"],
+	["cli", "instruction"],
+	["rdtsc", "instruction"],
+	["mov_to_cr", "instruction"],
+	["mov_from_cr", "instruction"],
+	["mov_to_dr", "instruction"],
+	["mov_from_dr", "instruction"],
+	["swap_segment_base", "instruction"],
+	["verw", "instruction"],
+	["rsb_fill", "instruction"],
+	["gpr_swap", "instruction"],
+	["interrupt_delivery", "instruction"],
+	["iret", "instruction"],
+	["user_transition", "instruction"],
+	// ---- VMX ----
+	["vmread", "instruction"],
+	["vmwrite", "instruction"],
+	["vmptrld", "instruction"],
+	["vmclear", "instruction"],
+	["vmlaunch", "instruction"],
+	["vmresume", "instruction"],
+	["vmexit", "instruction"],
+	["invept", "instruction"],
+	["invvpid", "instruction"],
+	// ---- SVM ----
+	["vmrun", "instruction"],
+	["#vmexit", "instruction"],
+	["vmload", "instruction"],
+	["vmsave", "instruction"],
+	["clgi", "instruction"],
+	["stgi", "instruction"],
+	// ---- TDX ----
+	["seamcall", "instruction"],
+	["seamret", "instruction"],
+	// ---- the kernel around KVM ----
+	["preempt_disable", "kernel"],
+	["preempt_enable", "kernel"],
+	["srcu_read_lock", "kernel"],
+	["srcu_read_unlock", "kernel"],
+	["smp_mb", "kernel"],
+	["guest_timing_enter", "kernel"],
+	["guest_timing_exit", "kernel"],
+	["context_tracking_enter", "kernel"],
+	["context_tracking_exit", "kernel"],
+	["switch_to", "kernel"],
+	["wake_up_process", "kernel"],
+	["task_work_add", "kernel"],
+	["task_work_run", "kernel"],
+	["copy_user", "kernel"],
+	["hrtimer_start", "kernel"],
+	["hrtimer_cancel", "kernel"],
+	["send_ipi", "kernel"],
+	["apic_eoi", "kernel"],
+	["do_machine_check", "kernel"],
+	["nmi_handler", "kernel"],
+	["irq_handler", "kernel"],
+	// ---- plain code ----
+	["code", "code"],
+] as const;
+
+export type OpName = (typeof rows)[number][0];
+
+/** Names of the ops, by id. */
+export const OP_NAMES: readonly OpName[] = rows.map((row) => row[0]);
+
+/** Kinds of the ops, by id. */
+export const OP_KINDS: readonly OpKind[] = rows.map((row) => row[1]);
+
+/** Number of ops. */
+export const OP_COUNT = rows.length;
+
+/** Op ids by name: `OP["xsetbv"]`. */
+export const OP = Object.fromEntries(rows.map((row, id) => [row[0], id])) as Record<OpName, number>;

@@ -1,0 +1,237 @@
+/**
+ * Access to linear memory outside of translated code: the slow path of guest loads and stores, instruction
+ * fetch, and what system instructions and event delivery read and write.
+ *
+ * Every function notes a fault in the state block and returns; the caller looks at `faulted`.
+ */
+import type { Cpu } from "../cpu/cpu.ts";
+import { raise, VECTOR } from "../cpu/fault.ts";
+import * as L from "../cpu/layout.ts";
+import { cpl } from "../cpu/modes.ts";
+import { PF } from "./physical.ts";
+import { fillTlb, protectCodePage } from "./tlb.ts";
+import { IMPLICIT, translate, walked } from "./walk.ts";
+
+const MASK32 = 0xffffffffn;
+const PAGE = 4096;
+
+/** Whether a fault is noted in the state block. */
+export function faulted(cpu: Cpu): boolean {
+	return cpu.read32(L.FAULT) !== 0;
+}
+
+/** The access bits of explicit accesses at the current privilege level. */
+export function explicitAccess(cpu: Cpu): number {
+	return cpl(cpu) === 3 ? PF.user : 0;
+}
+
+/** Low half of a linear address. */
+function low(linear: bigint): number {
+	return Number(linear & MASK32);
+}
+
+/** High half of a linear address, unsigned. */
+function high(linear: bigint): number {
+	return Number((linear >> 32n) & MASK32);
+}
+
+/** Whether bits 63:47 are equal, from the high half. */
+function isCanonicalHigh(hi: number): boolean {
+	const top = hi >>> 15;
+	return top === 0 || top === 0x1ffff;
+}
+
+/**
+ * Translates and, where that may be reused, fills the TLB.
+ * @returns the Wasm offset, -1 with a fault noted, or -2 for an address behind the end of RAM
+ */
+function resolve(cpu: Cpu, lo: number, hi: number, access: number): number {
+	const { memory } = cpu;
+	const hpa = translate(cpu, lo, hi, access);
+	if (hpa < 0) return -1;
+	if (hpa >= memory.ramBytes) return -2;
+	const at = memory.ramBase + hpa;
+	if (walked.transient || (access & (IMPLICIT | PF.fetch)) !== 0) return at;
+	if ((access & PF.write) === 0) fillTlb(cpu, L.TLB_READ, lo, hi, at);
+	else if (memory.codePages[hpa >>> 12] === 0) fillTlb(cpu, L.TLB_WRITE, lo, hi, at);
+	return at;
+}
+
+function readAt(cpu: Cpu, at: number, bytes: number): bigint {
+	if (at === -2) return (1n << BigInt(bytes * 8)) - 1n;
+	const { view } = cpu.memory;
+	if (bytes === 8) return view.getBigUint64(at, true);
+	if (bytes === 4) return BigInt(view.getUint32(at, true));
+	if (bytes === 2) return BigInt(view.getUint16(at, true));
+	return BigInt(view.getUint8(at));
+}
+
+function writeAt(cpu: Cpu, at: number, bytes: number, value: bigint): void {
+	if (at === -2) return;
+	const { memory } = cpu;
+	const page = (at - memory.ramBase) >>> 12;
+	if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
+	const { view } = memory;
+	if (bytes === 8) view.setBigUint64(at, BigInt.asUintN(64, value), true);
+	else if (bytes === 4) view.setUint32(at, Number(value & MASK32), true);
+	else if (bytes === 2) view.setUint16(at, Number(value & 0xffffn), true);
+	else view.setUint8(at, Number(value & 0xffn));
+}
+
+/** Notes #GP(0) for a non-canonical address. @returns false then */
+function checkCanonical(cpu: Cpu, hi: number): boolean {
+	if (isCanonicalHigh(hi)) return true;
+	raise(cpu, VECTOR.GP, 0);
+	return false;
+}
+
+/** The linear address of the page behind the one at (lo, hi), which ends a crossing access. */
+function nextPageHigh(lo: number, hi: number): number {
+	return lo >>> 12 === 0xfffff ? (hi + 1) >>> 0 : hi;
+}
+
+/**
+ * Reads linear memory.
+ * @param bytes 1 to 8
+ * @param access access bits without PF.write: `explicitAccess`, or IMPLICIT for descriptor tables
+ * @returns the value, zero-extended; 0 with a fault noted
+ */
+export function readLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint {
+	const lo = low(linear);
+	const hi = high(linear);
+	if (!checkCanonical(cpu, hi)) return 0n;
+	const first = resolve(cpu, lo, hi, access);
+	if (first === -1) return 0n;
+	const room = PAGE - (lo & 0xfff);
+	if (bytes <= room) return readAt(cpu, first, bytes);
+	const second = resolve(cpu, (lo + room) >>> 0, nextPageHigh(lo, hi), access);
+	if (second === -1) return 0n;
+	let value = 0n;
+	for (let i = 0; i < bytes; i++) {
+		const at = i < room ? plus(first, i) : plus(second, i - room);
+		value |= readAt(cpu, at, 1) << BigInt(8 * i);
+	}
+	return value;
+}
+
+function plus(at: number, offset: number): number {
+	return at < 0 ? at : at + offset;
+}
+
+/**
+ * Writes linear memory: all bytes or none.
+ * @param bytes 1 to 8
+ * @param access access bits; PF.write is added
+ */
+export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigint, access: number): void {
+	const lo = low(linear);
+	const hi = high(linear);
+	if (!checkCanonical(cpu, hi)) return;
+	const first = resolve(cpu, lo, hi, access | PF.write);
+	if (first === -1) return;
+	const room = PAGE - (lo & 0xfff);
+	if (bytes <= room) {
+		writeAt(cpu, first, bytes, value);
+		return;
+	}
+	const second = resolve(cpu, (lo + room) >>> 0, nextPageHigh(lo, hi), access | PF.write);
+	if (second === -1) return;
+	for (let i = 0; i < bytes; i++) {
+		const at = i < room ? plus(first, i) : plus(second, i - room);
+		writeAt(cpu, at, 1, (value >> BigInt(8 * i)) & 0xffn);
+	}
+}
+
+/**
+ * Checks that an access to a range would succeed, and notes the fault if not. Sets accessed and dirty bits.
+ * @param bytes at least 1
+ * @param access access bits, PF.write included if wanted
+ * @returns whether it would
+ */
+export function probeLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): boolean {
+	let lo = low(linear);
+	let hi = high(linear);
+	let left = bytes;
+	while (left > 0) {
+		if (!checkCanonical(cpu, hi)) return false;
+		if (resolve(cpu, lo, hi, access) === -1) return false;
+		const room = PAGE - (lo & 0xfff);
+		hi = nextPageHigh(lo, hi);
+		lo = (lo + room) >>> 0;
+		left -= room;
+	}
+	return true;
+}
+
+/** Copies linear memory into an array. @returns false with a fault noted; the array is then undefined */
+export function copyFromLinear(
+	cpu: Cpu,
+	linear: bigint,
+	into: Uint8Array,
+	bytes: number,
+	access: number,
+): boolean {
+	let done = 0;
+	while (done < bytes) {
+		const address = linear + BigInt(done);
+		const lo = low(address);
+		if (!checkCanonical(cpu, high(address))) return false;
+		const at = resolve(cpu, lo, high(address), access);
+		if (at === -1) return false;
+		const part = Math.min(bytes - done, PAGE - (lo & 0xfff));
+		if (at === -2) into.fill(0xff, done, done + part);
+		else into.set(cpu.memory.u8.subarray(at, at + part), done);
+		done += part;
+	}
+	return true;
+}
+
+/**
+ * Copies part of an array to linear memory. The caller has probed the range.
+ * @param from first byte, in the array and from `linear`
+ * @param to one past the last
+ */
+export function copyToLinear(
+	cpu: Cpu,
+	linear: bigint,
+	source: Uint8Array,
+	from: number,
+	to: number,
+	access: number,
+): void {
+	let done = from;
+	while (done < to) {
+		const address = linear + BigInt(done);
+		const lo = low(address);
+		const at = resolve(cpu, lo, high(address), access | PF.write);
+		if (at === -1) return;
+		const part = Math.min(to - done, PAGE - (lo & 0xfff));
+		if (at >= 0) {
+			const page = (at - cpu.memory.ramBase) >>> 12;
+			if (cpu.memory.codePages[page] !== 0) cpu.memory.onCodeWrite(page);
+			cpu.memory.u8.set(source.subarray(done, done + part), at);
+		}
+		done += part;
+	}
+}
+
+/**
+ * Finds the code byte at a linear address, with the rights of an instruction fetch. Stores to its page take the
+ * slow path from here on.
+ * @returns its byte offset in the machine's memory, or -1 with a fault noted; #UD behind the end of RAM, where
+ *   the bus would read all ones
+ */
+export function fetchLinear(cpu: Cpu, linear: bigint): number {
+	const lo = low(linear);
+	const hi = high(linear);
+	if (!checkCanonical(cpu, hi)) return -1;
+	const at = resolve(cpu, lo, hi, explicitAccess(cpu) | PF.fetch);
+	if (at >= 0) {
+		const page = (at - cpu.memory.ramBase) >>> 12;
+		// A page that is known to hold code is in no write TLB already.
+		if (cpu.memory.codePages[page] === 0) protectCodePage(cpu, page);
+		return at;
+	}
+	if (at === -2) raise(cpu, VECTOR.UD);
+	return -1;
+}

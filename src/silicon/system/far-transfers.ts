@@ -1,0 +1,341 @@
+/** Far JMP, CALL and RET, IRET, and the fast system calls (SDM Vol. 2; Vol. 3A, 6.8). */
+import { EFER } from "../cpu/control.ts";
+import type { Cpu } from "../cpu/cpu.ts";
+import { GP0, raise, UD, VECTOR } from "../cpu/fault.ts";
+import { INTERCEPT } from "../cpu/intercepts.ts";
+import * as L from "../cpu/layout.ts";
+import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
+import { isCanonical } from "../cpu/msr.ts";
+import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
+import { ATTR, descriptorLimit, segmentLimit, segmentSelector, setSegment } from "../cpu/segments.ts";
+import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
+import { contextChanged } from "../paging/tlb.ts";
+import { Code, Mnemonic } from "../translate/decode.ts";
+import type { Insn } from "../translate/insn.ts";
+import { OUTCOME, type Outcome } from "../translate/services.ts";
+import {
+	type Descriptor,
+	dropInnerSegments,
+	isCodeSegment,
+	isConforming,
+	isNull,
+	loadFromDescriptor,
+	loadStackSegment,
+	readDescriptor,
+	selectorError,
+} from "./descriptors.ts";
+import {
+	fail,
+	failWith,
+	type Handler,
+	intercepted,
+	memoryOperand,
+	nextRip,
+	peek,
+	privileged,
+	push,
+	setStackPointer,
+} from "./operands.ts";
+
+/** RFLAGS bits that IRET and SYSRET can change at all. */
+const FLAGS_LOADABLE = 0x3f7fd7;
+
+/** Reads and checks the code descriptor of a far JMP or CALL. @returns null with a fault noted */
+function targetOf(cpu: Cpu, selector: number): Descriptor | null {
+	if (isNull(selector)) {
+		raise(cpu, VECTOR.GP, 0);
+		return null;
+	}
+	const found = readDescriptor(cpu, selector);
+	if (found === null) return null;
+	const level = cpl(cpu);
+	const allowed = isConforming(found) ? found.dpl <= level : (selector & 3) <= level && found.dpl === level;
+	// Gates and TSSs as targets are not implemented; they fault like any other non-code descriptor.
+	if (!isCodeSegment(cpu, found) || !allowed) {
+		raise(cpu, VECTOR.GP, selectorError(selector));
+		return null;
+	}
+	return present(cpu, found) ? found : null;
+}
+
+function present(cpu: Cpu, found: Descriptor): boolean {
+	if ((found.attributes & ATTR.P) !== 0) return true;
+	raise(cpu, VECTOR.NP, selectorError(found.selector));
+	return false;
+}
+
+/** Whether an offset is one that the code segment can execute; notes #GP(0) if not. */
+function offsetFits(cpu: Cpu, found: Descriptor, offset: bigint): boolean {
+	const long = isLongMode(cpu) && (found.attributes & ATTR.L) !== 0;
+	if (long ? isCanonical(offset) : offset <= BigInt(descriptorLimit(found.low, found.high))) return true;
+	raise(cpu, VECTOR.GP, 0);
+	return false;
+}
+
+/** The far pointer that an instruction names, directly or in memory. @returns null with a fault noted */
+function farPointer(cpu: Cpu, insn: Insn): { selector: number; offset: bigint } | null {
+	const operand = insn.operands[0];
+	if (operand?.kind === "far") return operand;
+	const bytes = farBytes(insn);
+	const linear = memoryOperand(cpu, insn, bytes + 2);
+	if (faulted(cpu)) return null;
+	const offset = readLinear(cpu, linear, bytes, explicitAccess(cpu));
+	if (faulted(cpu)) return null;
+	const selector = Number(readLinear(cpu, linear + BigInt(bytes), 2, explicitAccess(cpu)));
+	return faulted(cpu) ? null : { selector, offset };
+}
+
+/** Offset size of a far JMP or CALL by its encoding. */
+function farBytes(insn: Insn): number {
+	const name = Code[insn.code]!;
+	return name.endsWith("1664") ? 8 : name.endsWith("1632") ? 4 : 2;
+}
+
+const jumpFar: Handler = (cpu, insn) => transferFar(cpu, insn, false);
+const callFar: Handler = (cpu, insn) => transferFar(cpu, insn, true);
+
+function transferFar(cpu: Cpu, insn: Insn, call: boolean): Outcome {
+	const pointer = farPointer(cpu, insn);
+	if (pointer === null) return OUTCOME.fault;
+	const { selector, offset } = pointer;
+	const values = [BigInt(segmentSelector(cpu, L.CS)), nextRip(insn)];
+	if (!isProtectedMode(cpu)) {
+		if (call) push(cpu, farBytes(insn), ...values);
+		if (faulted(cpu)) return OUTCOME.fault;
+		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		cpu.write64(L.RIP, offset);
+		return OUTCOME.jumped;
+	}
+	const found = targetOf(cpu, selector);
+	if (found === null || !offsetFits(cpu, found, offset)) return OUTCOME.fault;
+	if (call) push(cpu, farBytes(insn), ...values);
+	if (faulted(cpu)) return OUTCOME.fault;
+	loadFromDescriptor(cpu, L.CS, (selector & ~3) | cpl(cpu), found);
+	if (faulted(cpu)) return OUTCOME.fault;
+	cpu.write64(L.RIP, offset);
+	return OUTCOME.jumped;
+}
+
+/** Size of the values that RETF and IRET pop, by the encoding's suffix. */
+function popBytes(insn: Insn): number {
+	const name = Code[insn.code]!;
+	return /^(Retfq|Iretq)/.test(name) ? 8 : /^(Retfd|Iretd)/.test(name) ? 4 : 2;
+}
+
+/** Checks the code segment that RETF or IRET returns to. @returns null with a fault noted */
+function returnTarget(cpu: Cpu, selector: number): Descriptor | null {
+	if (isNull(selector)) {
+		raise(cpu, VECTOR.GP, 0);
+		return null;
+	}
+	const found = readDescriptor(cpu, selector);
+	if (found === null) return null;
+	const rpl = selector & 3;
+	const allowed = rpl >= cpl(cpu) && (isConforming(found) ? found.dpl <= rpl : found.dpl === rpl);
+	if (!isCodeSegment(cpu, found) || !allowed) {
+		raise(cpu, VECTOR.GP, selectorError(selector));
+		return null;
+	}
+	return present(cpu, found) ? found : null;
+}
+
+const returnFar: Handler = (cpu, insn) => {
+	const bytes = popBytes(insn);
+	const extra = insn.operands[0]?.kind === "immediate" ? Number(insn.operands[0].value) : 0;
+	const rip = peek(cpu, bytes, 0);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const selector = Number(peek(cpu, bytes, bytes) & 0xffffn);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const above = cpu.gpr(L.RSP) + BigInt(2 * bytes + extra);
+	if (!isProtectedMode(cpu)) {
+		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		cpu.write64(L.RIP, rip);
+		setStackPointer(cpu, above);
+		return OUTCOME.jumped;
+	}
+	const found = returnTarget(cpu, selector);
+	if (found === null || !offsetFits(cpu, found, rip)) return OUTCOME.fault;
+	const level = selector & 3;
+	if (level === cpl(cpu)) {
+		// The stack pointer first: its size follows the old code segment's mode.
+		setStackPointer(cpu, above);
+		loadFromDescriptor(cpu, L.CS, selector, found);
+		if (faulted(cpu)) return OUTCOME.fault;
+		cpu.write64(L.RIP, rip);
+		return OUTCOME.jumped;
+	}
+	const stack = peek(cpu, bytes, 2 * bytes + extra);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const stackSelector = Number(peek(cpu, bytes, 3 * bytes + extra) & 0xffffn);
+	if (faulted(cpu)) return OUTCOME.fault;
+	return enterOuter(cpu, found, rip, stackSelector, stack + BigInt(extra));
+};
+
+/** Ends a return to an outer privilege level: SS and RSP from the stack, CS, and inner segments dropped. */
+function enterOuter(cpu: Cpu, found: Descriptor, rip: bigint, stackSelector: number, stack: bigint): Outcome {
+	const level = found.selector & 3;
+	if (!loadOuterStack(cpu, found, stackSelector, level)) return OUTCOME.fault;
+	loadFromDescriptor(cpu, L.CS, found.selector, found);
+	if (faulted(cpu)) return OUTCOME.fault;
+	setStackPointer(cpu, stack);
+	cpu.write64(L.RIP, rip);
+	dropInnerSegments(cpu, level);
+	contextChanged(cpu);
+	return OUTCOME.jumped;
+}
+
+/** SS of a return. It may be null only when returning to 64-bit code below level 3. */
+function loadOuterStack(cpu: Cpu, code: Descriptor, selector: number, level: number): boolean {
+	const to64 = isLongMode(cpu) && (code.attributes & ATTR.L) !== 0;
+	if (isNull(selector) && !to64) {
+		raise(cpu, VECTOR.GP, 0);
+		return false;
+	}
+	return loadStackSegment(cpu, selector, level);
+}
+
+/** IRET, IRETD and IRETQ without task switches and virtual-8086 mode. */
+const interruptReturn: Handler = (cpu, insn) => {
+	if (intercepted(cpu, insn, INTERCEPT.iret)) return OUTCOME.stop;
+	const bytes = popBytes(insn);
+	const flagsNow = readRflags(cpu);
+	const protectedMode = isProtectedMode(cpu);
+	if (protectedMode && (flagsNow & FLAG.NT) !== 0) return fail(cpu, GP0);
+	const rip = peek(cpu, bytes, 0);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const selector = Number(peek(cpu, bytes, bytes) & 0xffffn);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const popped = Number(peek(cpu, bytes, 2 * bytes) & 0xffffffffn);
+	if (faulted(cpu)) return OUTCOME.fault;
+	const oldLevel = cpl(cpu);
+	let outcome: Outcome;
+	if (!protectedMode) {
+		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		cpu.write64(L.RIP, rip);
+		setStackPointer(cpu, cpu.gpr(L.RSP) + BigInt(3 * bytes));
+		outcome = OUTCOME.jumped;
+	} else {
+		if ((popped & FLAG.VM) !== 0 && !isLongMode(cpu)) return fail(cpu, GP0);
+		const found = returnTarget(cpu, selector);
+		if (found === null || !offsetFits(cpu, found, rip)) return OUTCOME.fault;
+		// 64-bit mode always pops RSP and SS.
+		if ((selector & 3) !== oldLevel || is64Bit(cpu)) {
+			const stack = peek(cpu, bytes, 3 * bytes);
+			if (faulted(cpu)) return OUTCOME.fault;
+			const stackSelector = Number(peek(cpu, bytes, 4 * bytes) & 0xffffn);
+			if (faulted(cpu)) return OUTCOME.fault;
+			outcome = enterOuter(cpu, found, rip, stackSelector, stack);
+		} else {
+			setStackPointer(cpu, cpu.gpr(L.RSP) + BigInt(3 * bytes));
+			loadFromDescriptor(cpu, L.CS, selector, found);
+			cpu.write64(L.RIP, rip);
+			outcome = faulted(cpu) ? OUTCOME.fault : OUTCOME.jumped;
+		}
+	}
+	if (outcome === OUTCOME.fault) return outcome;
+	// IOPL changes at level 0 only, IF where IOPL allows, and 16-bit IRET leaves the upper half.
+	let loadable = FLAGS_LOADABLE;
+	if (oldLevel !== 0) loadable &= ~FLAG.IOPL;
+	if (oldLevel > ((flagsNow >>> 12) & 3)) loadable &= ~FLAG.IF;
+	if (bytes === 2) loadable &= 0xffff;
+	writeRflags(cpu, (flagsNow & ~loadable) | (popped & loadable));
+	cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~BLOCKING.nmi);
+	return outcome;
+};
+
+// ---- fast system calls -----------------------------------------------------------------------------
+
+/** Flat segments as SYSCALL and SYSENTER load them, whatever the GDT says: code 64-bit, code 32-bit, data. */
+const FLAT_CODE_64 = 0xa09b;
+const FLAT_CODE_32 = 0xc09b;
+const FLAT_DATA = 0xc093;
+
+function setFlat(cpu: Cpu, segment: number, selector: number, attributes: number, level: number): void {
+	setSegment(cpu, segment, (selector & 0xfffc) | level, 0n, 0xffffffff, attributes | (level << 5));
+}
+
+const syscall: Handler = (cpu, insn) => {
+	const amd = cpu.model.vendorString === "AuthenticAMD";
+	const in64 = is64Bit(cpu);
+	if ((cpu.read32(L.EFER) & EFER.SCE) === 0 || (!in64 && (!amd || !isLongMode(cpu)))) return fail(cpu, UD);
+	const flags = readRflags(cpu);
+	cpu.setGpr(L.RCX, nextRip(insn));
+	cpu.setGpr(11, BigInt(flags & ~FLAG.RF));
+	const star = cpu.read32(L.STAR + 4) & 0xffff;
+	setFlat(cpu, L.CS, star, FLAT_CODE_64, 0);
+	setFlat(cpu, L.SS, (star & 0xfffc) + 8, FLAT_DATA, 0);
+	writeRflags(cpu, flags & ~cpu.read32(L.SFMASK) & ~FLAG.RF);
+	cpu.write64(L.RIP, cpu.read64(in64 ? L.LSTAR : L.CSTAR));
+	contextChanged(cpu);
+	return OUTCOME.jumped;
+};
+
+const sysret: Handler = (cpu, insn) => {
+	if ((cpu.read32(L.EFER) & EFER.SCE) === 0 || !is64Bit(cpu)) return fail(cpu, UD);
+	if (!privileged(cpu)) return fail(cpu, GP0);
+	const to64 = insn.code === Code.Sysretq;
+	const target = to64 ? cpu.gpr(L.RCX) : cpu.gpr(L.RCX) & 0xffffffffn;
+	// Intel checks RCX before it leaves level 0; AMD faults afterwards, at level 3.
+	if (cpu.model.vendorString === "GenuineIntel" && !isCanonical(target)) return fail(cpu, GP0);
+	const star = cpu.read32(L.STAR + 4) >>> 16;
+	writeRflags(cpu, Number(cpu.gpr(11) & 0x3c7fd7n));
+	setFlat(cpu, L.CS, to64 ? star + 16 : star, to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
+	setFlat(cpu, L.SS, star + 8, FLAT_DATA, 3);
+	cpu.write64(L.RIP, target);
+	contextChanged(cpu);
+	return OUTCOME.jumped;
+};
+
+const sysenter: Handler = (cpu) => {
+	const cs = cpu.read32(L.SYSENTER_CS) & 0xfffc;
+	if (!isProtectedMode(cpu) || cs === 0) return fail(cpu, GP0);
+	const long = isLongMode(cpu);
+	if (long && cpu.model.vendorString === "AuthenticAMD") return fail(cpu, UD);
+	writeRflags(cpu, readRflags(cpu) & ~(FLAG.VM | FLAG.IF));
+	setFlat(cpu, L.CS, cs, long ? FLAT_CODE_64 : FLAT_CODE_32, 0);
+	setFlat(cpu, L.SS, cs + 8, FLAT_DATA, 0);
+	const mask = long ? 64 : 32;
+	cpu.setGpr(L.RSP, BigInt.asUintN(mask, cpu.read64(L.SYSENTER_ESP)));
+	cpu.write64(L.RIP, BigInt.asUintN(mask, cpu.read64(L.SYSENTER_EIP)));
+	contextChanged(cpu);
+	return OUTCOME.jumped;
+};
+
+const sysexit: Handler = (cpu, insn) => {
+	const cs = cpu.read32(L.SYSENTER_CS) & 0xfffc;
+	if (!isProtectedMode(cpu) || cs === 0 || !privileged(cpu)) return fail(cpu, GP0);
+	const to64 = insn.code === Code.Sysexitq;
+	const rip = cpu.gpr(L.RDX);
+	const rsp = cpu.gpr(L.RCX);
+	if (to64 && (!isCanonical(rip) || !isCanonical(rsp))) return failWith(cpu, VECTOR.GP, 0);
+	setFlat(cpu, L.CS, cs + (to64 ? 32 : 16), to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
+	setFlat(cpu, L.SS, cs + (to64 ? 40 : 24), FLAT_DATA, 3);
+	cpu.setGpr(L.RSP, to64 ? rsp : rsp & 0xffffffffn);
+	cpu.write64(L.RIP, to64 ? rip : rip & 0xffffffffn);
+	contextChanged(cpu);
+	return OUTCOME.jumped;
+};
+
+/** Handlers by iced-x86 `Code`: the mnemonics have near forms too. */
+export const farCodeHandlers: readonly (readonly [number, Handler])[] = [
+	...[Code.Jmp_ptr1616, Code.Jmp_ptr1632, Code.Jmp_m1616, Code.Jmp_m1632, Code.Jmp_m1664].map(
+		(code) => [code, jumpFar] as const,
+	),
+	...[Code.Call_ptr1616, Code.Call_ptr1632, Code.Call_m1616, Code.Call_m1632, Code.Call_m1664].map(
+		(code) => [code, callFar] as const,
+	),
+];
+
+/** Handlers by iced-x86 `Mnemonic`. */
+export const farHandlers: readonly (readonly [number, Handler])[] = [
+	[Mnemonic.Retf, returnFar],
+	[Mnemonic.Iret, interruptReturn],
+	[Mnemonic.Iretd, interruptReturn],
+	[Mnemonic.Iretq, interruptReturn],
+	[Mnemonic.Syscall, syscall],
+	[Mnemonic.Sysret, sysret],
+	[Mnemonic.Sysretq, sysret],
+	[Mnemonic.Sysenter, sysenter],
+	[Mnemonic.Sysexit, sysexit],
+	[Mnemonic.Sysexitq, sysexit],
+];

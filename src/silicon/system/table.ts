@@ -1,0 +1,47 @@
+/** The table of system instructions: which handler carries out which instruction. */
+import type { Cpu } from "../cpu/cpu.ts";
+import type { Insn } from "../translate/insn.ts";
+import type { Outcome } from "../translate/services.ts";
+import { controlRegisterHandlers } from "./control-registers.ts";
+import { extendedStateHandlers } from "./extended-state.ts";
+import { farCodeHandlers, farHandlers } from "./far-transfers.ts";
+import { interruptHandlers, undefinedOpcode } from "./interrupts.ts";
+import { ioHandlers } from "./io.ts";
+import type { Handler } from "./operands.ts";
+import { registerHandlers } from "./registers.ts";
+import { segmentCodeHandlers, segmentHandlers } from "./segment-loads.ts";
+import { virtualizationHandlers } from "./virtualization.ts";
+
+/** Every encoding has a mnemonic; most handlers serve all encodings of one. */
+const byMnemonic = new Map<number, Handler>([
+	...registerHandlers,
+	...segmentHandlers,
+	...farHandlers,
+	...interruptHandlers,
+	...ioHandlers,
+	...extendedStateHandlers,
+	...virtualizationHandlers,
+]);
+
+/** Handlers by iced-x86 `Code`, completed from `byMnemonic` as instructions are met. */
+const byCode: (Handler | undefined)[] = [];
+for (const [code, handler] of [...controlRegisterHandlers, ...segmentCodeHandlers, ...farCodeHandlers]) {
+	byCode[code] = handler;
+}
+
+/** Whether an instruction is one of the system instructions defined here. */
+export function isSystemInstruction(insn: Insn): boolean {
+	return byCode[insn.code] !== undefined
+		? byCode[insn.code] !== undefinedOpcode
+		: byMnemonic.has(insn.mnemonic);
+}
+
+/** Carries out an instruction that is not translated: one of the table, or #UD. RIP names it. */
+export function system(cpu: Cpu, insn: Insn): Outcome {
+	let handler = byCode[insn.code];
+	if (handler === undefined) {
+		handler = byMnemonic.get(insn.mnemonic) ?? undefinedOpcode;
+		byCode[insn.code] = handler;
+	}
+	return handler(cpu, insn);
+}

@@ -1,0 +1,45 @@
+/** Cycles of guest instructions by mnemonic, from a CPU model's classes. */
+import type { CpuModel, GuestCostClass } from "../models/model.ts";
+import { Mnemonic as M } from "./decode.ts";
+
+// biome-ignore format: one row a class
+const CLASSES: readonly [GuestCostClass, readonly number[]][] = [
+	["multiply", [M.Mul, M.Imul, M.Mulx]],
+	["divide", [M.Div, M.Idiv]],
+	["rdtsc", [M.Rdtsc, M.Rdtscp]],
+	["serializing", [M.Cpuid, M.Wrmsr, M.Invlpg, M.Invd, M.Wbinvd, M.Lgdt, M.Lidt, M.Ltr, M.Lldt, M.Xsetbv]],
+	["far", [M.Iret, M.Iretd, M.Iretq, M.Retf, M.Int, M.Int3, M.Syscall, M.Sysret, M.Sysretq, M.Sysenter, M.Sysexit]],
+];
+
+const classes = new Map<number, GuestCostClass>();
+for (const [name, mnemonics] of CLASSES) for (const mnemonic of mnemonics) classes.set(mnemonic, name);
+
+/**
+ * Rounds to 1/64 of a cycle: sums of such numbers are exact in a double, so that cycles do not depend on how
+ * code was cut into blocks.
+ */
+function exact(cycles: number): number {
+	return Math.round(cycles * 64) / 64;
+}
+
+/** Costs of a model, by mnemonic. */
+export class GuestCosts {
+	private readonly byMnemonic = new Map<number, number>();
+	private readonly simple: number;
+	private readonly system: number;
+
+	constructor(model: CpuModel) {
+		const costs = model.guestCosts;
+		this.simple = exact(costs.simple.cycles);
+		this.system = exact(costs.system.cycles);
+		for (const [mnemonic, name] of classes) this.byMnemonic.set(mnemonic, exact(costs[name].cycles));
+	}
+	/** Cycles of a translated instruction. */
+	translated(mnemonic: number): number {
+		return this.byMnemonic.get(mnemonic) ?? this.simple;
+	}
+	/** Cycles of an instruction that the system side carries out. */
+	untranslated(mnemonic: number): number {
+		return this.byMnemonic.get(mnemonic) ?? this.system;
+	}
+}

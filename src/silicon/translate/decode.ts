@@ -1,0 +1,228 @@
+/**
+ * The one place that uses iced-x86. Instructions become plain objects and iced's own are freed or reused, since
+ * they lie in the decoder's WebAssembly memory, which no garbage collector frees.
+ */
+import { Code, Decoder, DecoderError, Formatter, FormatterSyntax } from "iced-x86";
+import { Instruction, MemorySizeExt, Mnemonic, OpKind, Register, RegisterExt } from "iced-x86";
+import * as L from "../cpu/layout.ts";
+import type { Insn, Operand } from "./insn.ts";
+
+export { Code, Mnemonic, Register };
+
+/** Width of the code's default operands and addresses in bits. */
+export type Bitness = 16 | 32 | 64;
+
+const registerBytes: number[] = [];
+function bytesOfRegister(register: number): number {
+	registerBytes[register] ??= RegisterExt.size(register);
+	return registerBytes[register]!;
+}
+const memoryBytes: number[] = [];
+function bytesOfMemory(size: number): number {
+	memoryBytes[size] ??= MemorySizeExt.size(size);
+	return memoryBytes[size]!;
+}
+
+function immediateBytes(kind: number): number {
+	switch (kind) {
+		case OpKind.Immediate8:
+		case OpKind.Immediate8_2nd:
+			return 1;
+		case OpKind.Immediate16:
+		case OpKind.Immediate8to16:
+			return 2;
+		case OpKind.Immediate32:
+		case OpKind.Immediate8to32:
+			return 4;
+		default:
+			return 8;
+	}
+}
+
+function operand(from: Instruction, at: number): Operand {
+	const kind = from.opKind(at);
+	if (kind === OpKind.Register) {
+		const register = from.opRegister(at);
+		return { kind: "register", register, bytes: bytesOfRegister(register) };
+	}
+	if (kind <= OpKind.NearBranch64) return { kind: "near", target: from.nearBranchTarget };
+	if (kind === OpKind.FarBranch16 || kind === OpKind.FarBranch32) {
+		const offset = kind === OpKind.FarBranch16 ? from.farBranch16 : from.farBranch32;
+		return { kind: "far", selector: from.farBranchSelector, offset: BigInt(offset) };
+	}
+	if (kind <= OpKind.Immediate32to64) {
+		return { kind: "immediate", value: from.immediate(at), bytes: immediateBytes(kind) };
+	}
+	return { kind: "memory", bytes: bytesOfMemory(from.memorySize) };
+}
+
+function stringAddressBytes(kind: number): number {
+	switch (kind) {
+		case OpKind.MemorySegSI:
+		case OpKind.MemorySegDI:
+		case OpKind.MemoryESDI:
+			return 2;
+		case OpKind.MemorySegESI:
+		case OpKind.MemorySegEDI:
+		case OpKind.MemoryESEDI:
+			return 4;
+		default:
+			return 8;
+	}
+}
+
+/** LOOP and JCXZ name their counter in the encoding only. */
+function counterBytes(code: number, fallback: number): number {
+	const name = Code[code]!;
+	if (name.endsWith("_RCX") || name.startsWith("Jrcxz")) return 8;
+	if (name.endsWith("_ECX") || name.startsWith("Jecxz")) return 4;
+	if (name.endsWith("_CX") || name.startsWith("Jcxz")) return 2;
+	return fallback;
+}
+
+const STACK_BY_INCREMENT = new Set<number>([
+	Mnemonic.Push,
+	Mnemonic.Pop,
+	Mnemonic.Pushf,
+	Mnemonic.Pushfd,
+	Mnemonic.Pushfq,
+	Mnemonic.Popf,
+	Mnemonic.Popfd,
+	Mnemonic.Popfq,
+	Mnemonic.Call,
+]);
+
+function operandBytes(from: Instruction, operands: readonly Operand[], bitness: Bitness): number {
+	const mnemonic = from.mnemonic;
+	if (STACK_BY_INCREMENT.has(mnemonic)) return Math.abs(from.stackPointerIncrement);
+	if (mnemonic === Mnemonic.Ret) {
+		const first = operands[0];
+		return from.stackPointerIncrement - (first?.kind === "immediate" ? Number(first.value) : 0);
+	}
+	if (mnemonic === Mnemonic.Pushad || mnemonic === Mnemonic.Popad) return 4;
+	if (mnemonic === Mnemonic.Pusha || mnemonic === Mnemonic.Popa) return 2;
+	if (mnemonic === Mnemonic.Leave || mnemonic === Mnemonic.Enter) {
+		const name = Code[from.code]!;
+		return name.startsWith("Leavew") || name.startsWith("Enterw") ? 2 : bitness === 64 ? 8 : 4;
+	}
+	for (const entry of operands) {
+		if (entry.kind === "register" || entry.kind === "memory") return entry.bytes;
+	}
+	return bitness === 16 ? 2 : 4;
+}
+
+/** Copies an iced instruction. */
+function plain(from: Instruction, bitness: Bitness): Insn {
+	const operands: Operand[] = [];
+	let addressBytes = 0;
+	let hasMemory = false;
+	let plainMemory = false;
+	const count = from.opCount;
+	for (let at = 0; at < count; at++) {
+		const entry = operand(from, at);
+		operands.push(entry);
+		if (entry.kind !== "memory") continue;
+		hasMemory = true;
+		const kind = from.opKind(at);
+		if (kind === OpKind.Memory) plainMemory = true;
+		else addressBytes = stringAddressBytes(kind);
+	}
+	let base = 0;
+	let index = 0;
+	let scale = 1;
+	let displacement = 0n;
+	if (plainMemory) {
+		base = from.memoryBase;
+		index = from.memoryIndex;
+		scale = from.memoryIndexScale;
+		displacement = from.memoryDisplacement;
+		addressBytes = base !== 0 ? bytesOfRegister(base) : index !== 0 ? bytesOfRegister(index) : 0;
+		if (addressBytes === 0) {
+			const displacementBytes = from.memoryDisplSize;
+			addressBytes = bitness === 64 ? (displacementBytes === 4 ? 4 : 8) : displacementBytes;
+		}
+		// RIP-relative displacements are absolute already.
+		if (base === Register.RIP || base === Register.EIP) base = 0;
+		displacement = BigInt.asIntN(addressBytes * 8, displacement);
+	}
+	if (addressBytes === 0) addressBytes = counterBytes(from.code, bitness / 8);
+	return {
+		rip: from.ip,
+		length: from.length,
+		code: from.code,
+		mnemonic: from.mnemonic,
+		operands,
+		operandBytes: operandBytes(from, operands, bitness),
+		addressBytes,
+		base,
+		index,
+		scale,
+		displacement,
+		segment: hasMemory ? from.memorySegment - Register.ES : L.DS,
+		lock: from.hasLockPrefix,
+		rep: from.hasRepPrefix,
+		repne: from.hasRepnePrefix,
+		flagsRead: from.rflagsRead,
+		flagsWritten: from.rflagsModified & ~from.rflagsUndefined,
+		flagsUndefined: from.rflagsUndefined,
+		bitness,
+	};
+}
+
+/** Decodes instructions from a run of bytes, in any order. Free it after use. */
+export class RunDecoder {
+	private readonly decoder: Decoder;
+	private readonly instruction = new Instruction();
+	private readonly rip: bigint;
+	private readonly bitness: Bitness;
+
+	/** @param bytes code @param rip offset in CS of the first byte @param bitness of the code segment */
+	constructor(bytes: Uint8Array, rip: bigint, bitness: Bitness) {
+		this.decoder = new Decoder(bitness, bytes, 0);
+		this.rip = rip;
+		this.bitness = bitness;
+	}
+	/**
+	 * Decodes the instruction at a byte offset.
+	 * @returns it, or null if the bytes end within it
+	 */
+	at(offset: number): Insn | null {
+		this.decoder.position = offset;
+		this.decoder.ip = this.rip + BigInt(offset);
+		this.decoder.decodeOut(this.instruction);
+		if (this.decoder.lastError === DecoderError.NoMoreBytes) return null;
+		return plain(this.instruction, this.bitness);
+	}
+	free(): void {
+		this.instruction.free();
+		this.decoder.free();
+	}
+}
+
+/**
+ * Decodes one instruction. An invalid one has mnemonic `Mnemonic.INVALID`.
+ * @param bytes at least the instruction's bytes, at most 15 are used
+ * @param rip offset in CS at which it lies
+ */
+export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
+	const decoder = new Decoder(bitness, bytes, 0);
+	decoder.ip = rip;
+	const instruction = decoder.decode();
+	const insn = plain(instruction, bitness);
+	instruction.free();
+	decoder.free();
+	return insn;
+}
+
+/** Disassembles one instruction, in Intel syntax. */
+export function format(bytes: Uint8Array, rip: bigint, bitness: Bitness): string {
+	const decoder = new Decoder(bitness, bytes, 0);
+	decoder.ip = rip;
+	const instruction = decoder.decode();
+	const formatter = new Formatter(FormatterSyntax.Intel);
+	const text = formatter.format(instruction);
+	formatter.free();
+	instruction.free();
+	decoder.free();
+	return text;
+}

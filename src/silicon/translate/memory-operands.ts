@@ -1,0 +1,68 @@
+/** Addresses and stack accesses for instructions that are carried out in TypeScript. */
+import type { Cpu } from "../cpu/cpu.ts";
+import * as L from "../cpu/layout.ts";
+import type { Insn } from "./insn.ts";
+import { placeOf } from "./registers.ts";
+import type { Services } from "./services.ts";
+
+/** Whether a fault is noted in the state block. */
+export function hasFault(cpu: Cpu): boolean {
+	return cpu.read32(L.FAULT) !== 0;
+}
+
+/** A register, cut to an address or operand size in bytes. */
+export function registerValue(cpu: Cpu, index: number, bytes: number): bigint {
+	return BigInt.asUintN(bytes * 8, cpu.gpr(index));
+}
+
+/** Writes a register with x86's rules: 4 bytes zero-extend, 1 and 2 bytes keep the rest. */
+export function setRegisterValue(cpu: Cpu, index: number, bytes: number, value: bigint): void {
+	if (bytes >= 4) {
+		cpu.setGpr(index, BigInt.asUintN(bytes * 8, value));
+		return;
+	}
+	const mask = (1n << BigInt(bytes * 8)) - 1n;
+	cpu.setGpr(index, (cpu.gpr(index) & ~mask) | (value & mask));
+}
+
+/** Linear address of an offset in a segment. No limit is checked. */
+export function linearIn(cpu: Cpu, segment: number, offset: bigint, bitness: number): bigint {
+	if (bitness === 64 && segment !== L.FS && segment !== L.GS) return offset;
+	const base = cpu.read64(L.SEG + segment * L.SEG_BYTES + L.SEG_BASE);
+	return BigInt.asUintN(bitness === 64 ? 64 : 32, base + offset);
+}
+
+/** Linear address of an instruction's memory operand. */
+export function linearOf(cpu: Cpu, insn: Insn): bigint {
+	let offset = insn.displacement;
+	if (insn.base !== 0) offset += cpu.gpr(placeOf(insn.base)!.index);
+	if (insn.index !== 0) offset += cpu.gpr(placeOf(insn.index)!.index) * BigInt(insn.scale);
+	return linearIn(cpu, insn.segment, BigInt.asUintN(insn.addressBytes * 8, offset), insn.bitness);
+}
+
+/** Bytes of the stack pointer: 8 in 64-bit mode, else as SS.B says. */
+export function stackBytesOf(cpu: Cpu, bitness: number): number {
+	if (bitness === 64) return 8;
+	const attributes = cpu.read32(L.SEG + L.SS * L.SEG_BYTES + L.SEG_ATTR);
+	return (attributes & (1 << 14)) !== 0 ? 4 : 2;
+}
+
+/** Linear address of RSP + an offset. */
+export function stackLinear(cpu: Cpu, insn: Insn, offset: number): bigint {
+	const bytes = stackBytesOf(cpu, insn.bitness);
+	const at = BigInt.asUintN(bytes * 8, cpu.gpr(L.RSP) + BigInt(offset));
+	return linearIn(cpu, L.SS, at, insn.bitness);
+}
+
+/** Adds to RSP. */
+export function moveStack(cpu: Cpu, insn: Insn, offset: number): void {
+	setRegisterValue(cpu, L.RSP, stackBytesOf(cpu, insn.bitness), cpu.gpr(L.RSP) + BigInt(offset));
+}
+
+/** Stores below the stack and moves RSP there. @returns false with a fault noted; RSP has not moved */
+export function pushValue(cpu: Cpu, services: Services, insn: Insn, bytes: number, value: bigint): boolean {
+	services.store(cpu, stackLinear(cpu, insn, -bytes), bytes, value);
+	if (hasFault(cpu)) return false;
+	moveStack(cpu, insn, -bytes);
+	return true;
+}

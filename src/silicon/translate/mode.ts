@@ -1,0 +1,44 @@
+/** The modes that regions are translated for, as small numbers. */
+import type { Cpu } from "../cpu/cpu.ts";
+import * as L from "../cpu/layout.ts";
+import type { Mode } from "./emitter.ts";
+
+const EFER_LMA = 1 << 10;
+const CS_L = 1 << 13;
+const ATTR_DB = 1 << 14;
+const CR0_PE = 1;
+
+const FLAT = 4;
+const STACK32 = 8;
+/** Added to a mode's number: regions of one instruction. */
+export const SINGLE = 16;
+
+function attributes(cpu: Cpu, segment: number): number {
+	return cpu.u32[(cpu.base + L.SEG + segment * L.SEG_BYTES + L.SEG_ATTR) >> 2]!;
+}
+
+function hasBase(cpu: Cpu, segment: number): boolean {
+	return cpu.u32[(cpu.base + L.SEG + segment * L.SEG_BYTES + L.SEG_BASE) >> 2]! !== 0;
+}
+
+/** The number of the mode that a processor is in. CPL and paging are no part of it. */
+export function modeOf(cpu: Cpu): number {
+	if ((cpu.read32(L.EFER) & EFER_LMA) !== 0 && (attributes(cpu, L.CS) & CS_L) !== 0) return 2 | FLAT;
+	const protectedMode = (cpu.read32(L.CR0) & CR0_PE) !== 0;
+	let key = protectedMode && (attributes(cpu, L.CS) & ATTR_DB) !== 0 ? 1 : 0;
+	if (!hasBase(cpu, L.ES) && !hasBase(cpu, L.CS) && !hasBase(cpu, L.SS) && !hasBase(cpu, L.DS)) key |= FLAT;
+	if ((attributes(cpu, L.SS) & ATTR_DB) !== 0) key |= STACK32;
+	return key;
+}
+
+const modes: Mode[] = [];
+for (let key = 0; key < 32; key++) {
+	const bitness = ([16, 32, 64, 64] as const)[key & 3]!;
+	const stackBytes = bitness === 64 ? 8 : (key & STACK32) !== 0 ? 4 : 2;
+	modes.push({ key, bitness, flat: (key & FLAT) !== 0, stackBytes, single: (key & SINGLE) !== 0 });
+}
+
+/** The mode behind a number. */
+export function modeFrom(key: number): Mode {
+	return modes[key]!;
+}

@@ -1,0 +1,214 @@
+/**
+ * Regions: the control-flow graph that is reachable from an entry point by direct branches within one page.
+ */
+import { Code as InsnCode, type Bitness, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
+import type { Insn } from "./insn.ts";
+import { canFault, definitionOf, flagsKilled, jumpCondition } from "./instructions/definitions.ts";
+import { ALL_BITS } from "./flags.ts";
+
+/** A way out of a block. */
+export interface Edge {
+	/** Offset in CS that it leads to. */
+	readonly rip: bigint;
+	/** Number of the block that lies there, or -1 outside of the region. */
+	block: number;
+	/** It leads backward, so the deadline is checked on it. Depends on the guest's code alone. */
+	readonly check: boolean;
+}
+
+/** How a block ends. */
+export type Ending = "fall" | "jump" | "condition" | "indirect" | "call" | "callIndirect" | "return" | "system";
+
+export interface Block {
+	readonly rip: bigint;
+	/** All instructions, the last being the one that ends it, if any does. */
+	readonly insns: readonly Insn[];
+	readonly ending: Ending;
+	/** For `condition` the taken one first. */
+	readonly edges: readonly Edge[];
+	/** For each instruction, flags that are read after it. */
+	live: number[];
+}
+
+/** What a region may grow to. */
+export interface Limits {
+	readonly instructions: number;
+	readonly blocks: number;
+}
+
+const COUNTED = new Set<number>([M.Loop, M.Loope, M.Loopne, M.Jcxz, M.Jecxz, M.Jrcxz]);
+
+/** How an instruction ends its block; "fall" if it does not. */
+export function endingOf(insn: Insn): Ending {
+	const { mnemonic } = insn;
+	if (jumpCondition(mnemonic) !== undefined || COUNTED.has(mnemonic)) return "condition";
+	if (mnemonic === M.Jmp || mnemonic === M.Call) {
+		const operand = insn.operands[0]!;
+		if (operand.kind === "near") return mnemonic === M.Jmp ? "jump" : "call";
+		const far = operand.kind === "far" || InsnCode[insn.code]!.includes("_m16");
+		// A near indirect branch through 16 bits of memory reads 2 bytes; a far one 4, 6 or 10.
+		if (far && (operand.kind === "far" || operand.kind !== "memory" || operand.bytes !== 2)) return "system";
+		return mnemonic === M.Jmp ? "indirect" : "callIndirect";
+	}
+	if (mnemonic === M.Ret) return "return";
+	return definitionOf(insn) === undefined ? "system" : "fall";
+}
+
+function isBackward(insn: Insn, target: bigint): boolean {
+	return target <= insn.rip;
+}
+
+/** Collects the blocks of a region. Block 0 is the entry. */
+export class Discovery {
+	private readonly page: Uint8Array;
+	private readonly entryOffset: number;
+	private readonly rip: bigint;
+	private readonly limits: Limits;
+	private readonly insns = new Map<number, Insn>();
+	private readonly leaders: number[] = [];
+	private readonly decoder: RunDecoder;
+
+	/**
+	 * @param page the bytes of the page
+	 * @param entryOffset offset in it of the entry
+	 * @param rip offset in CS of the entry
+	 */
+	constructor(page: Uint8Array, entryOffset: number, rip: bigint, bitness: Bitness, limits: Limits) {
+		this.page = page;
+		this.entryOffset = entryOffset;
+		this.rip = rip;
+		this.limits = limits;
+		this.decoder = new RunDecoder(page, rip - BigInt(entryOffset), bitness);
+	}
+
+	/** Offset in the page of a target, or -1 if it lies elsewhere. */
+	private offsetOf(rip: bigint): number {
+		const distance = rip - this.rip;
+		if (distance < -4096n || distance > 4096n) return -1;
+		const offset = this.entryOffset + Number(distance);
+		return offset >= 0 && offset < this.page.length ? offset : -1;
+	}
+
+	/** Decodes what is reachable, then cuts it into blocks. @returns null if the entry runs over the page's end */
+	run(): Block[] | null {
+		this.addLeader(this.entryOffset);
+		for (let at = 0; at < this.leaders.length; at++) this.decodeFrom(this.leaders[at]!);
+		this.decoder.free();
+		if (!this.insns.has(this.entryOffset)) return null;
+		const starts = this.leaders.filter((offset) => this.insns.has(offset));
+		const numbers = new Map(starts.map((offset, number) => [offset, number]));
+		const blocks = starts.map((offset) => this.blockFrom(offset, numbers));
+		computeLiveness(blocks);
+		return blocks;
+	}
+
+	private addLeader(offset: number): void {
+		if (offset < 0 || this.leaders.includes(offset)) return;
+		if (this.leaders.length < this.limits.blocks) this.leaders.push(offset);
+	}
+
+	private decodeFrom(start: number): void {
+		let offset = start;
+		while (!this.insns.has(offset) && this.insns.size < this.limits.instructions) {
+			if (offset >= this.page.length) return;
+			const insn = this.decoder.at(offset);
+			if (insn === null) return;
+			this.insns.set(offset, insn);
+			offset += insn.length;
+			const ending = endingOf(insn);
+			if (ending === "fall") continue;
+			const target = insn.operands[0];
+			if (ending === "condition") this.addLeader(offset);
+			if ((ending === "condition" || ending === "jump") && target?.kind === "near") {
+				this.addLeader(this.offsetOf(target.target));
+			}
+			return;
+		}
+		// Runs into code that was decoded already: it begins a block there.
+		if (this.insns.has(offset)) this.addLeader(offset);
+	}
+
+	private edge(rip: bigint, numbers: ReadonlyMap<number, number>, check: boolean): Edge {
+		return { rip, block: numbers.get(this.offsetOf(rip)) ?? -1, check };
+	}
+
+	private blockFrom(start: number, numbers: ReadonlyMap<number, number>): Block {
+		const insns: Insn[] = [];
+		let offset = start;
+		for (;;) {
+			const insn = this.insns.get(offset);
+			const next = this.rip + BigInt(offset - this.entryOffset);
+			if (insn === undefined || (offset !== start && numbers.has(offset))) {
+				const edges = [this.edge(next, numbers, false)];
+				return { rip: insns[0]!.rip, insns, ending: "fall", edges, live: [] };
+			}
+			insns.push(insn);
+			offset += insn.length;
+			const ending = endingOf(insn);
+			if (ending === "fall") continue;
+			return { rip: insns[0]!.rip, insns, ending, edges: this.edgesOf(insn, ending, numbers), live: [] };
+		}
+	}
+
+	private edgesOf(insn: Insn, ending: Ending, numbers: ReadonlyMap<number, number>): Edge[] {
+		const operand = insn.operands[0];
+		if ((ending !== "condition" && ending !== "jump") || operand?.kind !== "near") return [];
+		const taken = this.edge(operand.target, numbers, isBackward(insn, operand.target));
+		if (ending === "jump") return [taken];
+		return [taken, this.edge(insn.rip + BigInt(insn.length), numbers, false)];
+	}
+}
+
+/** A region of one instruction that was decoded elsewhere: one that runs over a page's end, or runs alone. */
+export function singleBlock(bytes: Uint8Array, rip: bigint, bitness: Bitness): Block {
+	const insn = decode(bytes, rip, bitness);
+	const ending = endingOf(insn);
+	const next = { rip: rip + BigInt(insn.length), block: -1, check: false };
+	const operand = insn.operands[0];
+	let edges: Edge[] = ending === "fall" ? [next] : [];
+	if (operand?.kind === "near" && (ending === "condition" || ending === "jump")) {
+		const taken = { rip: operand.target, block: -1, check: isBackward(insn, operand.target) };
+		edges = ending === "jump" ? [taken] : [taken, next];
+	}
+	const block: Block = { rip, insns: [insn], ending, edges, live: [] };
+	computeLiveness([block]);
+	return block;
+}
+
+/** Flags live before an instruction, from those live after it. */
+function liveBefore(insn: Insn, after: number): number {
+	if (canFault(insn)) return ALL_BITS;
+	return (after & ~flagsKilled(insn)) | (insn.flagsRead & ALL_BITS);
+}
+
+/** Flags live after an instruction: all, if a store of its can end the region right behind it. */
+function liveAfter(insn: Insn, after: number): number {
+	return insn.operands[0]?.kind === "memory" ? ALL_BITS : after;
+}
+
+function blockLiveIn(block: Block, liveIn: readonly number[], record: boolean): number {
+	let live = block.edges.length === 0 ? ALL_BITS : 0;
+	for (const edge of block.edges) live |= edge.block < 0 || edge.check ? ALL_BITS : liveIn[edge.block]!;
+	for (let at = block.insns.length - 1; at >= 0; at--) {
+		const insn = block.insns[at]!;
+		live = liveAfter(insn, live);
+		if (record) block.live[at] = live;
+		live = liveBefore(insn, live);
+	}
+	return live;
+}
+
+/** Fills in `live` of all blocks: a backward fixed point over the six flags. */
+function computeLiveness(blocks: readonly Block[]): void {
+	const liveIn = new Array<number>(blocks.length).fill(0);
+	for (let changed = true; changed; ) {
+		changed = false;
+		for (let at = blocks.length - 1; at >= 0; at--) {
+			const live = blockLiveIn(blocks[at]!, liveIn, false);
+			if (live === liveIn[at]) continue;
+			liveIn[at] = live;
+			changed = true;
+		}
+	}
+	for (const block of blocks) blockLiveIn(block, liveIn, true);
+}

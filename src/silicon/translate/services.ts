@@ -1,0 +1,39 @@
+/**
+ * What translated code needs from the rest of the processor: memory on the slow path, system instructions,
+ * delivery of faults and events. `silicon/processor.ts` binds these to paging/ and system/.
+ */
+import type { Cpu } from "../cpu/cpu.ts";
+import type { Insn } from "./insn.ts";
+
+/** What became of a system instruction. */
+export const OUTCOME = {
+	/** Done; RIP moves past the instruction. */
+	next: 0,
+	/** Done; RIP is set. Modes, paging or segments may have changed. */
+	jumped: 1,
+	/** A fault is noted in the state block; RIP still names the instruction. */
+	fault: 2,
+	/** Execution of this context ended: a VM exit, HLT without a hypervisor, shutdown. */
+	stop: 3,
+} as const;
+export type Outcome = (typeof OUTCOME)[keyof typeof OUTCOME];
+
+export interface Services {
+	/**
+	 * Finds the code byte at a linear address, with the rights of an instruction fetch.
+	 * @returns its byte offset in the machine's memory, or -1 with a fault noted
+	 */
+	fetch(cpu: Cpu, linear: bigint): number;
+	/** Loads 1, 2, 4 or 8 bytes, zero-extended; fills the read TLB. On a fault, notes it and returns 0. */
+	load(cpu: Cpu, linear: bigint, bytes: number): bigint;
+	/** Stores 1, 2, 4 or 8 bytes; fills the write TLB unless the page holds translated code. Notes faults. */
+	store(cpu: Cpu, linear: bigint, bytes: number, value: bigint): void;
+	/** Checks that a store to this range would succeed, and notes the fault if not. For read-modify-write. */
+	probeStore(cpu: Cpu, linear: bigint, bytes: number): void;
+	/** Carries out an instruction that is not translated. RIP names it. */
+	system(cpu: Cpu, insn: Insn): Outcome;
+	/** Delivers the noted fault: through the guest's IDT, or as a VM exit. @returns true if the context ended */
+	deliverFault(cpu: Cpu): boolean;
+	/** Handles `cpu.pending` and the deadline at an instruction boundary. @returns true if the context ended */
+	boundary(cpu: Cpu): boolean;
+}

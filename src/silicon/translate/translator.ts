@@ -1,0 +1,428 @@
+/**
+ * The translator and dispatcher: finds or makes the region for where the processor is, runs it, and handles why
+ * it came back.
+ *
+ * Nothing that a guest can see depends on what was translated before or how big: the deadline is checked on
+ * backward branches, indirect branches, calls backward and after every instruction that is not translated, wherever
+ * regions begin and end.
+ */
+import type { Cpu } from "../cpu/cpu.ts";
+import * as L from "../cpu/layout.ts";
+import type { MachineMemory } from "../machine.ts";
+import type { CpuModel } from "../models/model.ts";
+import { encodeModule } from "../wasm/builder.ts";
+import { CodeCache, type Region } from "./code-cache.ts";
+import { type Core, makeCore, REGION_IMPORTS, TYPES } from "./core.ts";
+import { GuestCosts } from "./costs.ts";
+import { Emitter, type Ids, type Mode } from "./emitter.ts";
+import { EXIT, type Site } from "./exits.ts";
+import type { Insn } from "./insn.ts";
+import { flushJumpCache, jumpEntry } from "./jump-cache.ts";
+import { type Microcode, microcodeOf } from "./microcode.ts";
+import { modeFrom, modeOf, SINGLE } from "./mode.ts";
+import { type Block, Discovery, type Limits, singleBlock } from "./region.ts";
+import { OUTCOME, type Outcome, type Services } from "./services.ts";
+import { emitRegion } from "./structure.ts";
+import { isString } from "./strings.ts";
+
+/** What a region may hold at first sight, and once it is hot. */
+const COLD: Limits = { instructions: 64, blocks: 12 };
+const HOT: Limits = { instructions: 1000, blocks: 160 };
+const ALONE: Limits = { instructions: 1, blocks: 1 };
+/** Entries after which a cold region is made again, bigger. */
+const HOT_ENTRIES = 256;
+/** Where the state block keeps the mode that the jump cache is about. */
+const JUMP_MODE = L.SCRATCH + 16;
+const TABLE_GROWTH = 4096;
+/** Blocking by STI and by MOV SS. */
+const SHADOW = 3;
+
+/** An instruction that ends regions because it is not translated. */
+interface Untranslated {
+	readonly insn: Insn;
+	readonly microcode: Microcode | undefined;
+	readonly cycles: number;
+}
+
+/** Counters of what the translator did. */
+export interface TranslatorStats {
+	/** Regions compiled at first sight, and again because they were hot. */
+	coldRegions: number;
+	hotRegions: number;
+	/** Regions used again after their page was written or the machine was reset, without compiling. */
+	revalidated: number;
+	/** Pages whose regions were dropped because a store hit them. */
+	droppedPages: number;
+	/** Instructions in compiled regions, and bytes of WebAssembly. */
+	instructions: number;
+	bytes: number;
+}
+
+/** Hears of every module, before it is compiled. Tests validate and print them. */
+export type ModuleObserver = (bytes: Uint8Array<ArrayBuffer>) => void;
+
+export class Translator {
+	readonly memory: MachineMemory;
+	readonly stats: TranslatorStats = {
+		coldRegions: 0,
+		hotRegions: 0,
+		revalidated: 0,
+		droppedPages: 0,
+		instructions: 0,
+		bytes: 0,
+	};
+	onModule: ModuleObserver | null = null;
+	private readonly services: Services;
+	private readonly costs: GuestCosts;
+	private readonly table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_GROWTH });
+	private readonly core: Core;
+	private readonly imports: WebAssembly.Imports;
+	private readonly cache: CodeCache;
+	/** Regions by slot of the table. */
+	private readonly regions: Region[] = [];
+	private readonly sites: Site[] = [];
+	private readonly untranslated: Untranslated[] = [];
+	private readonly ids: Ids;
+	private readonly cpus = new Set<Cpu>();
+	private running: Cpu | null = null;
+	/** The slow store under way: offset in its page and bytes, or 0 bytes if none or if it crosses pages. */
+	private storeOffset = 0;
+	private storeBytes = 0;
+	private wroteCode = false;
+
+	/**
+	 * @param memory the machine; `memory.onCodeWrite` is bound here
+	 * @param model whose guestCosts are charged
+	 * @param services what is not translated
+	 */
+	constructor(memory: MachineMemory, model: CpuModel, services: Services) {
+		this.memory = memory;
+		this.services = services;
+		this.costs = new GuestCosts(model);
+		this.cache = new CodeCache(memory);
+		this.core = makeCore(memory.memory, this.table);
+		this.imports = {
+			m: {
+				memory: memory.memory,
+				table: this.table,
+				flags: this.core.flags,
+				load: (linear: bigint, bytes: number) => this.load(linear, bytes),
+				store: (linear: bigint, bytes: number, value: bigint) => this.store(linear, bytes, value),
+				probe: (linear: bigint, bytes: number) => this.probe(linear, bytes),
+				divide: (signed: number, high: bigint, low: bigint, by: bigint) => this.divide(signed, high, low, by),
+			},
+		};
+		this.ids = {
+			site: (site) => this.sites.push(site) - 1,
+			system: (insn) => this.untranslatedId(insn),
+		};
+		memory.onCodeWrite = (page) => this.codeWritten(page);
+	}
+
+	// ---- services of translated code -----------------------------------------------------------------
+
+	private load(linear: bigint, bytes: number): bigint {
+		return BigInt.asIntN(64, this.services.load(this.running!, BigInt.asUintN(64, linear), bytes));
+	}
+
+	/** @returns 0 done, 1 a fault is noted, 2 done and translated code was dropped */
+	private store(linear: bigint, bytes: number, value: bigint): number {
+		const cpu = this.running!;
+		const offset = Number(linear & 0xfffn);
+		this.storeOffset = offset;
+		this.storeBytes = offset + bytes <= 4096 ? bytes : 0;
+		this.wroteCode = false;
+		this.services.store(cpu, BigInt.asUintN(64, linear), bytes, BigInt.asUintN(64, value));
+		this.storeBytes = 0;
+		if (cpu.read32(L.FAULT) !== 0) return 1;
+		return this.wroteCode ? 2 : 0;
+	}
+
+	private probe(linear: bigint, bytes: number): void {
+		this.services.probeStore(this.running!, BigInt.asUintN(64, linear), bytes);
+	}
+
+	/** DIV and IDIV by 64 bits with a dividend of 128. @returns 0, or 1 for #DE; results go to SCRATCH */
+	private divide(signed: number, high: bigint, low: bigint, by: bigint): number {
+		const cpu = this.running!;
+		const divisor = signed === 1 ? by : BigInt.asUintN(64, by);
+		if (divisor === 0n) return 1;
+		const upper = signed === 1 ? high : BigInt.asUintN(64, high);
+		const dividend = (upper << 64n) | BigInt.asUintN(64, low);
+		const quotient = dividend / divisor;
+		const fits = signed === 1 ? BigInt.asIntN(64, quotient) : BigInt.asUintN(64, quotient);
+		if (fits !== quotient) return 1;
+		cpu.write64(L.SCRATCH, quotient);
+		cpu.write64(L.SCRATCH + 8, dividend % divisor);
+		return 0;
+	}
+
+	// ---- invalidation --------------------------------------------------------------------------------
+
+	/** A store is about to hit a page that code was translated from. */
+	private codeWritten(page: number): void {
+		if (this.storeBytes > 0 && !this.cache.covers(page, this.storeOffset, this.storeBytes)) return;
+		this.dropPage(page);
+	}
+
+	/** Drops what was translated from a page of host physical memory. It comes back if the bytes do. */
+	dropPage(page: number): void {
+		if (!this.cache.drop(page)) return;
+		this.wroteCode = true;
+		this.stats.droppedPages++;
+		for (const cpu of this.cpus) flushJumpCache(cpu);
+	}
+
+	/**
+	 * Memory was replaced without `onCodeWrite`, as when a machine is reset: every region is compared with the bytes
+	 * in memory before it runs again.
+	 */
+	reset(): void {
+		this.cache.dropAll();
+		for (const cpu of this.cpus) flushJumpCache(cpu);
+	}
+
+	/** The address space or mode of a processor changed behind its back: empties its jump cache. */
+	flush(cpu: Cpu): void {
+		flushJumpCache(cpu);
+	}
+
+	// ---- translation ---------------------------------------------------------------------------------
+
+	private untranslatedId(insn: Insn): number {
+		const microcode = microcodeOf(insn);
+		const cycles =
+			microcode === undefined
+				? this.costs.untranslated(insn.mnemonic)
+				: isString(insn)
+					? 0
+					: this.costs.translated(insn.mnemonic);
+		return this.untranslated.push({ insn, microcode, cycles }) - 1;
+	}
+
+	/** The blocks of a region, and the bytes they were decoded from in at most two pieces. */
+	private discover(cpu: Cpu, mode: Mode, rip: bigint, at: number, limits: Limits): Block[] | null {
+		const { u8, ramBase, ramBytes } = this.memory;
+		const offset = at & 0xfff;
+		const pageStart = at - offset;
+		const page = u8.slice(pageStart, Math.min(pageStart + 4096, ramBase + ramBytes));
+		const blocks = new Discovery(page, offset, rip, mode.bitness, limits).run();
+		if (blocks !== null) return blocks;
+		// The entry instruction runs over the page's end.
+		const next = this.fetchNext(cpu, mode, rip, at);
+		if (next < 0) return null;
+		const bytes = new Uint8Array(15);
+		const head = 4096 - offset;
+		bytes.set(page.subarray(offset));
+		bytes.set(u8.subarray(next, next + 15 - head), head);
+		return [singleBlock(bytes, rip, mode.bitness)];
+	}
+
+	private linear(cpu: Cpu, mode: Mode, rip: bigint): bigint {
+		if (mode.bitness === 64) return rip;
+		return BigInt.asUintN(32, rip + cpu.read64(L.SEG + L.CS * L.SEG_BYTES + L.SEG_BASE));
+	}
+
+	/** Finds the first byte of the page behind the one that RIP lies in. @returns -1 with a fault noted */
+	private fetchNext(cpu: Cpu, mode: Mode, rip: bigint, at: number): number {
+		const linear = this.linear(cpu, mode, rip) + BigInt(4096 - (at & 0xfff));
+		return this.services.fetch(cpu, BigInt.asUintN(mode.bitness === 64 ? 64 : 32, linear));
+	}
+
+	/** Translates the region at RIP. @returns null with a fault noted if it cannot be fetched */
+	private translate(cpu: Cpu, mode: Mode, rip: bigint, at: number, hot: boolean): Region | null {
+		const limits = mode.single ? ALONE : hot ? HOT : COLD;
+		const blocks = this.discover(cpu, mode, rip, at, limits);
+		if (blocks === null) return null;
+		// One that runs alone must not loop to itself.
+		if (mode.single) for (const edge of blocks[0]!.edges) edge.block = -1;
+		const first = blocks[0]!.insns[0]!;
+		const straddles = (at & 0xfff) + first.length > 4096;
+		// Ascending in memory; a straddling instruction is a region of its own.
+		const next = straddles ? this.fetchNext(cpu, mode, rip, at) : -1;
+		const region = this.cache.add(rip, mode.key, at, next, blocks, hot || mode.single);
+		// Compiled all the same, so that other regions can go on to it; the dispatcher needs no code for it.
+		if (blocks[0]!.ending === "system" && blocks[0]!.insns.length === 1) {
+			region.untranslated = this.untranslatedId(first);
+		}
+		this.compile(region, mode, blocks);
+		return region;
+	}
+
+	private compile(region: Region, mode: Mode, blocks: readonly Block[]): void {
+		const countsEntries = !region.hot;
+		const emitter = new Emitter(mode, this.ids);
+		const parts = emitRegion(emitter, blocks, (mnemonic) => this.costs.translated(mnemonic), countsEntries);
+		const slot = this.regions.push(region) - 1;
+		if (slot >= this.table.length) this.table.grow(TABLE_GROWTH);
+		const bytes = encodeModule({
+			types: TYPES,
+			imports: REGION_IMPORTS,
+			globals: countsEntries ? [HOT_ENTRIES] : [],
+			functions: [{ type: 0, locals: emitter.locals, parts, slot }],
+		});
+		this.onModule?.(bytes);
+		new WebAssembly.Instance(new WebAssembly.Module(bytes), this.imports);
+		region.slot = slot;
+		if (region.hot) this.stats.hotRegions++;
+		else this.stats.coldRegions++;
+		for (const block of blocks) this.stats.instructions += block.insns.length;
+		this.stats.bytes += bytes.length;
+	}
+
+	/** Finds or makes the region at RIP. @returns null with a fault noted */
+	private find(cpu: Cpu, mode: Mode, hot: boolean): Region | null {
+		const rip = cpu.read64(L.RIP);
+		const at = this.services.fetch(cpu, this.linear(cpu, mode, rip));
+		if (at < 0) return null;
+		const found = this.cache.find(rip, mode.key, at, () => this.fetchNext(cpu, mode, rip, at));
+		if (found !== null && (found.hot || !hot)) {
+			if (this.cache.revalidate(found)) this.stats.revalidated++;
+			return found;
+		}
+		return this.translate(cpu, mode, rip, at, hot);
+	}
+
+	// ---- the dispatcher ------------------------------------------------------------------------------
+
+	/** Runs guest code until its context ends: a service said so. */
+	execute(cpu: Cpu): void {
+		const outer = this.running;
+		this.running = cpu;
+		if (!this.cpus.has(cpu)) {
+			this.cpus.add(cpu);
+			flushJumpCache(cpu);
+		}
+		let stopped = false;
+		while (!stopped) stopped = this.step(cpu);
+		this.running = outer;
+	}
+
+	/** From one check of events to the next. @returns true if the context ended */
+	private step(cpu: Cpu): boolean {
+		if (cpu.pending !== 0 || cpu.cycles >= cpu.deadline) {
+			if (this.services.boundary(cpu)) return true;
+		}
+		if ((cpu.read32(L.INTERRUPTIBILITY) & SHADOW) !== 0) return this.alone(cpu);
+		const key = modeOf(cpu);
+		if (cpu.read32(JUMP_MODE) !== key) {
+			flushJumpCache(cpu);
+			cpu.write32(JUMP_MODE, key);
+		}
+		for (;;) {
+			const low = cpu.read32(L.RIP);
+			const entry = jumpEntry(cpu, low);
+			const words = cpu.u32;
+			let slot = words[entry + 2]!;
+			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4) || slot === 0xffffffff) {
+				const region = this.find(cpu, modeFrom(key), false);
+				if (region === null) return this.services.deliverFault(cpu);
+				slot = region.slot;
+				words[entry] = low;
+				words[entry + 1] = cpu.read32(L.RIP + 4);
+				words[entry + 2] = slot;
+			}
+			const direct = this.regions[slot]!.untranslated;
+			if (direct >= 0) return this.carryOut(cpu, direct);
+			const exit = this.core.enter(cpu.base, slot);
+			switch (exit & 0xff) {
+				case EXIT.next:
+					continue;
+				case EXIT.system:
+					return this.carryOut(cpu, exit >>> 8);
+				case EXIT.boundary:
+					// Only the stretch was used up: a loop that stays within one region.
+					if (cpu.cycles < cpu.deadline) this.promote(cpu, key);
+					return false;
+				case EXIT.hot:
+					this.promote(cpu, key);
+					continue;
+				case EXIT.restart:
+					this.settle(cpu, exit >>> 8);
+					return this.alone(cpu);
+				default:
+					this.settle(cpu, exit >>> 8);
+					return this.services.deliverFault(cpu);
+			}
+		}
+	}
+
+	/** Makes the region at RIP hot. */
+	private promote(cpu: Cpu, key: number): void {
+		const region = this.find(cpu, modeFrom(key), true);
+		if (region === null) {
+			// The code ran a moment ago; whatever the fetch noted will be found again when it is run.
+			cpu.write32(L.FAULT, 0);
+			return;
+		}
+		if (region.untranslated >= 0) return;
+		const low = cpu.read32(L.RIP);
+		const entry = jumpEntry(cpu, low);
+		cpu.u32[entry] = low;
+		cpu.u32[entry + 1] = cpu.read32(L.RIP + 4);
+		cpu.u32[entry + 2] = region.slot;
+	}
+
+	/** Makes the state block exact at a site within a region. */
+	private settle(cpu: Cpu, id: number): void {
+		const site = this.sites[id]!;
+		cpu.write64(L.RIP, site.rip);
+		if (site.ccOp >= 0) cpu.write32(L.CC_OP, site.ccOp);
+		cpu.cycles += site.cycles;
+		cpu.f64[(cpu.base + L.INSTRUCTIONS) >> 3]! += site.instructions;
+	}
+
+	/** Runs one instruction by itself, then ends the interrupt shadow. @returns true if the context ended */
+	private alone(cpu: Cpu): boolean {
+		const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
+		const region = this.find(cpu, modeFrom(modeOf(cpu) | SINGLE), false);
+		if (region === null) return this.services.deliverFault(cpu);
+		let exit: number = EXIT.system;
+		if (region.untranslated >= 0) exit |= region.untranslated << 8;
+		else exit = this.core.enter(cpu.base, region.slot);
+		let stopped = false;
+		if ((exit & 0xff) === EXIT.system) stopped = this.carryOut(cpu, exit >>> 8);
+		else if ((exit & 0xff) === EXIT.fault) {
+			this.settle(cpu, exit >>> 8);
+			stopped = this.services.deliverFault(cpu);
+		}
+		if (!stopped && shadow !== 0) {
+			cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~SHADOW);
+		}
+		return stopped;
+	}
+
+	/** Carries out an instruction that is not translated. @returns true if the context ended */
+	private carryOut(cpu: Cpu, id: number): boolean {
+		const { insn, microcode, cycles } = this.untranslated[id]!;
+		const outcome: Outcome =
+			microcode === undefined ? this.services.system(cpu, insn) : microcode(cpu, insn, this.services);
+		if (outcome === OUTCOME.next) {
+			this.advance(cpu, insn);
+			this.retire(cpu, cycles);
+			return false;
+		}
+		if (outcome === OUTCOME.jumped) {
+			// A REP that was interrupted has not retired.
+			if (microcode === undefined) this.retire(cpu, cycles);
+			return false;
+		}
+		if (outcome === OUTCOME.fault) return this.services.deliverFault(cpu);
+		return true;
+	}
+
+	private retire(cpu: Cpu, cycles: number): void {
+		const { f64, base } = cpu;
+		f64[(base + L.CYCLES) >> 3]! += cycles;
+		f64[(base + L.INSTRUCTIONS) >> 3]! += 1;
+	}
+
+	/** Moves RIP past an instruction. */
+	private advance(cpu: Cpu, insn: Insn): void {
+		const at = (cpu.base + L.RIP) >> 2;
+		const words = cpu.u32;
+		const low = words[at]! + insn.length;
+		words[at] = low;
+		if (low > 0xffffffff) words[at + 1] = insn.bitness === 64 ? words[at + 1]! + 1 : 0;
+	}
+}

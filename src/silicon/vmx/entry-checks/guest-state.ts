@@ -1,0 +1,158 @@
+/**
+ * Checks on the guest-state area (SDM Vol. 3C, 27.3.1). A failure is a failed VM entry: exit reason 33 with
+ * bit 31 set.
+ */
+import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
+import type { Cpu } from "../../cpu/cpu.ts";
+import { FLAG } from "../../cpu/rflags.ts";
+import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, SECONDARY } from "../controls.ts";
+import { O, type VmcsFieldName } from "../fields.ts";
+import type { Vmcs } from "../vmcs.ts";
+import { isCanonical } from "./host-state.ts";
+
+const low = (vmcs: Vmcs, name: VmcsFieldName) => vmcs.u32[O[name] >> 2]!;
+const high = (vmcs: Vmcs, name: VmcsFieldName) => vmcs.u32[(O[name] >> 2) + 1]!;
+
+function unrestricted(vmcs: Vmcs): boolean {
+	const secondary = low(vmcs, "CPU_BASED_VM_EXEC_CONTROL") & CPU_BASED.secondaryControls;
+	return secondary !== 0 && (low(vmcs, "SECONDARY_VM_EXEC_CONTROL") & SECONDARY.unrestrictedGuest) !== 0;
+}
+
+/** Control registers, debug registers and MSRs (27.3.1.1). @returns the failed check, or null */
+export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
+	const cr0 = low(vmcs, "GUEST_CR0");
+	const cr4 = low(vmcs, "GUEST_CR4");
+	const entry = low(vmcs, "VM_ENTRY_CONTROLS");
+	const ia32e = (entry & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+	const fixed = unrestricted(vmcs) ? CR0.NE : CR0.NE | CR0.PE | CR0.PG;
+	if ((cr0 & fixed) !== (fixed | 0) || high(vmcs, "GUEST_CR0") !== 0) return "27.3.1.1: guest CR0 against CR0_FIXED0/1";
+	const paging = (cr0 & CR0.PG) !== 0;
+	if (paging && (cr0 & CR0.PE) === 0) return "27.3.1.1: guest CR0.PG without PE";
+	if ((cr4 & CR4.VMXE) === 0 || (cr4 & ~supportedCr4(cpu)) !== 0 || high(vmcs, "GUEST_CR4") !== 0) {
+		return "27.3.1.1: guest CR4 against CR4_FIXED0/1";
+	}
+	if (ia32e && (!paging || (cr4 & CR4.PAE) === 0)) return "27.3.1.1: IA-32e mode guest without paging or PAE";
+	if (!ia32e && (cr4 & CR4.PCIDE) !== 0) return "27.3.1.1: guest CR4.PCIDE outside IA-32e mode";
+	if (vmcs.get("GUEST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) {
+		return "27.3.1.1: guest CR3 beyond physical addresses";
+	}
+	if ((entry & ENTRY_CONTROL.loadDebugControls) !== 0 && high(vmcs, "GUEST_DR7") !== 0) return "27.3.1.1: guest DR7";
+	for (const name of ["GUEST_SYSENTER_ESP", "GUEST_SYSENTER_EIP"] as const) {
+		if (!isCanonical(vmcs.get(name))) return `27.3.1.1: ${name} not canonical`;
+	}
+	if ((entry & ENTRY_CONTROL.loadPat) !== 0 && !isPat(vmcs.get("GUEST_IA32_PAT"))) return "27.3.1.1: guest PAT";
+	if ((entry & ENTRY_CONTROL.loadEfer) !== 0) {
+		const efer = low(vmcs, "GUEST_IA32_EFER");
+		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
+		if ((efer & ~defined) !== 0) return "27.3.1.1: reserved bits of guest EFER";
+		const lma = (efer & EFER.LMA) !== 0;
+		if (lma !== ia32e) return "27.3.1.1: guest EFER.LMA against the IA-32e mode guest control";
+		if (paging && lma !== ((efer & EFER.LME) !== 0)) return "27.3.1.1: guest EFER.LMA against LME with paging";
+	}
+	return null;
+}
+
+/** Whether every byte of a PAT is a memory type (SDM 12.12.2). */
+export function isPat(pat: bigint): boolean {
+	for (let shift = 0n; shift < 64n; shift += 8n) {
+		const type = Number((pat >> shift) & 0xffn);
+		if (type > 7 || type === 2 || type === 3) return false;
+	}
+	return true;
+}
+
+const SEGMENTS = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"] as const;
+const UNUSABLE = 1 << 16;
+
+/** Segment and descriptor-table registers (27.3.1.2-27.3.1.3), outside virtual-8086 mode. @returns the failed check, or null */
+export function checkGuestSegments(vmcs: Vmcs): string | null {
+	const ia32e = (low(vmcs, "VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+	const free = unrestricted(vmcs);
+	const rights = (name: (typeof SEGMENTS)[number]) => low(vmcs, `GUEST_${name}_AR_BYTES`);
+	if ((low(vmcs, "GUEST_TR_SELECTOR") & 4) !== 0) return "27.3.1.2: TI of the guest TR selector";
+	const ss = rights("SS");
+	const cs = rights("CS");
+	for (const name of ["TR", "FS", "GS"] as const) {
+		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.2: guest ${name} base not canonical`;
+	}
+	for (const name of ["CS", "SS", "DS", "ES"] as const) {
+		if ((rights(name) & UNUSABLE) === 0 && high(vmcs, `GUEST_${name}_BASE`) !== 0) return `27.3.1.2: guest ${name} base above 32 bits`;
+	}
+	const type = cs & 0xf;
+	if ((cs & UNUSABLE) !== 0 || !(type === 9 || type === 11 || type === 13 || type === 15 || (type === 3 && free))) {
+		return "27.3.1.2: type of guest CS";
+	}
+	if ((cs & 0x90) !== 0x90) return "27.3.1.2: S or P of guest CS";
+	if (ia32e && (cs & 0x2000) !== 0 && (cs & 0x4000) !== 0) return "27.3.1.2: L and D of guest CS both set";
+	if ((ss & UNUSABLE) === 0) {
+		if ((ss & 0xf) !== 3 && (ss & 0xf) !== 7) return "27.3.1.2: type of guest SS";
+		if ((ss & 0x90) !== 0x90) return "27.3.1.2: S or P of guest SS";
+	}
+	for (const name of ["DS", "ES", "FS", "GS"] as const) {
+		const value = rights(name);
+		if ((value & UNUSABLE) !== 0) continue;
+		if ((value & 1) === 0 || (value & 0xa) === 8) return `27.3.1.2: type of guest ${name}`;
+		if ((value & 0x90) !== 0x90) return `27.3.1.2: S or P of guest ${name}`;
+	}
+	for (const name of SEGMENTS) {
+		const value = rights(name);
+		if ((value & UNUSABLE) !== 0) continue;
+		if ((value & 0xfffe_0f00) !== 0) return `27.3.1.2: reserved bits of guest ${name} rights`;
+		const limit = low(vmcs, `GUEST_${name}_LIMIT`);
+		const granular = (value & 0x8000) !== 0;
+		if (granular ? (limit & 0xfff) !== 0xfff : limit >>> 20 !== 0) return `27.3.1.2: G against the limit of guest ${name}`;
+	}
+	const tr = rights("TR");
+	const trType = tr & 0xf;
+	if ((tr & UNUSABLE) !== 0 || !(trType === 11 || (trType === 3 && !ia32e)) || (tr & 0x90) !== 0x80) {
+		return "27.3.1.2: type, S or P of guest TR";
+	}
+	const ldtr = rights("LDTR");
+	if ((ldtr & UNUSABLE) === 0 && ((ldtr & 0xf) !== 2 || (ldtr & 0x90) !== 0x80)) return "27.3.1.2: type, S or P of guest LDTR";
+	for (const name of ["GDTR", "IDTR"] as const) {
+		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.3: guest ${name} base not canonical`;
+		if (low(vmcs, `GUEST_${name}_LIMIT`) > 0xffff) return `27.3.1.3: guest ${name} limit above 16 bits`;
+	}
+	return null;
+}
+
+/** RIP and RFLAGS (27.3.1.4): checked at most entries, so without BigInt. @returns the failed check, or null */
+export function checkGuestRip(vmcs: Vmcs): string | null {
+	const top = high(vmcs, "GUEST_RIP") | 0;
+	const long = (low(vmcs, "VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+	if (long && (low(vmcs, "GUEST_CS_AR_BYTES") & 0x2000) !== 0) {
+		const sign = top >> 15;
+		if (sign !== 0 && sign !== -1) return "27.3.1.4: guest RIP not canonical";
+	} else if (top !== 0) return "27.3.1.4: upper half of guest RIP outside 64-bit mode";
+	const flags = low(vmcs, "GUEST_RFLAGS");
+	if ((flags & 2) === 0 || (flags & 0xffc0_8028) !== 0 || high(vmcs, "GUEST_RFLAGS") !== 0) {
+		return "27.3.1.4: reserved bits of guest RFLAGS";
+	}
+	if ((flags & FLAG.VM) !== 0 && (long || (low(vmcs, "GUEST_CR0") & CR0.PE) === 0)) return "27.3.1.4: guest RFLAGS.VM";
+	const info = low(vmcs, "VM_ENTRY_INTR_INFO_FIELD");
+	if ((info & INTR_INFO.valid) !== 0 && ((info >>> 8) & 7) === INTR_TYPE.external && (flags & FLAG.IF) === 0) {
+		return "27.3.1.4: external interrupt injected with guest RFLAGS.IF 0";
+	}
+	return null;
+}
+
+/** Non-register state (27.3.1.5). @returns the failed check, or null */
+export function checkGuestNonRegister(vmcs: Vmcs): string | null {
+	const activity = low(vmcs, "GUEST_ACTIVITY_STATE");
+	const blocking = low(vmcs, "GUEST_INTERRUPTIBILITY_INFO");
+	const info = low(vmcs, "VM_ENTRY_INTR_INFO_FIELD");
+	const flags = low(vmcs, "GUEST_RFLAGS");
+	if (activity > 3) return "27.3.1.5: activity state";
+	if (activity === 1 && ((low(vmcs, "GUEST_SS_AR_BYTES") >>> 5) & 3) !== 0) return "27.3.1.5: HLT state with CPL above 0";
+	if (activity !== 0 && (blocking & 3) !== 0) return "27.3.1.5: not active, with blocking by STI or MOV SS";
+	if ((blocking & ~0x1f) !== 0) return "27.3.1.5: reserved bits of the interruptibility state";
+	if ((blocking & 3) === 3) return "27.3.1.5: blocking by both STI and MOV SS";
+	if ((blocking & 1) !== 0 && (flags & FLAG.IF) === 0) return "27.3.1.5: blocking by STI with RFLAGS.IF 0";
+	if ((info & INTR_INFO.valid) !== 0) {
+		const type = (info >>> 8) & 7;
+		if (type === INTR_TYPE.external && (blocking & 3) !== 0) return "27.3.1.5: interrupt injected under blocking by STI or MOV SS";
+		if (type === INTR_TYPE.nmi && (blocking & 2) !== 0) return "27.3.1.5: NMI injected under blocking by MOV SS";
+	}
+	if (vmcs.get("VMCS_LINK_POINTER") !== 0xffff_ffff_ffff_ffffn) return "27.3.1.5: VMCS link pointer (no shadow VMCS here)";
+	return null;
+}

@@ -1,0 +1,240 @@
+/**
+ * VM entry and VM exit (SDM Vol. 3C, chapters 27 and 28): VMLAUNCH and VMRESUME. What both load and store is one
+ * copy of the state block's bytes from SWITCHED to SWITCHED_END each way.
+ *
+ *     const result = vmcs.launched ? vmresume(cpu, vmcs) : vmlaunch(cpu, vmcs);   // 0: there was an exit
+ */
+import { EFER } from "../cpu/control.ts";
+import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import * as L from "../cpu/layout.ts";
+import { BLOCKING, beginShadow, settleShadow } from "../cpu/modes.ts";
+import { readRflags } from "../cpu/rflags.ts";
+import { OP } from "../ops.ts";
+import { contextChanged, flushTlb } from "../paging/tlb.ts";
+import { deliverEvent } from "../system/exceptions.ts";
+import {
+	ENTRY_CONTROL,
+	ENTRY_FAILURE,
+	EXIT_CONTROL,
+	EXIT_REASON,
+	INTR_INFO,
+	INTR_TYPE,
+	PIN,
+	SECONDARY,
+	VM_ERROR,
+} from "./controls.ts";
+import { checkControls, checkEvent } from "./entry-checks/controls.ts";
+import {
+	checkGuestControl,
+	checkGuestNonRegister,
+	checkGuestRip,
+	checkGuestSegments,
+} from "./entry-checks/guest-state.ts";
+import { checkHostState } from "./entry-checks/host-state.ts";
+import { GROUP, GUEST_RSP_OFFSET, HOST_AREA, HOST_RSP_OFFSET, O } from "./fields.ts";
+import { VmxGuestMode } from "./guest-mode.ts";
+import type { Vmcs } from "./vmcs.ts";
+
+/** What VMLAUNCH and VMRESUME come back with. */
+export const VMX_RESULT = { exit: 0, failValid: 1, failInvalid: 2 } as const;
+
+const { controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event } = GROUP;
+
+function failValid(vmcs: Vmcs, error: number, check: string | null): number {
+	vmcs.u32[O.VM_INSTRUCTION_ERROR >> 2] = error;
+	vmcs.failedCheck = check;
+	return VMX_RESULT.failValid;
+}
+
+/**
+ * VMLAUNCH.
+ * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
+ */
+export function vmlaunch(cpu: Cpu, vmcs: Vmcs): number {
+	cpu.op(OP.vmlaunch);
+	if (vmcs.launched) return failValid(vmcs, VM_ERROR.vmlaunchNonClear, null);
+	return enter(cpu, vmcs);
+}
+
+/**
+ * VMRESUME.
+ * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
+ */
+export function vmresume(cpu: Cpu, vmcs: Vmcs): number {
+	cpu.op(OP.vmresume);
+	if (!vmcs.launched) return failValid(vmcs, VM_ERROR.vmresumeNonLaunched, null);
+	return enter(cpu, vmcs);
+}
+
+function enter(cpu: Cpu, vmcs: Vmcs): number {
+	const result = runNonRoot(cpu, vmcs);
+	if (result === VMX_RESULT.exit) cpu.op(OP.vmexit);
+	return result;
+}
+
+/**
+ * VM entry, the guest, VM exit; without the ops of the instructions, which the TDX module's SEAMCALL stands in for.
+ * @returns one of VMX_RESULT
+ */
+export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
+	let mode = vmcs.guestMode;
+	if (mode === null || mode.cpu !== cpu) {
+		mode = new VmxGuestMode(cpu, vmcs);
+		vmcs.guestMode = mode;
+		vmcs.derivedStale = true;
+	}
+	if (vmcs.derivedStale) mode.refresh();
+	if (vmcs.dirty !== 0) {
+		const checked = checkFields(cpu, vmcs);
+		if (checked >= 0) return checked;
+	}
+	if (cpu.machineCheckDuringEntry) {
+		cpu.machineCheckDuringEntry = false;
+		cpu.pending &= ~PENDING.machineCheck;
+		cpu.beginMachineCheck();
+		return failEntry(cpu, mode, EXIT_REASON.machineCheckDuringEntry, null);
+	}
+	vmcs.launched = true;
+	loadGuest(cpu, mode);
+	mode.begin();
+	cpu.observer?.onGuestEntry?.(cpu);
+	injectEvent(cpu, vmcs);
+	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) cpu.execute(cpu);
+	if (cpu.guest !== null) throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
+	mode.end();
+	saveGuest(cpu, mode);
+	loadHost(cpu, mode);
+	return VMX_RESULT.exit;
+}
+
+/** Checks what was written since the last entry. @returns a result to come back with, or -1 */
+function checkFields(cpu: Cpu, vmcs: Vmcs): number {
+	const { dirty } = vmcs;
+	const controlsFail = (dirty & controls) !== 0 ? checkControls(cpu, vmcs) : null;
+	const eventFail = controlsFail ?? ((dirty & (event | guestControl)) !== 0 ? checkEvent(vmcs) : null);
+	if (eventFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidControls, eventFail);
+	const hostFail = (dirty & (host | controls)) !== 0 ? checkHostState(vmcs) : null;
+	if (hostFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidHostState, hostFail);
+	let guestFail: string | null = null;
+	if ((dirty & (guestControl | controls)) !== 0) guestFail = checkGuestControl(cpu, vmcs);
+	if (guestFail === null && (dirty & (guestSegments | controls)) !== 0) guestFail = checkGuestSegments(vmcs);
+	if (guestFail === null && (dirty & (guestRip | event | guestSegments | guestControl)) !== 0) guestFail = checkGuestRip(vmcs);
+	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0) guestFail = checkGuestNonRegister(vmcs);
+	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, guestFail);
+	vmcs.dirty = 0;
+	vmcs.failedCheck = null;
+	return -1;
+}
+
+/** VM-entry failure: the host's state is loaded, of the exit information only the reason is new (SDM 27.8). */
+function failEntry(cpu: Cpu, mode: VmxGuestMode, reason: number, check: string | null): number {
+	const { vmcs } = mode;
+	vmcs.failedCheck = check;
+	vmcs.u32[O.VM_EXIT_REASON >> 2] = (reason | ENTRY_FAILURE) >>> 0;
+	vmcs.u32[O.EXIT_QUALIFICATION >> 2] = 0;
+	vmcs.u32[(O.EXIT_QUALIFICATION >> 2) + 1] = 0;
+	loadHost(cpu, mode);
+	return VMX_RESULT.exit;
+}
+
+/** Copies 64 bits between a VMCS and the state block as two words, which makes no BigInt. */
+function copyWord(from: Uint32Array, fromByte: number, to: Uint32Array, toByte: number): void {
+	to[toByte >> 2] = from[fromByte >> 2]!;
+	to[(toByte >> 2) + 1] = from[(fromByte >> 2) + 1]!;
+}
+
+const RSP_OFFSET = L.GPR + 8 * L.RSP;
+/** Registers in the switched block that an entry or exit control may exempt. */
+const kept = new Uint32Array(8);
+
+/** Loads the guest-state area (SDM 27.3.2). */
+function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
+	const { vmcs, entryControls } = mode;
+	const { u32, base } = cpu;
+	copyWord(u32, base + L.DR7, kept, 0);
+	copyWord(u32, base + L.DEBUGCTL, kept, 8);
+	copyWord(u32, base + L.PAT, kept, 16);
+	const efer = cpu.read32(L.EFER);
+	mode.state.set(vmcs.guestArea);
+	copyWord(vmcs.u32, GUEST_RSP_OFFSET, u32, base + RSP_OFFSET);
+	if ((entryControls & ENTRY_CONTROL.loadDebugControls) === 0) {
+		copyWord(kept, 0, u32, base + L.DR7);
+		copyWord(kept, 8, u32, base + L.DEBUGCTL);
+	}
+	if ((entryControls & ENTRY_CONTROL.loadPat) === 0) copyWord(kept, 16, u32, base + L.PAT);
+	if ((entryControls & ENTRY_CONTROL.loadEfer) === 0) {
+		const long = (entryControls & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+		cpu.write32(L.EFER, long ? efer | EFER.LME | EFER.LMA : efer & ~(EFER.LME | EFER.LMA));
+	}
+	// With virtual NMIs the guest's blocking bit is its own; a physical NMI exits whatever it says (SDM 27.7.1).
+	const blocking = cpu.read32(L.INTERRUPTIBILITY);
+	cpu.nmiBlocked = (mode.pin & PIN.virtualNmis) === 0 && (blocking & BLOCKING.nmi) !== 0;
+	if ((blocking & 3) !== 0) beginShadow(cpu, blocking & 3, cpu.read64(L.RIP));
+	cpu.guest = mode;
+	if ((mode.secondary & SECONDARY.vpid) === 0) flushTlb(cpu);
+	else contextChanged(cpu);
+}
+
+/** Injects the event of the VM-entry interruption-information field (SDM 27.6). */
+function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
+	const info = vmcs.u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]!;
+	if ((info & INTR_INFO.valid) === 0) return;
+	const vector = info & 0xff;
+	const type = (info >>> 8) & 7;
+	if (type === INTR_TYPE.other) return;
+	const errorCode = (info & INTR_INFO.errorCode) !== 0 ? vmcs.u32[O.VM_ENTRY_EXCEPTION_ERROR_CODE >> 2]! : null;
+	const length = vmcs.u32[O.VM_ENTRY_INSTRUCTION_LEN >> 2]!;
+	cpu.write32(L.ACTIVITY, 0);
+	cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~3);
+	if (type === INTR_TYPE.nmi) {
+		cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) | BLOCKING.nmi);
+	}
+	if (type === INTR_TYPE.external || type === INTR_TYPE.nmi) deliverEvent(cpu, vector, "hardware", null, 0);
+	else if (type === INTR_TYPE.hardwareException) deliverEvent(cpu, vector, "exception", errorCode, 0);
+	else deliverEvent(cpu, vector, "software", null, length);
+}
+
+/** Saves the guest's state (SDM 28.3). */
+function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
+	const { vmcs, exitControls } = mode;
+	settleShadow(cpu);
+	readRflags(cpu);
+	const { u32 } = vmcs;
+	copyWord(u32, O.GUEST_DR7, kept, 0);
+	copyWord(u32, O.GUEST_IA32_DEBUGCTL, kept, 8);
+	copyWord(u32, O.GUEST_IA32_PAT, kept, 16);
+	copyWord(u32, O.GUEST_IA32_EFER, kept, 24);
+	vmcs.guestArea.set(mode.state);
+	copyWord(cpu.u32, cpu.base + RSP_OFFSET, u32, GUEST_RSP_OFFSET);
+	if ((exitControls & EXIT_CONTROL.saveDebugControls) === 0) {
+		copyWord(kept, 0, u32, O.GUEST_DR7);
+		copyWord(kept, 8, u32, O.GUEST_IA32_DEBUGCTL);
+	}
+	if ((exitControls & EXIT_CONTROL.savePat) === 0) copyWord(kept, 16, u32, O.GUEST_IA32_PAT);
+	if ((exitControls & EXIT_CONTROL.saveEfer) === 0) copyWord(kept, 24, u32, O.GUEST_IA32_EFER);
+	// The "IA-32e mode guest" control takes over EFER.LMA, whether or not EFER is saved (SDM 28.2).
+	const long = (cpu.read32(L.EFER) & EFER.LMA) !== 0;
+	if (long !== ((mode.entryControls & ENTRY_CONTROL.ia32eModeGuest) !== 0)) {
+		mode.entryControls ^= ENTRY_CONTROL.ia32eModeGuest;
+		u32[O.VM_ENTRY_CONTROLS >> 2] = mode.entryControls;
+	}
+	// An event is injected once: the exit clears the valid bit (SDM 28.2).
+	u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2] = u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]! & ~INTR_INFO.valid;
+}
+
+/** Loads the host-state area (SDM 28.5). */
+function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
+	const { vmcs, exitControls } = mode;
+	copyWord(cpu.u32, cpu.base + L.PAT, kept, 0);
+	const efer = cpu.read32(L.EFER);
+	mode.state.set(vmcs.hostArea);
+	copyWord(vmcs.u32, HOST_RSP_OFFSET, cpu.u32, cpu.base + RSP_OFFSET);
+	if ((exitControls & EXIT_CONTROL.loadPat) === 0) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
+	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);
+	cpu.guest = null;
+}
+
+/** Byte offset of the host-state area's field for a state block offset: for the TDX module. */
+export function hostAreaOffset(stateOffset: number): number {
+	return HOST_AREA + stateOffset - L.SWITCHED;
+}

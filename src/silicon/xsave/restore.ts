@@ -1,0 +1,139 @@
+/** XRSTOR and XRSTORS with their checks (SDM Vol. 1, 13.8, 13.12 and 13.14). */
+import { XFEATURE, xinuse } from "../cpu/control.ts";
+import type { Cpu } from "../cpu/cpu.ts";
+import { type Fault, GP0, NM } from "../cpu/fault.ts";
+import * as L from "../cpu/layout.ts";
+import {
+	STATE_COMPONENTS,
+	type StateComponent,
+	standardOffset,
+	XSAVE_FIXED_BYTES,
+} from "../cpu/state-components.ts";
+import type { XsaveImage } from "./image.ts";
+import { CET_U, copyWords, registersOf } from "./registers.ts";
+import { MXCSR_INIT, MXCSR_MASK } from "./save.ts";
+
+const MXCSR_AT = 24 >> 2;
+const FCW_INIT = 0x37f;
+
+/** Whether header bytes from word `first` to the header's end are 0. */
+function headerIsZero(image: XsaveImage, first: number): boolean {
+	for (let at = first; at < 144; at++) if (image.words[at] !== 0) return false;
+	return true;
+}
+
+/** Header checks of the compacted format. @param allowed XCR0, or XCR0 | IA32_XSS for XRSTORS */
+function checkCompacted(image: XsaveImage, allowed: number): boolean {
+	if ((image.words[131]! & 0x7fffffff) !== 0 || image.words[129] !== 0) return false;
+	if ((image.xcompBv & ~allowed) !== 0) return false;
+	if ((image.xstateBv & ~image.xcompBv) !== 0) return false;
+	return headerIsZero(image, 132);
+}
+
+/** Header checks of the standard format: XSTATE_BV within XCR0, bytes 23:8 zero (13.8.1). */
+function checkStandard(image: XsaveImage, xcr0: number): boolean {
+	if (image.words[129] !== 0 || (image.xstateBv & ~xcr0) !== 0) return false;
+	for (let at = 130; at < 134; at++) if (image.words[at] !== 0) return false;
+	return true;
+}
+
+/** #NM, with IA32_XFD_ERR set, if a component that XFD disables would be loaded with other than its initial state. */
+function checkXfd(cpu: Cpu, loaded: number): boolean {
+	const disabled = loaded & cpu.xfd;
+	if (disabled === 0) return true;
+	cpu.write32(L.XFD_ERR, cpu.read32(L.XFD_ERR) | disabled);
+	return false;
+}
+
+/**
+ * XRSTOR, in whichever format the image has.
+ * @param rfbm requested components: EDX:EAX AND XCR0
+ * @returns #GP(0) for a bad header or reserved MXCSR bits, #NM for XFD, or null; then nothing was restored
+ */
+export function xrstorFrom(cpu: Cpu, image: XsaveImage, rfbm: number): Fault | null {
+	const xcr0 = cpu.xcr0;
+	if (image.compacted ? !checkCompacted(image, xcr0) : !checkStandard(image, xcr0)) return GP0;
+	return restore(cpu, image, rfbm, image.compacted);
+}
+
+/**
+ * XRSTORS. The #GP for an image with components outside XCR0 | IA32_XSS is what a context switch runs into
+ * when the guest's XCR0 is still loaded.
+ * @param rfbm requested components: EDX:EAX AND (XCR0 | IA32_XSS)
+ * @returns #GP(0) for the standard format, a bad header or reserved MXCSR bits, #NM for XFD, or null
+ */
+export function xrstorsFrom(cpu: Cpu, image: XsaveImage, rfbm: number): Fault | null {
+	if (!image.compacted || !checkCompacted(image, cpu.xcr0 | cpu.xss)) return GP0;
+	return restore(cpu, image, rfbm, true);
+}
+
+function restore(cpu: Cpu, image: XsaveImage, rfbm: number, compacted: boolean): Fault | null {
+	const loaded = image.xstateBv & rfbm;
+	// The standard format loads MXCSR with SSE or AVX, whatever XSTATE_BV says; the compacted one with SSE only.
+	const loadMxcsr = compacted ? (loaded & XFEATURE.sse) !== 0 : (rfbm & (XFEATURE.sse | XFEATURE.avx)) !== 0;
+	if (loadMxcsr && (image.words[MXCSR_AT]! & ~MXCSR_MASK) !== 0) return GP0;
+	if (!checkXfd(cpu, loaded)) return NM;
+
+	const registers = (cpu.base + L.XSTATE) >> 2;
+	if ((rfbm & XFEATURE.x87) !== 0) restoreX87(cpu, image, (loaded & XFEATURE.x87) !== 0);
+	if ((rfbm & XFEATURE.sse) !== 0) {
+		if ((loaded & XFEATURE.sse) !== 0) copyWords(image.words, 40, cpu.u32, registers + 40, 64);
+		else if ((xinuse(cpu) & XFEATURE.sse) !== 0) cpu.u32.fill(0, registers + 40, registers + 104);
+	}
+	if (loadMxcsr) cpu.u32[registers + MXCSR_AT] = image.words[MXCSR_AT]!;
+	else if ((rfbm & XFEATURE.sse) !== 0) cpu.u32[registers + MXCSR_AT] = MXCSR_INIT;
+
+	let at = XSAVE_FIXED_BYTES;
+	const inUse = xinuse(cpu);
+	for (const component of STATE_COMPONENTS) {
+		const bit = 1 << component.index;
+		let from = component.supervisor ? 0 : standardOffset(cpu.model, component);
+		if (compacted) {
+			if ((image.xcompBv & bit) !== 0) {
+				if (component.aligned) at = (at + 63) & ~63;
+				from = at;
+				at += component.bytes;
+			}
+		}
+		if ((rfbm & bit) === 0) continue;
+		if ((loaded & bit) !== 0) loadComponent(cpu, component, image, from);
+		else if ((inUse & bit) !== 0) initComponent(cpu, component);
+	}
+	cpu.write32(L.XINUSE, (cpu.read32(L.XINUSE) & ~rfbm) | (loaded & ~OWN_REGISTERS));
+	return null;
+}
+
+/** Components whose use is judged by their registers, not by the XINUSE field. */
+const OWN_REGISTERS = XFEATURE.pkru | XFEATURE.pasid | XFEATURE.cetUser | XFEATURE.cetSupervisor;
+
+function restoreX87(cpu: Cpu, image: XsaveImage, load: boolean): void {
+	const registers = (cpu.base + L.XSTATE) >> 2;
+	if (load) {
+		copyWords(image.words, 0, cpu.u32, registers, 6);
+		copyWords(image.words, 8, cpu.u32, registers + 8, 32);
+		return;
+	}
+	if ((xinuse(cpu) & XFEATURE.x87) === 0) return;
+	cpu.u32.fill(0, registers, registers + 6);
+	cpu.u32.fill(0, registers + 8, registers + 40);
+	cpu.u32[registers] = FCW_INIT;
+}
+
+function loadComponent(cpu: Cpu, component: StateComponent, image: XsaveImage, from: number): void {
+	if (component.index === CET_U) {
+		copyWords(image.words, from >> 2, cpu.u32, (cpu.base + L.U_CET) >> 2, 2);
+		copyWords(image.words, (from >> 2) + 2, cpu.u32, (cpu.base + L.PL3_SSP) >> 2, 2);
+		return;
+	}
+	copyWords(image.words, from >> 2, cpu.u32, registersOf(cpu, component), component.bytes >> 2);
+}
+
+function initComponent(cpu: Cpu, component: StateComponent): void {
+	if (component.index === CET_U) {
+		cpu.write64(L.U_CET, 0n);
+		cpu.write64(L.PL3_SSP, 0n);
+		return;
+	}
+	const at = registersOf(cpu, component);
+	cpu.u32.fill(0, at, at + (component.bytes >> 2));
+}

@@ -1,0 +1,106 @@
+import { describe, expect, it } from "vitest";
+import { findProgram, programBytes } from "../../src/guests/programs.ts";
+import { reenter } from "./memory-io.ts";
+
+const oneLine = (text: string) => text.trimEnd().split("\n").length === 1;
+
+describe("bad input gets one clear line and exit code 2, and nothing else happens", () => {
+	const elf = programBytes(findProgram("invd")!);
+	const elf32 = elf.slice();
+	elf32[4] = 1;
+	const files = {
+		"cut.elf": elf.slice(0, 100),
+		"old.elf": elf32,
+		"text.elf": "not an image",
+		"patch.json":
+			'{ "name": "p", "base": "v6.18", "edits": [ { "remove": "clgj", "from": "svm_vcpu_run" } ] }',
+		"anchor.json":
+			'{ "name": "p", "base": "v6.18", "edits": [ { "move": "clgi", "from": "svm_vcpu_run", "to": "vmx_vcpu_run", "before": "stgi" } ] }',
+		"broken.json": "{",
+	};
+	it.each([
+		[["review", "series-v3"], /no tree "series-v3"; did you mean "series-v/],
+		[["review", "patch.json"], /patch.json|p: patch 1.*svm_vcpu_run has no step "clgj"; did you mean "clgi"/],
+		[["review", "anchor.json"], /vmx_vcpu_run has no step "stgi"/],
+		[["review", "broken.json"], /broken.json: not JSON/],
+		[["review", "gone.json"], /gone.json: cannot be read/],
+		[["run", "cut.elf"], /cut.elf: /],
+		[["run", "old.elf"], /old.elf: /],
+		[["run", "text.elf"], /text.elf: /],
+		[["run", "gone.elf"], /gone.elf: cannot be read/],
+		[["run", "cut.elf", "--budget", "lots"], /--budget "lots"/],
+		[["cost", "invd", "--cpu", "turing"], /no CPU model "turing"; did you mean "turin"/],
+		[["cost", "invd", "--cpu", "turin", "--vendor", "vmx"], /turin has no vmx; it has svm/],
+		[["cost", "invd", "--vendor", "arm"], /no vendor "arm"/],
+		[["cost", "indv"], /no guest program "indv"/],
+		[["cost", "invd", "--xcr0", "seven"], /--xcr0 "seven"/],
+		[["trees", "--output", "/nowhere/file"], /\/nowhere\/file: cannot be written/],
+		[["check", "v6.18", "--replay", "irq57"], /--replay "irq57" is no schedule/],
+		[["check", "v6.18", "--mce-handler", "panic"], /mce-handler/],
+		[["show", "v6.18", "vcpu_enter_gest"], /did you mean "vcpu_enter_guest"/],
+		[["reveiw"], /no command "reveiw"; did you mean "review"/],
+		[["trees", "--jsn"], /unknown option '--jsn'/],
+		[["cost"], /missing required argument/],
+	])("reenter %j", (argv, message) => {
+		const { code, out, err } = reenter(argv, files);
+		expect(err).toMatch(message);
+		expect(oneLine(err), err).toBe(true);
+		expect(out).toBe("");
+		expect(code).toBe(2);
+	});
+});
+
+describe("lists", () => {
+	it("trees names the built-in trees and their patches", () => {
+		const { code, out } = reenter(["trees"]);
+		expect(code).toBe(0);
+		for (const name of ["v6.18", "series-v1", "series-v2", "dedup"]) expect(out).toContain(name);
+		expect(JSON.parse(reenter(["trees", "--json"]).out).trees).toHaveLength(4);
+	});
+
+	it("show prints the fastpath loop as a loop", () => {
+		const { out } = reenter(["show", "v6.18", "vcpu_enter_guest"]);
+		expect(out).toMatch(/for \(;;\) {2}fastpath\n {4}kvm_x86_ops.vcpu_run\(\)/);
+	});
+
+	it("diff tells where the #MC case went", () => {
+		const { out } = reenter(["diff", "v6.18", "series-v2:1"]);
+		expect(out).toContain("moved     #MC in guest");
+		expect(reenter(["diff", "v6.18", "v6.18"]).out).toBe("v6.18 and v6.18 are the same\n");
+	});
+
+	it("models prints every op's cost with its origin", () => {
+		expect(reenter(["models", "turin"]).out).toMatch(/xsetbv\s+[\d.]+\s+calibrated/);
+	});
+
+	it("without arguments says in a few lines what can be done", () => {
+		const { code, out } = reenter([]);
+		expect(code).toBe(0);
+		expect(out.trimEnd().split("\n").length).toBeLessThanOrEqual(8);
+	});
+
+	it("--output writes to the file and nowhere else", () => {
+		const { out, written } = reenter(["trees", "--output", "trees.txt"]);
+		expect(out).toBe("");
+		expect(written.get("trees.txt")).toContain("series-v1");
+	});
+});
+
+describe("run", () => {
+	const spin = programBytes(findProgram("compute")!);
+	it("prints what the guest prints and ends with the guest's exit code", () => {
+		const { code, out, err } = reenter(["run", "invd.elf"], {
+			"invd.elf": programBytes(findProgram("invd")!),
+		});
+		expect(out).toMatch(/^invd \d+\n$/);
+		expect(err).toContain("VM-EXIT");
+		expect(err).toContain("INVD");
+		expect(code).toBe(0);
+	});
+
+	it("ends with 3 when the budget of instructions is used up", () => {
+		const { code, err } = reenter(["run", "a.elf", "--budget", "1000"], { "a.elf": spin });
+		expect(err).toContain("budget");
+		expect(code).toBe(3);
+	});
+});

@@ -1,0 +1,114 @@
+import * as v from "valibot";
+import { describe, expect, it } from "vitest";
+import { reenter } from "./memory-io.ts";
+
+const vendor = v.picklist(["vmx", "svm", "tdx"]);
+const verdict = v.picklist(["holds", "violated"]);
+const text = v.pipe(v.string(), v.minLength(1));
+const violation = v.strictObject({
+	property: text,
+	summary: text,
+	replay: v.pipe(text, v.startsWith("reenter check ")),
+});
+const bounds = v.strictObject({
+	eventsMax: v.number(),
+	kinds: v.array(text),
+	points: v.number(),
+	runs: v.number(),
+	exits: v.number(),
+	guest: text,
+	mceHandler: text,
+	configurations: v.array(text),
+});
+
+/** The documented form of `review --json` (docs/json.md). */
+const review = v.strictObject({
+	reviews: v.array(
+		v.strictObject({
+			tree: text,
+			base: text,
+			vendors: v.array(
+				v.strictObject({
+					vendor,
+					cpu: text,
+					verdict,
+					violations: v.array(violation),
+					findings: v.array(violation),
+					bounds,
+					cost: v.strictObject({
+						guest: text,
+						baseCycles: v.number(),
+						cycles: v.number(),
+						savedCycles: v.number(),
+					}),
+				}),
+			),
+		}),
+	),
+});
+
+const cost = v.strictObject({
+	guest: text,
+	tree: text,
+	vendor,
+	cpu: text,
+	cyclesPerExit: v.number(),
+	exits: v.number(),
+	opsPerExit: v.record(text, v.number()),
+	cyclesByOrigin: v.strictObject({
+		published: v.number(),
+		calibrated: v.number(),
+		assumed: v.number(),
+		guest: v.number(),
+	}),
+});
+
+const trace = v.strictObject({
+	at: v.number(),
+	flow: v.string(),
+	step: text,
+	kind: v.picklist(["step", "event", "violation"]),
+	changes: v.array(text),
+});
+const fullViolation = v.strictObject({
+	...violation.entries,
+	schedule: v.array(v.strictObject({ event: text, at: v.number(), inGuest: v.optional(v.boolean()) })),
+	callStack: v.array(text),
+	trace: v.array(trace),
+});
+const check = v.strictObject({
+	checks: v.array(
+		v.strictObject({
+			tree: text,
+			vendor,
+			cpu: text,
+			verdict,
+			violations: v.array(fullViolation),
+			findings: v.array(fullViolation),
+			sometimes: v.record(text, v.number()),
+			bounds,
+		}),
+	),
+});
+
+describe("JSON output has its documented form", () => {
+	it("review", () => {
+		const { code, out } = reenter(["review", "series-v1", "--vendor", "tdx", "--json"]);
+		const { reviews } = v.parse(review, JSON.parse(out));
+		expect(reviews[0]!.vendors[0]!.verdict).toBe("violated");
+		expect(code).toBe(1);
+	});
+
+	it("cost", () => {
+		const { out } = reenter(["cost", "invd", "--tree", "v6.18", "--cpu", "turin", "--json"]);
+		expect(v.parse(cost, JSON.parse(out)).opsPerExit.xsetbv).toBe(2);
+	});
+
+	it("check", () => {
+		const { checks } = v.parse(
+			check,
+			JSON.parse(reenter(["check", "series-v1", "--vendor", "tdx", "--json"]).out),
+		);
+		expect(checks[0]!.violations.length).toBeGreaterThan(0);
+	});
+});

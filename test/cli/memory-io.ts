@@ -1,0 +1,46 @@
+/** An Io that keeps everything in memory. */
+import type { Io } from "../../src/cli/io.ts";
+import { main } from "../../src/cli/main.ts";
+import { SERVICES, type Services } from "../../src/cli/services.ts";
+
+export interface Outcome {
+	readonly code: number;
+	readonly out: string;
+	readonly err: string;
+	readonly written: ReadonlyMap<string, string>;
+}
+
+/** Runs a command line. @param files what can be read, by path */
+export function reenter(
+	argv: readonly string[],
+	files: Record<string, Uint8Array | string> = {},
+	services: Services = SERVICES,
+): Outcome {
+	let out = "";
+	let err = "";
+	const written = new Map<string, string>();
+	const io: Io = {
+		out: (text) => {
+			out += text;
+		},
+		outByte: (byte) => {
+			out += String.fromCharCode(byte);
+		},
+		err: (text) => {
+			err += text;
+		},
+		progress: false,
+		color: false,
+		readFile: (path) => {
+			const content = files[path];
+			if (content === undefined) throw new Error("ENOENT: no such file or directory");
+			return typeof content === "string" ? new TextEncoder().encode(content) : content;
+		},
+		writeFile: (path, text) => {
+			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
+			written.set(path, text);
+		},
+	};
+	const code = main(argv, io, services);
+	return { code, out, err, written };
+}

@@ -1,0 +1,123 @@
+import { describe, expect, it } from "vitest";
+import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
+import * as L from "../../../src/silicon/cpu/layout.ts";
+import { PF } from "../../../src/silicon/paging/physical.ts";
+import { EPT_MISCONFIGURATION, EPT_VIOLATION } from "../../../src/silicon/paging/second-level.ts";
+import { translate } from "../../../src/silicon/paging/walk.ts";
+import { turin } from "../../../src/silicon/models/turin.ts";
+import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
+import { AT, hypervisor, longModeCpu, peek64, poke64, takeFault } from "../machine-code.ts";
+
+const ROOT = 0x100000;
+
+/** A guest in long mode whose physical memory is `kind`-mapped one to one, in 4 KiB pages. */
+function guestCpu(kind: "ept" | "npt"): Cpu {
+	const cpu = longModeCpu(kind === "ept" ? emeraldRapids : turin);
+	const all = 7n;
+	for (let level = 0; level < 3; level++)
+		poke64(cpu, ROOT + level * 4096, BigInt(ROOT + (level + 1) * 4096) | all);
+	for (let page = 0; page < 256; page++) poke64(cpu, leaf(page), BigInt(page * 4096) | all);
+	cpu.guest = hypervisor({ secondLevel: { kind, root: ROOT } });
+	return cpu;
+}
+
+const leaf = (page: number) => ROOT + 3 * 4096 + page * 8;
+const qualification = (cpu: Cpu) => cpu.read64(L.FAULT_QUALIFICATION);
+
+describe("EPT", () => {
+	it("translates the page and the guest's own tables", () => {
+		const cpu = guestCpu("ept");
+		poke64(cpu, leaf(9), 0xb0000n | 7n);
+		expect(translate(cpu, 0x9123, 0, PF.write)).toBe(0xb0123);
+	});
+
+	it("qualifies a violation by access, rights and kind (SDM table 28-7)", () => {
+		const final = EPT_VIOLATION.linearValid | EPT_VIOLATION.finalTranslation;
+		const cases: readonly (readonly [bigint, number, number])[] = [
+			[0n, 0, EPT_VIOLATION.read | final],
+			[1n, PF.write, EPT_VIOLATION.write | EPT_VIOLATION.readable | final],
+			[3n, PF.fetch, EPT_VIOLATION.fetch | EPT_VIOLATION.readable | EPT_VIOLATION.writable | final],
+			[4n, 0, EPT_VIOLATION.read | EPT_VIOLATION.executable | final],
+		];
+		for (const [rights, access, wanted] of cases) {
+			const cpu = guestCpu("ept");
+			poke64(cpu, leaf(9), 0x9000n | rights);
+			expect(translate(cpu, 0x9123, 0, access)).toBe(-1);
+			expect(takeFault(cpu)).toBe("second level");
+			expect(qualification(cpu)).toBe(BigInt(wanted));
+			expect(cpu.read64(L.FAULT_GPA)).toBe(0x9123n);
+			expect(cpu.read64(L.FAULT_LINEAR)).toBe(0x9123n);
+		}
+	});
+
+	it("says so when the violation hit the guest's page tables, on reads and on accessed-bit updates", () => {
+		const missing = guestCpu("ept");
+		poke64(missing, leaf(AT.pdpt >> 12), 0n);
+		translate(missing, 0x9123, 0, PF.write);
+		expect(qualification(missing)).toBe(BigInt(EPT_VIOLATION.read | EPT_VIOLATION.linearValid));
+		expect(missing.read64(L.FAULT_GPA)).toBe(BigInt(AT.pdpt));
+
+		const readOnly = guestCpu("ept");
+		poke64(readOnly, leaf(AT.pdpt >> 12), BigInt(AT.pdpt) | 5n);
+		translate(readOnly, 0x9123, 0, 0);
+		expect(qualification(readOnly) & 0x107n).toBe(BigInt(EPT_VIOLATION.write));
+	});
+
+	it("tells a misconfiguration (writable, not readable) from a violation", () => {
+		const cpu = guestCpu("ept");
+		poke64(cpu, leaf(9), 0x9000n | 6n);
+		translate(cpu, 0x9000, 0, 0);
+		expect(qualification(cpu)).toBe(EPT_MISCONFIGURATION);
+	});
+
+	it("maps 2 MiB pages", () => {
+		const cpu = guestCpu("ept");
+		poke64(cpu, ROOT + 2 * 4096, 0x200000n | 7n | 0x80n);
+		// The guest's own tables moved along: they are read from the second 2 MiB now.
+		for (const at of [AT.pml4, AT.pdpt, AT.directory, AT.table + 9 * 8])
+			poke64(cpu, 0x200000 + at, peek64(cpu, at));
+		expect(translate(cpu, 0x9123, 0, 0)).toBe(0x209123);
+	});
+
+	it("a guest's own page fault stays an exception", () => {
+		const cpu = guestCpu("ept");
+		poke64(cpu, AT.table + 9 * 8, 0n);
+		translate(cpu, 0x9000, 0, 0);
+		expect(takeFault(cpu)).toEqual({ vector: 14, errorCode: 0 });
+	});
+});
+
+describe("nested paging", () => {
+	it("gives the error code of APM 15.25.6", () => {
+		const final = 1n << 32n;
+		const cases: readonly (readonly [bigint, number, bigint])[] = [
+			[0n, 0, 4n | final],
+			[0n, PF.write, 6n | final],
+			[5n, PF.write, 7n | final],
+			[7n | (1n << 63n), PF.fetch, 0x15n | final],
+			[3n, 0, 5n | final],
+		];
+		for (const [rights, access, wanted] of cases) {
+			const cpu = guestCpu("npt");
+			poke64(cpu, leaf(9), 0x9000n | rights);
+			translate(cpu, 0x9123, 0, access);
+			expect(takeFault(cpu)).toBe("second level");
+			expect(qualification(cpu)).toBe(wanted);
+			expect(cpu.read64(L.FAULT_GPA)).toBe(0x9123n);
+		}
+	});
+
+	it("treats walks of the guest's tables as writes and marks them", () => {
+		const cpu = guestCpu("npt");
+		poke64(cpu, leaf(AT.pdpt >> 12), BigInt(AT.pdpt) | 5n);
+		translate(cpu, 0x9123, 0, 0);
+		expect(qualification(cpu)).toBe(7n | (1n << 33n));
+	});
+
+	it("sets accessed and dirty bits in the nested tables", () => {
+		const cpu = guestCpu("npt");
+		translate(cpu, 0x9000, 0, PF.write);
+		expect(peek64(cpu, leaf(9)) & 0x60n).toBe(0x60n);
+		expect(peek64(cpu, ROOT) & 0x60n).toBe(0x20n);
+	});
+});

@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import { CR4 } from "../../../src/silicon/cpu/control.ts";
+import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
+import * as L from "../../../src/silicon/cpu/layout.ts";
+import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
+import { explicitAccess, fetchLinear, readLinear, writeLinear } from "../../../src/silicon/paging/access.ts";
+import { contextChanged, flushPage } from "../../../src/silicon/paging/tlb.ts";
+import { hypervisor, longModeCpu, setLevel } from "../machine-code.ts";
+
+/** Looks an address up as translated code does. @returns the Wasm offset, or undefined for a miss */
+function lookUp(cpu: Cpu, table: number, linear: number): number | undefined {
+	const entry = cpu.base + table + ((linear >>> 12) & (L.TLB_ENTRIES - 1)) * L.TLB_ENTRY_BYTES;
+	if (cpu.memory.view.getBigInt64(entry, true) !== BigInt(linear & ~0xfff)) return undefined;
+	return (linear + cpu.memory.view.getInt32(entry + 8, true)) >>> 0;
+}
+
+const read = (cpu: Cpu, linear: number) => readLinear(cpu, BigInt(linear), 8, explicitAccess(cpu));
+const write = (cpu: Cpu, linear: number) => writeLinear(cpu, BigInt(linear), 8, 1n, explicitAccess(cpu));
+
+describe("the software TLB", () => {
+	it("gives the Wasm offset of what was read or written", () => {
+		const cpu = longModeCpu();
+		read(cpu, 0x9008);
+		expect(lookUp(cpu, L.TLB_READ, 0x9010)).toBe(cpu.memory.ramBase + 0x9010);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9010)).toBeUndefined();
+		write(cpu, 0x9008);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9010)).toBe(cpu.memory.ramBase + 0x9010);
+	});
+
+	it("holds nothing of one privilege level at the other", () => {
+		const cpu = longModeCpu();
+		read(cpu, 0x9000);
+		setLevel(cpu, 3);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+	});
+
+	it("survives an exit and re-entry of the same guest, not a change of what it was filled for", () => {
+		const changes: readonly ((cpu: Cpu) => void)[] = [
+			(cpu) => cpu.write64(L.CR3, 0x2000n),
+			(cpu) => cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.SMEP),
+			(cpu) => cpu.write32(L.CR0, cpu.read32(L.CR0) & ~(1 << 16)),
+			(cpu) => cpu.write32(L.EFER, cpu.read32(L.EFER) & ~(1 << 11)),
+			(cpu) => {
+				cpu.guest = hypervisor({ secondLevel: { kind: "ept", root: 0x5000 } });
+			},
+		];
+		for (const change of changes) {
+			const cpu = longModeCpu();
+			read(cpu, 0x9000);
+			contextChanged(cpu);
+			expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeDefined();
+			change(cpu);
+			contextChanged(cpu);
+			expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+		}
+	});
+
+	it("depends on PKRU only while CR4.PKE is set", () => {
+		const cpu = longModeCpu();
+		read(cpu, 0x9000);
+		cpu.write32(L.PKRU, 4);
+		contextChanged(cpu);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeDefined();
+		cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.PKE);
+		contextChanged(cpu);
+		read(cpu, 0x9000);
+		cpu.write32(L.PKRU, 8);
+		contextChanged(cpu);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+	});
+
+	it("never holds a user page for the supervisor under SMAP, since RFLAGS.AC decides each access", () => {
+		const cpu = longModeCpu();
+		cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.SMAP);
+		cpu.write32(L.RFLAGS, 2 | FLAG.AC);
+		contextChanged(cpu);
+		read(cpu, 0x9000);
+		expect(cpu.read32(L.FAULT)).toBe(0);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+	});
+
+	it("never holds a page with translated code for writing, and tells of each write to it first", () => {
+		const cpu = longModeCpu();
+		write(cpu, 0x9000);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeDefined();
+		expect(fetchLinear(cpu, 0x9004n)).toBe(cpu.memory.ramBase + 0x9004);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
+		cpu.memory.codePages[9] = 1;
+		const told: number[] = [];
+		cpu.memory.onCodeWrite = (page) => told.push(page);
+		write(cpu, 0x9000);
+		write(cpu, 0x9000);
+		expect(told).toEqual([9, 9]);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
+	});
+
+	it("drops one page on INVLPG", () => {
+		const cpu = longModeCpu();
+		read(cpu, 0x9000);
+		read(cpu, 0xa000);
+		flushPage(cpu, 0x9abcn);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+		expect(lookUp(cpu, L.TLB_READ, 0xa000)).toBeDefined();
+	});
+});
