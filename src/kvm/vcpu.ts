@@ -12,6 +12,7 @@ import { VtVcpu, type VmxVcpu } from "./vmx/vmx-vcpu.ts";
 import { MP_STATE, VCPU_MODE } from "./requests.ts";
 import type { Lapic } from "./irqchip/lapic.ts";
 import type { Vm } from "./vm.ts";
+import type { MsrBitmap } from "./x86/msr-bitmap.ts";
 
 /** One CPUID leaf given to the guest (KVM_SET_CPUID2). */
 export interface CpuidEntry {
@@ -149,6 +150,8 @@ export class Vcpu {
 	/** Guest TSC = host TSC + this, in cycles. */
 	tscOffset = 0;
 	readonly cpuid: CpuidEntry[] = [];
+	/** Null for a TD: its MSRs are the TDX module's. */
+	msrBitmap: MsrBitmap | null = null;
 	/** MSRs that KVM only stores for the guest. */
 	readonly msrs = new Map<number, bigint>();
 

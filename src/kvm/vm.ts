@@ -36,8 +36,6 @@ export class Vm {
 	readonly mmu: Mmu;
 	/** Next free host physical page for KVM's own tables, and its end. */
 	private nextHpa: number;
-	/** MSR permission bitmap of the VM's vCPUs: a page, all intercepted at first. */
-	readonly msrBitmapHpa: number;
 
 	constructor(
 		kernel: Kernel,
@@ -53,7 +51,6 @@ export class Vm {
 		this.irqchip = options.irqchip;
 		this.ops = ops;
 		this.nextHpa = firstHpa;
-		this.msrBitmapHpa = this.allocate(8192);
 		this.mmu = makeMmu(this);
 	}
 

@@ -6,6 +6,7 @@ import { OP } from "../../silicon/ops.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { makeRequest } from "../vcpu.ts";
+import { setMsrIntercept } from "../x86/msr-bitmap.ts";
 import { guestSupportedXss } from "./control.ts";
 import { GuestFault } from "./guest-fault.ts";
 import { kvmCompleteInsnGp, queueGuestFault } from "./inject.ts";
@@ -173,7 +174,10 @@ function setXfd(v: Vcpu, value: bigint): boolean {
 		v.cpu.writeNumber(L.XFD, v.guestFpu.xfd);
 	}
 	// The first value other than 0 makes the MSR the guest's own; KVM reads it back at each exit from then on.
-	if (value !== 0n) v.xfdNoWriteIntercept = true;
+	if (value !== 0n && !v.xfdNoWriteIntercept) {
+		v.xfdNoWriteIntercept = true;
+		setMsrIntercept(v, MSR.IA32_XFD, true, false);
+	}
 	return true;
 }
 

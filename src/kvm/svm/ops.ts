@@ -8,6 +8,7 @@ import type { VendorOps } from "../vendor-ops.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { svmHandleExit } from "./exit-handlers.ts";
 import { SvmVcpu } from "./svm-vcpu.ts";
+import { makeSvmMsrBitmap } from "../x86/msr-bitmap.ts";
 
 const CR0_PG = 1n << 31n;
 const EFER_LME = 1n << 8n;
@@ -49,7 +50,7 @@ function vcpuCreate(v: Vcpu): void {
 	vmcb.interceptCr({ read: [0, 3, 4, 8].filter((cr) => cr === 0 || cr === 4), write: [0, 4, 8] });
 	vmcb.interceptDr(true);
 	for (const vector of [6, 18, 17, 1]) vmcb.interceptException(vector, true);
-	vmcb.msrpm = v.vm.msrBitmapHpa;
+	vmcb.msrpm = makeSvmMsrBitmap(v).hpa;
 	vmcb.nestedCr3 = v.vm.mmu.rootHpa;
 	vmcb.asid = v.id + 1;
 	vmcb.vIntrMasking = true;

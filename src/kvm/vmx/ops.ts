@@ -20,6 +20,7 @@ import { cancelInjection, injectException, injectIrq, injectNmi } from "./events
 import { vmxHandleExit } from "./exit-handlers.ts";
 import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
 import { VmxVcpu } from "./vmx-vcpu.ts";
+import { makeVmxMsrBitmap } from "../x86/msr-bitmap.ts";
 
 const CR0_PG = 0x8000_0000n;
 const CR0_NE = 0x20n;
@@ -89,7 +90,7 @@ function vcpuCreate(v: Vcpu): void {
 	// #UD, #MC, #DB, #AC: what KVM always wants to see.
 	vmcs.set("EXCEPTION_BITMAP", (1 << 6) | (1 << 18) | (1 << 1) | (1 << 17));
 	vmcs.set("EPT_POINTER", BigInt(v.vm.mmu.rootHpa) | 0x1en);
-	vmcs.set("MSR_BITMAP", BigInt(v.vm.msrBitmapHpa));
+	vmcs.set("MSR_BITMAP", BigInt(makeVmxMsrBitmap(v).hpa));
 	vmcs.set("VIRTUAL_PROCESSOR_ID", v.id + 1);
 	vmcs.set("CR0_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR0_TS));
 	vmcs.set("CR4_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR4_GUEST_BITS));
