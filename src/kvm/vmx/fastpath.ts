@@ -1,16 +1,24 @@
 /** VMX exits that are handled without leaving the fastpath loop (vmx_exit_handlers_fastpath, vmx.c v6.18). */
 import { EXIT_REASON } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { advanceGuestRip, vmread32 } from "../../silicon/vmx/vmcs.ts";
+import { advanceGuestRip, vmread32, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { handleFastpathHlt, handleFastpathInvd, handleFastpathWrmsr } from "../x86/fastpath.ts";
 import { FASTPATH } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
+
+/** Blocking by STI and by MOV SS in the interruptibility state. */
+const BLOCKING_SHADOW = 3;
 
 /** skip_emulated_instruction(): RIP moves past the instruction that exited. */
 export function vmxSkipEmulatedInstruction(v: Vcpu): void {
 	const { vmcs } = v.vmx!;
 	const length = vmread32(v.cpu, vmcs, F.VM_EXIT_INSTRUCTION_LEN);
 	advanceGuestRip(v.cpu, vmcs, length);
+	// vmx_set_interrupt_shadow(0): the shadow of STI or MOV SS covers the instruction that is skipped, no more.
+	const blocking = vmread32(v.cpu, vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
+	if ((blocking & BLOCKING_SHADOW) !== 0) {
+		vmwrite32(v.cpu, vmcs, F.GUEST_INTERRUPTIBILITY_INFO, blocking & ~BLOCKING_SHADOW);
+	}
 	v.cpu.code(14);
 }
 
