@@ -61,6 +61,8 @@ export class Kernel implements HostVectors {
 	readonly cpu: Cpu;
 	readonly apic: LocalApic;
 	readonly hrtimers: HrtimerQueue;
+	/** What user_return_notifier callbacks put back: the host's values. */
+	private readonly userReturnMsrs: { readonly field: number; readonly value: bigint }[] = [];
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
@@ -221,10 +223,35 @@ export class Kernel implements HostVectors {
 		this.runTaskWork(task);
 		this.localIrqDisable();
 		if (task.needFpuLoad) this.switchFpuReturn();
+		if (this.userReturnMsrs.length > 0) this.restoreUserReturnMsrs();
 		cpu.op(OP.user_transition);
 		cpu.interruptFlag = true;
 		cpu.poll();
 		cpu.leave();
+	}
+
+	/**
+	 * kvm_set_user_return_msr(): MSRs that matter to user space alone change now, and back on the way there.
+	 * @param msrs field of the state block, and value
+	 */
+	setUserReturnMsrs(msrs: readonly { readonly field: number; readonly value: bigint }[]): void {
+		const { cpu } = this;
+		const isFirst = this.userReturnMsrs.length === 0;
+		for (const { field, value } of msrs) {
+			if (isFirst) this.userReturnMsrs.push({ field, value: cpu.read64(field) });
+			cpu.op(OP.wrmsr);
+			cpu.write64(field, value);
+		}
+	}
+
+	/** kvm_on_user_return(). */
+	private restoreUserReturnMsrs(): void {
+		for (const { field, value } of this.userReturnMsrs) {
+			if (this.cpu.read64(field) === value) continue;
+			this.cpu.op(OP.wrmsr);
+			this.cpu.write64(field, value);
+		}
+		this.userReturnMsrs.length = 0;
 	}
 
 	/** task_work_run(): what was queued for this task, in a context that may sleep. */

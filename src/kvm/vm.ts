@@ -5,6 +5,7 @@ import type { Vendor } from "../silicon/models/model.ts";
 import type { CompiledTree } from "./flow/compile.ts";
 import type { Mmu } from "./mmu/mmu.ts";
 import type { VendorOps } from "./vendor-ops.ts";
+import type { Td } from "../silicon/tdx/td.ts";
 import type { Vcpu } from "./vcpu.ts";
 
 /** Guest physical memory backed by host physical memory (KVM_SET_USER_MEMORY_REGION). */
@@ -30,6 +31,8 @@ export class Vm {
 	readonly tree: CompiledTree;
 	readonly slots: MemorySlot[] = [];
 	readonly vcpus: Vcpu[] = [];
+	/** The TDX module's side of a TD; null for other VMs, and before the first vCPU. */
+	td: Td | null = null;
 	readonly irqchip: boolean;
 	/** kvm_x86_ops. */
 	readonly ops: VendorOps;

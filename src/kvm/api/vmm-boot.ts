@@ -9,13 +9,17 @@
  *
  * `multiboot`, for multiboot 1 kernels: 32-bit protected mode without paging, EAX 2BADB002H, EBX the
  * information structure.
+ *
+ * `td`: the image is added to the TD page by page, with the parameters in the order of the registers above as five
+ * 64-bit words at its lowest address; the vCPU starts where the TDX module has put it, at the reset vector.
  */
-import type { Image } from "../../guests/image.ts";
+import { type Image, ImageError } from "../../guests/image.ts";
 import { MULTIBOOT_BOOTLOADER_MAGIC, multibootInfo } from "../../guests/multiboot.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmVcpuReset } from "../emulate/reset.ts";
 import { MP_STATE } from "../requests.ts";
+import { tdxFinalizeVm, tdxInitMemRegion } from "../tdx/memory.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment } from "../vendor-ops.ts";
 
@@ -127,11 +131,38 @@ export function bootLongMode(v: Vcpu, image: Image, parameters: GuestParameters)
 	ops.setEfer(v, EFER_SCE_LME_NXE);
 	ops.setCr0(v, CR0.PE | CR0.ET | CR0.NE | CR0.WP | CR0.PG);
 	ops.setRsp(v, BigInt(BOOT.stackTop));
-	v.regs[L.RDI] = BigInt(parameters.iterations);
-	v.regs[L.RSI] = BigInt(guestFlags(parameters));
-	v.regs[L.RDX] = BigInt(parameters.xcr0 ?? 0);
-	v.regs[L.RCX] = BigInt(parameters.pkru ?? 0);
-	v.regs[8] = BigInt(parameters.xss ?? 0);
+	const [iterations, flags, xcr0, pkru, xss] = parameterWords(parameters);
+	v.regs[L.RDI] = iterations;
+	v.regs[L.RSI] = flags;
+	v.regs[L.RDX] = xcr0;
+	v.regs[L.RCX] = pkru;
+	v.regs[8] = xss;
+}
+
+/** struct params of guests/guest.h. */
+function parameterWords(parameters: GuestParameters): [bigint, bigint, bigint, bigint, bigint] {
+	const { iterations, xcr0, pkru, xss } = parameters;
+	return [
+		BigInt(iterations),
+		BigInt(guestFlags(parameters)),
+		BigInt(xcr0 ?? 0),
+		BigInt(pkru ?? 0),
+		BigInt(xss ?? 0),
+	];
+}
+
+/** The `td` protocol. @throws ImageError if the image does not lie right below 4 GiB */
+export function bootTd(v: Vcpu, image: Image, parameters: GuestParameters): void {
+	const first = image.segments[0]!.gpa;
+	if (first % 4096 !== 0 || image.endGpa !== 2 ** 32) {
+		throw new ImageError("a TD's image must begin at a page and end at 4 GiB");
+	}
+	const bytes = new Uint8Array(image.endGpa - first);
+	for (const segment of image.segments) bytes.set(segment.bytes, segment.gpa - first);
+	bytes.set(words64(parameterWords(parameters)), 0);
+	tdxInitMemRegion(v, first, bytes);
+	tdxFinalizeVm(v);
+	v.mpState = MP_STATE.RUNNABLE;
 }
 
 /** The `multiboot` protocol. @param ramBytes of guest memory from address 0 */

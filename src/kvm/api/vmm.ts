@@ -14,7 +14,7 @@ import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import { kvmRun, type Machine } from "./kvm.ts";
-import { BOOT, bootLongMode, bootMultiboot, type GuestParameters } from "./vmm-boot.ts";
+import { BOOT, bootLongMode, bootMultiboot, bootTd, type GuestParameters } from "./vmm-boot.ts";
 
 /** How a run ended. */
 export type VmmResult =
@@ -106,8 +106,16 @@ export class Vmm {
 	 */
 	load(image: Image, options: LoadOptions = {}): void {
 		const { vm, vcpu } = this.machine;
-		checkFits(image, this.guestRamBytes, BOOT.end);
-		for (const { gpa, bytes } of image.segments) writeGuestPhysical(vm, gpa, bytes);
+		const isTd = vm.vendor === "tdx";
+		if (isTd !== (image.protocol === "td")) {
+			throw new ImageError(
+				isTd ? "the vendor tdx runs TD images only, which begin at the reset vector" : "a TD image runs on the vendor tdx only",
+			);
+		}
+		if (!isTd) {
+			checkFits(image, this.guestRamBytes, BOOT.end);
+			for (const { gpa, bytes } of image.segments) writeGuestPhysical(vm, gpa, bytes);
+		}
 		this.consoleText = "";
 		this.exitValue = -1;
 		vm.ops.vcpuLoad(vcpu);
@@ -119,7 +127,8 @@ export class Vmm {
 				bootMultiboot(vcpu, image, options.commandLine ?? "", this.guestRamBytes);
 				break;
 			case "td":
-				throw new ImageError("a TD's image needs a machine of the vendor tdx");
+				bootTd(vcpu, image, options.parameters ?? { iterations: 1 });
+				break;
 			default:
 				image.protocol satisfies never;
 		}

@@ -1,7 +1,7 @@
 /** The TDX side of the run loop (arch/x86/kvm/vmx/tdx.c, v6.18). The TDX module runs the TD; KVM enters it. */
 import { wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
 import { OP } from "../../silicon/ops.ts";
-import { TDX_MODULE_USER_RETURN_MSRS } from "../../silicon/tdx/module.ts";
+import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
 import { tdhVpEnter } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { ENTRY_FAILURE } from "../../silicon/vmx/controls.ts";
 import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
@@ -10,20 +10,13 @@ import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
 
-/** TDX_OPERAND_BUSY: the TD is locked by another SEAMCALL. */
-const TDX_OPERAND_BUSY = 0x8000_0200;
-/** DEBUGCTL bits that the module preserves: BTF, FREEZE_PERFMON_ON_PMI, FREEZE_IN_SMM. */
-const TDX_PRESERVED_DEBUGCTL = (1 << 1) | (1 << 12) | (1 << 14);
 
 /** tdx_prepare_switch_to_guest(): the user-return MSRs become what the module leaves behind (commit c0711f8c610e). */
 function tdxPrepareSwitchToGuest(v: Vcpu): void {
 	const tdx = v.tdx!;
 	if (tdx.guestStateLoaded) return;
 	tdx.guestStateLoaded = true;
-	for (const { field, value } of TDX_MODULE_USER_RETURN_MSRS) {
-		v.cpu.op(OP.wrmsr);
-		v.cpu.write64(field, value);
-	}
+	v.kernel.setUserReturnMsrs(TDX_MODULE_USER_RETURN_MSRS);
 	v.cpu.op(OP.swap_segment_base);
 	v.cpu.op(OP.wrmsr);
 	v.cpu.code(40);
@@ -87,7 +80,7 @@ export const tdxFlows: readonly Flow[] = [
 			2,
 		),
 		leave("tdx_exit_handlers_fastpath", (v) =>
-			v.tdx!.status === TDX_OPERAND_BUSY ? FASTPATH.EXIT_HANDLED : FASTPATH.NONE,
+			v.tdx!.status === TDX_STATUS.operandBusy ? FASTPATH.EXIT_HANDLED : FASTPATH.NONE,
 		),
 	]),
 ];

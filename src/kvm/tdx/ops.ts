@@ -1,2 +1,82 @@
-import { vmxOps } from "../vmx/ops.ts";
-export const tdxOps = vmxOps;
+/** kvm_x86_ops for TDs (arch/x86/kvm/vmx/tdx.c and the vt_* wrappers of vmx/main.c, v6.18). */
+import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { OP } from "../../silicon/ops.ts";
+import { tdhMngInit } from "../../silicon/tdx/td.ts";
+import { tdhVpInit } from "../../silicon/tdx/tdh-vp-enter.ts";
+import type { Vcpu } from "../vcpu.ts";
+import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { exitReasonName } from "../vmx/exit-names.ts";
+import { tdxHandleExit } from "./exit-handlers.ts";
+import { TdxVcpu } from "./tdx-vcpu.ts";
+
+/**
+ * Extended features that TDs get: x87, SSE, AVX, AVX-512 and PKRU. Less than the host has (AMX, CET), so that
+ * what a TD exit leaves in XCR0 and IA32_XSS differs from the host's values.
+ */
+const TD_XFAM = 0x2e7;
+
+const NO_SEGMENT: Segment = { base: 0n, limit: 0, attributes: 0, selector: 0 };
+
+/** tdx_td_init() for the VM's first vCPU, then tdx_vcpu_create() and tdx_td_vcpu_init(). */
+function vcpuCreate(v: Vcpu): void {
+	const { vm, cpu } = v;
+	const { features } = cpu.model;
+	vm.td ??= tdhMngInit(cpu, {
+		xfam: TD_XFAM & (features.xcr0 | features.xss),
+		rootHpa: vm.allocate(4096),
+		msrBitmapHpa: vm.allocate(4096),
+	});
+	vm.td.sharedEptRoot = vm.mmu.rootHpa;
+	v.tdx = new TdxVcpu(tdhVpInit(cpu, vm.td));
+}
+
+/** tdx_prepare_switch_to_host(). */
+function vcpuPut(v: Vcpu): void {
+	const tdx = v.tdx!;
+	if (!tdx.guestStateLoaded) return;
+	tdx.guestStateLoaded = false;
+	// KERNEL_GS_BASE, which TDH.VP.ENTER leaves at 0.
+	v.cpu.op(OP.wrmsr);
+	v.cpu.code(30);
+}
+
+const nothing = (): void => {};
+
+/** Registers, events and MSRs of a TD are the TDX module's: KVM reads 0 and writes nothing. */
+export const tdxOps: VendorOps = {
+	vcpuCreate,
+	vcpuLoad: (v) => v.cpu.code(20),
+	vcpuPut,
+	flushTlb: (v) => flushTlb(v.cpu),
+	handleExit: tdxHandleExit,
+	getRip: () => 0n,
+	setRip: nothing,
+	getRflags: () => 0,
+	setRflags: nothing,
+	getRsp: () => 0n,
+	setRsp: nothing,
+	getCpl: () => 0,
+	getSegment: () => NO_SEGMENT,
+	setSegment: nothing,
+	setCr0: nothing,
+	setCr3: nothing,
+	setCr4: nothing,
+	setEfer: nothing,
+	getMsr: () => undefined,
+	setMsr: () => false,
+	skipEmulatedInstruction: nothing,
+	// tdx_interrupt_allowed(), vt_nmi_allowed(): interrupts are posted and NMIs pended in the module.
+	interruptAllowed: () => true,
+	nmiAllowed: () => true,
+	injectIrq: nothing,
+	injectNmi: nothing,
+	injectException: nothing,
+	cancelInjection: nothing,
+	enableIrqWindow: nothing,
+	enableNmiWindow: nothing,
+	// vt_set_hv_timer(): the preemption timer is not the VMM's.
+	setHvTimer: () => false,
+	cancelHvTimer: nothing,
+	exitReasonName,
+	dump: (v) => `TD vCPU ${v.id}: its state is private to the TDX module`,
+};

@@ -7,7 +7,6 @@ import {
 	DEFAULT1,
 	ENTRY_CONTROL,
 	EXIT_CONTROL,
-	EXIT_REASON,
 	PIN,
 	SECONDARY,
 } from "../../silicon/vmx/controls.ts";
@@ -18,6 +17,7 @@ import type { Segment, VendorOps } from "../vendor-ops.ts";
 import { dumpVmcs } from "./dump.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { vmxHandleExit } from "./exit-handlers.ts";
+import { exitReasonName } from "./exit-names.ts";
 import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
 import { VmxVcpu } from "./vmx-vcpu.ts";
 import { makeVmxMsrBitmap } from "../x86/msr-bitmap.ts";
@@ -219,13 +219,6 @@ export function closeWindow(v: Vcpu, nmi: boolean): void {
 	changeCpuControl(v, nmi ? CPU_BASED.nmiWindowExiting : CPU_BASED.interruptWindowExiting, false);
 }
 
-const EXIT_NAMES: ReadonlyMap<number, string> = new Map(
-	Object.entries(EXIT_REASON).map(([name, reason]) => [
-		reason,
-		name.replace(/([A-Z])/g, "_$1").toUpperCase(),
-	]),
-);
-
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
@@ -281,6 +274,6 @@ export const vmxOps: VendorOps = {
 	cancelHvTimer: (v) => {
 		v.vmx!.hvDeadlineTsc = -1;
 	},
-	exitReasonName: (reason) => EXIT_NAMES.get(reason & 0xffff) ?? `EXIT_REASON_${reason & 0xffff}`,
+	exitReasonName,
 	dump: dumpVmcs,
 };

@@ -1,0 +1,141 @@
+/** The VMCS that the TDX module runs a TD with, and the TD's state at reset (TDX Module Base Architecture, "TD VMCS"). */
+import {
+	CPU_BASED,
+	DEFAULT1,
+	ENTRY_CONTROL,
+	EXIT_CONTROL,
+	PIN,
+	SECONDARY,
+} from "../vmx/controls.ts";
+import { Vmcs } from "../vmx/vmcs.ts";
+import type { Td } from "./td.ts";
+
+/** MSRs that a TD reads and writes without an exit; the module switches them. */
+const TD_OWNED_MSRS = [
+	0x174, 0x175, 0x176, 0x1c4, 0x1c5, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102,
+	0xc000_0103,
+];
+/** IA32_TIME_STAMP_COUNTER and IA32_EFER can be read. */
+const TD_READABLE_MSRS = [0x10, 0xc000_0080];
+
+const RESET = {
+	/** Where the first instruction lies. */
+	rip: 0xffff_fff0,
+	/** PE and NE. */
+	cr0: 0x21n,
+	/** MCE and VMXE. */
+	cr4: 0x2040n,
+	/** The TD sees MCE alone. */
+	cr4Shadow: 0x40n,
+	/** LME: the TD has no other way than to long mode. */
+	efer: 0x100n,
+	pat: 0x0007040600070406n,
+} as const;
+/** CR0.NE and CR0.PE; CR0.CD and CR0.NW stay 0. */
+const CR0_OWNED = (1n << 0n) | (1n << 5n) | (1n << 29n) | (1n << 30n);
+/** CR4.MCE, VMXE and SMXE. */
+const CR4_OWNED = (1n << 6n) | (1n << 13n) | (1n << 14n);
+
+const ATTR = { code32: 0xc09b, data: 0xc093, tss: 0x8b, ldt: 0x82 } as const;
+
+function fillMsrBitmap(td: Td): void {
+	const { u8, ramBase } = td.memory;
+	const at = ramBase + td.msrBitmapHpa;
+	u8.fill(0xff, at, at + 4096);
+	const clear = (index: number, write: boolean) => {
+		const bit = ((write ? 2048 : 0) + (index >= 0xc000_0000 ? 1024 : 0)) * 8 + (index & 0x1fff);
+		u8[at + (bit >> 3)]! &= ~(1 << (bit & 7));
+	};
+	for (const index of TD_READABLE_MSRS) clear(index, false);
+	for (const index of TD_OWNED_MSRS) {
+		clear(index, false);
+		clear(index, true);
+	}
+}
+
+/** Makes the VMCS of a new vCPU. @param index of the vCPU */
+export function makeTdVmcs(td: Td, index: number): Vmcs {
+	const vmcs = new Vmcs();
+	fillMsrBitmap(td);
+	vmcs.set("PIN_BASED_VM_EXEC_CONTROL", DEFAULT1.pin | PIN.externalInterruptExiting | PIN.nmiExiting | PIN.virtualNmis);
+	vmcs.set(
+		"CPU_BASED_VM_EXEC_CONTROL",
+		((DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting)) |
+			CPU_BASED.hltExiting |
+			CPU_BASED.useTscOffsetting |
+			CPU_BASED.rdpmcExiting |
+			CPU_BASED.mwaitExiting |
+			CPU_BASED.monitorExiting |
+			CPU_BASED.unconditionalIoExiting |
+			CPU_BASED.useMsrBitmaps |
+			CPU_BASED.secondaryControls) >>>
+			0,
+	);
+	vmcs.set(
+		"SECONDARY_VM_EXEC_CONTROL",
+		SECONDARY.ept |
+			SECONDARY.vpid |
+			SECONDARY.unrestrictedGuest |
+			SECONDARY.wbinvdExiting |
+			SECONDARY.rdtscp |
+			SECONDARY.invpcid |
+			SECONDARY.xsaves,
+	);
+	vmcs.set(
+		"VM_EXIT_CONTROLS",
+		DEFAULT1.exit |
+			EXIT_CONTROL.hostAddressSpaceSize |
+			EXIT_CONTROL.acknowledgeInterrupt |
+			EXIT_CONTROL.loadEfer |
+			EXIT_CONTROL.saveEfer |
+			EXIT_CONTROL.loadPat |
+			EXIT_CONTROL.savePat,
+	);
+	vmcs.set("VM_ENTRY_CONTROLS", DEFAULT1.entry | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat);
+	// #MC ends the TD's run; every other exception is its own.
+	vmcs.set("EXCEPTION_BITMAP", 1 << 18);
+	vmcs.set("EPT_POINTER", BigInt(td.secureEptRoot) | 0x1en);
+	vmcs.set("MSR_BITMAP", BigInt(td.msrBitmapHpa));
+	vmcs.set("VIRTUAL_PROCESSOR_ID", index + 1);
+	vmcs.set("CR0_GUEST_HOST_MASK", CR0_OWNED);
+	vmcs.set("CR0_READ_SHADOW", RESET.cr0);
+	vmcs.set("CR4_GUEST_HOST_MASK", CR4_OWNED);
+	vmcs.set("CR4_READ_SHADOW", RESET.cr4Shadow);
+	setResetState(vmcs);
+	setSeamState(vmcs);
+	return vmcs;
+}
+
+/** Flat 32-bit protected mode at the reset vector (TDX Module Base Architecture, "Initial State of TD GPRs and CRs"). */
+function setResetState(vmcs: Vmcs): void {
+	vmcs.set("GUEST_CR0", RESET.cr0);
+	vmcs.set("GUEST_CR4", RESET.cr4);
+	vmcs.set("GUEST_IA32_EFER", RESET.efer);
+	vmcs.set("GUEST_IA32_PAT", RESET.pat);
+	vmcs.set("GUEST_DR7", 0x400);
+	vmcs.set("GUEST_RIP", RESET.rip);
+	vmcs.set("GUEST_RFLAGS", 2);
+	vmcs.set("GUEST_CS_LIMIT", 0xffffffff);
+	vmcs.set("GUEST_CS_AR_BYTES", ATTR.code32);
+	for (const segment of ["ES", "SS", "DS", "FS", "GS"] as const) {
+		vmcs.set(`GUEST_${segment}_LIMIT`, 0xffffffff);
+		vmcs.set(`GUEST_${segment}_AR_BYTES`, ATTR.data);
+	}
+	vmcs.set("GUEST_LDTR_LIMIT", 0xffff);
+	vmcs.set("GUEST_LDTR_AR_BYTES", ATTR.ldt);
+	vmcs.set("GUEST_TR_LIMIT", 0xffff);
+	vmcs.set("GUEST_TR_AR_BYTES", ATTR.tss);
+	vmcs.set("GUEST_GDTR_LIMIT", 0xffff);
+	vmcs.set("GUEST_IDTR_LIMIT", 0xffff);
+}
+
+/** The module's own state in SEAM root mode, which is not modelled: what passes the checks on host state. */
+function setSeamState(vmcs: Vmcs): void {
+	vmcs.set("HOST_CR0", 0x8005_0033n);
+	vmcs.set("HOST_CR4", 0x37_66e0n);
+	vmcs.set("HOST_CS_SELECTOR", 8);
+	for (const segment of ["ES", "SS", "DS"] as const) vmcs.set(`HOST_${segment}_SELECTOR`, 0x10);
+	vmcs.set("HOST_TR_SELECTOR", 0x18);
+	vmcs.set("HOST_IA32_EFER", 0xd01n);
+	vmcs.set("HOST_IA32_PAT", RESET.pat);
+}
