@@ -29,6 +29,6 @@ int guest_main(const struct params *params)
 	for (u64 i = 0; i < params->iterations; i++)
 		if (sieve() != PRIMES_BELOW_LIMIT)
 			code = EXIT_WRONG_RESULT;
-	report("compute", rdtsc() - start, params->iterations);
+	report(params, "compute", rdtsc() - start);
 	return code;
 }

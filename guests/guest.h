@@ -16,6 +16,7 @@ struct params {
 
 #define FLAG_OSXSAVE 1u /* set CR4.OSXSAVE, then XSETBV if xcr0 is not 0 */
 #define FLAG_PKE 2u     /* set CR4.PKE, then WRPKRU */
+#define FLAG_QUIET 4u   /* print nothing when all went well */
 
 #define CR4_OSXSAVE (1ul << 18)
 #define CR4_PKE (1ul << 22)
@@ -101,7 +102,7 @@ void setup_x2apic_timer(u32 lvt);
 /* lib.c */
 void put_string(const char *text);
 void put_number(u64 value);
-void report(const char *name, u64 cycles, u64 iterations);
+void report(const struct params *params, const char *name, u64 cycles);
 void enable_features(const struct params *params);
 int check_state(const struct params *params);
 

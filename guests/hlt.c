@@ -16,6 +16,6 @@ int guest_main(const struct params *params)
 		while (interrupts == before)
 			__asm__ volatile("sti; hlt; cli" : : : "memory");
 	}
-	report("hlt", rdtsc() - start, params->iterations);
+	report(params, "hlt", rdtsc() - start);
 	return interrupts == params->iterations ? EXIT_OK : EXIT_WRONG_RESULT;
 }

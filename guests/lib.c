@@ -24,8 +24,11 @@ void put_number(u64 value)
 		put_char(digits[--at]);
 }
 
-void report(const char *name, u64 cycles, u64 iterations)
+void report(const struct params *params, const char *name, u64 cycles)
 {
+	u64 iterations = params->iterations;
+	if (params->flags & FLAG_QUIET)
+		return;
 	put_string(name);
 	put_char(' ');
 	put_number(iterations ? cycles / iterations : 0);

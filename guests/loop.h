@@ -13,6 +13,6 @@ int guest_main(const struct params *params)
 	for (u64 i = 0; i < iterations; i++) {
 		BODY;
 	}
-	report(NAME, rdtsc() - start, iterations);
+	report(params, NAME, rdtsc() - start);
 	return EXIT_OK;
 }

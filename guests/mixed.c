@@ -18,6 +18,6 @@ int guest_main(const struct params *params)
 		if ((code = check_state(params)))
 			return code;
 	}
-	report("mixed", rdtsc() - start, params->iterations);
+	report(params, "mixed", rdtsc() - start);
 	return EXIT_OK;
 }

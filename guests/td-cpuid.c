@@ -8,6 +8,6 @@ int guest_main(const struct params *params)
 	for (u64 i = 0; i < params->iterations; i++) {
 		td_cpuid(0, 0);
 	}
-	report("td-cpuid", rdtsc() - start, params->iterations);
+	report(params, "td-cpuid", rdtsc() - start);
 	return EXIT_OK;
 }

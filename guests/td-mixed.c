@@ -15,6 +15,6 @@ int guest_main(const struct params *params)
 		if ((code = check_state(params)))
 			return code;
 	}
-	report("td-mixed", rdtsc() - start, params->iterations);
+	report(params, "td-mixed", rdtsc() - start);
 	return EXIT_OK;
 }

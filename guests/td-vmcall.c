@@ -8,6 +8,6 @@ int guest_main(const struct params *params)
 	for (u64 i = 0; i < params->iterations; i++) {
 		td_hypercall(1); /* KVM_HC_VAPIC_POLL_IRQ */
 	}
-	report("td-vmcall", rdtsc() - start, params->iterations);
+	report(params, "td-vmcall", rdtsc() - start);
 	return EXIT_OK;
 }

@@ -15,6 +15,6 @@ int guest_main(const struct params *params)
 		else
 			__asm__ volatile("vmcall" : "+a"(rax) : : "memory");
 	}
-	report("vmcall", rdtsc() - start, params->iterations);
+	report(params, "vmcall", rdtsc() - start);
 	return EXIT_OK;
 }

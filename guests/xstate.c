@@ -17,6 +17,6 @@ int guest_main(const struct params *params)
 		if ((code = check_state(params)))
 			return code;
 	}
-	report("xstate", rdtsc() - start, params->iterations);
+	report(params, "xstate", rdtsc() - start);
 	return EXIT_OK;
 }

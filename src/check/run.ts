@@ -6,6 +6,7 @@ import { HostFault, HostInvariant } from "../host/errors.ts";
 import type { MceHandler } from "../host/mce.ts";
 import { type Machine, type Silicon, createMachine } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
+import type { GuestParameters } from "../kvm/api/vmm-boot.ts";
 import type { CompiledTree, NodePlace } from "../kvm/flow/compile.ts";
 import { KVM_REQ } from "../kvm/requests.ts";
 import type { Image } from "../guests/image.ts";
@@ -156,8 +157,8 @@ class Watcher implements OpObserver {
 			if (injection === undefined || injection.at !== this.ops || (injection.inGuest === true) !== inGuest)
 				return;
 			this.next++;
-			inject(this.machine, injection.event);
 			this.witness?.onEvent(injection, this.machine);
+			inject(this.machine, injection.event);
 		}
 	}
 
@@ -230,13 +231,7 @@ export function runSchedule(
 }
 
 /** Guest registers that differ from the host's in every swapped register: the case in which a swap matters. */
-export function guestParameters(model: CpuModel): {
-	iterations: number;
-	osxsave: boolean;
-	xcr0: number;
-	pke: boolean;
-	pkru: number;
-} {
+export function guestParameters(model: CpuModel): GuestParameters {
 	// x87, SSE and AVX, without the rest of what the host has; all keys but 0 denied writes.
-	return { iterations: 2, osxsave: true, xcr0: 7, pke: model.features.pku, pkru: 0xaaaa_aaa8 };
+	return { iterations: 2, osxsave: true, xcr0: 7, pke: model.features.pku, pkru: 0xaaaa_aaa8, quiet: true };
 }

@@ -35,15 +35,19 @@ export interface GuestParameters {
 	readonly pkru?: number;
 	/** IA32_XSS for WRMSR; 0 leaves it. */
 	readonly xss?: number;
+	/** Print nothing when all went well. */
+	readonly quiet?: boolean;
 }
 
 /** Bits of RSI. */
-export const GUEST_FLAG = { osxsave: 1, pke: 2 } as const;
+export const GUEST_FLAG = { osxsave: 1, pke: 2, quiet: 4 } as const;
 
 /** The flags word for parameters. */
 export function guestFlags(parameters: GuestParameters): number {
 	return (
-		(parameters.osxsave === true ? GUEST_FLAG.osxsave : 0) | (parameters.pke === true ? GUEST_FLAG.pke : 0)
+		(parameters.osxsave === true ? GUEST_FLAG.osxsave : 0) |
+		(parameters.pke === true ? GUEST_FLAG.pke : 0) |
+		(parameters.quiet === true ? GUEST_FLAG.quiet : 0)
 	);
 }
 

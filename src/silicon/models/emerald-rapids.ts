@@ -7,7 +7,7 @@ const PKRU = `${WHY.pkru}; 40 cycles, WRPKRU taken as twice RDPKRU`;
 
 // biome-ignore format: a table reads by columns
 const costs = opCosts([
-	["xsetbv",                   41,   "calibrated", RATIO],
+	["xsetbv",                   39,   "calibrated", RATIO],
 	["xgetbv",                   9,    "assumed",    "23 uops in LLVM's Sapphire Rapids model, at the ratio of XSETBV's 54, rounded down for a read"],
 	["rdpkru",                   8,    "calibrated", PKRU],
 	["wrpkru",                   16,   "calibrated", PKRU],
@@ -15,7 +15,7 @@ const costs = opCosts([
 	["xrstors",                  75,   "assumed",    "LLVM's Sapphire Rapids model: 37 cycles latency; doubled for AVX-512 state in use"],
 	["rdmsr",                    40,   "assumed",    WHY.msr],
 	["wrmsr",                    100,  "assumed",    "4 user-return MSRs in 300-500 cycles (TDX patch c0711f8c610e)"],
-	["wrmsr(ia32_xss)",          109,  "calibrated", RATIO],
+	["wrmsr(ia32_xss)",          104,  "calibrated", RATIO],
 	["rdmsr(ia32_xfd)",          40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_xfd)",          125,  "assumed",    "a round trip grows from 1500 to over 2000 cycles with XFD and XFD_ERR switched both ways (mailing list, May 2021)"],
 	["rdmsr(ia32_xfd_err)",      40,   "assumed",    WHY.msr],
@@ -44,9 +44,9 @@ const costs = opCosts([
 	["vmwrite",                  12,   "assumed",    "as VMREAD"],
 	["vmptrld",                  100,  "assumed",    WHY.rare],
 	["vmclear",                  100,  "assumed",    WHY.rare],
-	["vmlaunch",                 420,  "calibrated", WHY.loop],
-	["vmresume",                 330,  "calibrated", WHY.loop],
-	["vmexit",                   330,  "calibrated", WHY.loop],
+	["vmlaunch",                 380,  "calibrated", WHY.loop],
+	["vmresume",                 291,  "calibrated", WHY.loop],
+	["vmexit",                   291,  "calibrated", WHY.loop],
 	["invept",                   150,  "assumed",    WHY.rare],
 	["invvpid",                  120,  "assumed",    WHY.rare],
 	["vmrun",                    0,    "assumed",    "this model has no SVM"],

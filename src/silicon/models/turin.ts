@@ -7,7 +7,7 @@ const PKRU = `${WHY.pkru}; 60 cycles, WRPKRU taken as twice RDPKRU`;
 
 // biome-ignore format: a table reads by columns
 const costs = opCosts([
-	["xsetbv",                   68,   "calibrated", RATIO],
+	["xsetbv",                   66,   "calibrated", RATIO],
 	["xgetbv",                   10,   "assumed",    WHY.cheap],
 	["rdpkru",                   12,   "calibrated", PKRU],
 	["wrpkru",                   24,   "calibrated", PKRU],
@@ -15,7 +15,7 @@ const costs = opCosts([
 	["xrstors",                  90,   "assumed",    WHY.rare],
 	["rdmsr",                    40,   "assumed",    WHY.msr],
 	["wrmsr",                    150,  "assumed",    WHY.msr],
-	["wrmsr(ia32_xss)",          182,  "calibrated", RATIO],
+	["wrmsr(ia32_xss)",          177,  "calibrated", RATIO],
 	["rdmsr(ia32_xfd)",          0,    "assumed",    "this model has no XFD"],
 	["wrmsr(ia32_xfd)",          0,    "assumed",    "this model has no XFD"],
 	["rdmsr(ia32_xfd_err)",      0,    "assumed",    "this model has no XFD"],
@@ -49,8 +49,8 @@ const costs = opCosts([
 	["vmexit",                   0,    "assumed",    "this model has no VMX"],
 	["invept",                   0,    "assumed",    "this model has no VMX"],
 	["invvpid",                  0,    "assumed",    "this model has no VMX"],
-	["vmrun",                    560,  "calibrated", WHY.loop],
-	["#vmexit",                  500,  "calibrated", WHY.loop],
+	["vmrun",                    590,  "calibrated", WHY.loop],
+	["#vmexit",                  528,  "calibrated", WHY.loop],
 	["vmload",                   60,   "assumed",    "WRGSBASE instead of VMLOAD saves 20-30 cycles (EPYC, mailing list, December 2020)"],
 	["vmsave",                   60,   "assumed",    "as VMLOAD"],
 	["clgi",                     20,   "assumed",    WHY.rare],
