@@ -123,6 +123,7 @@ export function runCheck(options: CheckOptions): CheckResult {
 		sometimes,
 		bounds: {
 			eventsMax: 1,
+			replayed: options.only !== undefined,
 			kinds,
 			points: quiet.ops,
 			runs: schedules.length,
@@ -143,8 +144,11 @@ function explain(
 ): Violation {
 	const tracer = new Tracer();
 	runSchedule(ours, schedule, tracer);
+	const places = tracer.places.slice(0, tracer.placesAtFailure.get(failure.property));
 	const skipped =
-		options.tree.name === options.base.name ? null : skippedStep(ours, base, schedule, tracer.places);
+		options.tree.name === options.base.name
+			? null
+			: skippedStep(ours, base, failure.property, schedule, places);
 	const [first] = schedule;
 	const event = first === undefined ? "" : `${EVENT_TITLES[first.event]}: `;
 	const token = scheduleToken(schedule);

@@ -47,6 +47,8 @@ export class Tracer implements RunWitness {
 	readonly lines: TraceLine[] = [];
 	/** Places in the order in which they ran, from the first event on. */
 	readonly places: NodePlace[] = [];
+	/** Number of places before each property's violation. */
+	readonly placesAtFailure = new Map<string, number>();
 	private before: string[] | null = null;
 	private eventSeen = false;
 
@@ -66,6 +68,7 @@ export class Tracer implements RunWitness {
 
 	onFailure(failure: Failure, machine: Machine): void {
 		this.settle(machine);
+		this.placesAtFailure.set(failure.property, this.places.length);
 		const step = `${failure.property}: ${failure.detail}`;
 		this.lines.push({
 			at: failure.at,

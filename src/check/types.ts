@@ -78,6 +78,8 @@ export interface CheckResult {
 	/** What was looked at. */
 	readonly bounds: {
 		readonly eventsMax: number;
+		/** Only the schedule that was asked for was run. */
+		readonly replayed: boolean;
 		readonly kinds: readonly EventKind[];
 		readonly points: number;
 		readonly runs: number;

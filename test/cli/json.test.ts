@@ -12,6 +12,7 @@ const violation = v.strictObject({
 });
 const bounds = v.strictObject({
 	eventsMax: v.number(),
+	replayed: v.boolean(),
 	kinds: v.array(text),
 	points: v.number(),
 	runs: v.number(),

@@ -36,6 +36,9 @@ export function reenter(
 			if (content === undefined) throw new Error("ENOENT: no such file or directory");
 			return typeof content === "string" ? new TextEncoder().encode(content) : content;
 		},
+		checkWritable: (path) => {
+			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
+		},
 		writeFile: (path, text) => {
 			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
 			written.set(path, text);

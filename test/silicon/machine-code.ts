@@ -79,7 +79,11 @@ export function buildTables(cpu: Cpu, rights: bigint = P | RW | US): void {
 
 /** A processor in 64-bit mode at CPL 0 with RIP at AT.code and RSP at AT.stack. */
 export function longModeCpu(model: CpuModel = emeraldRapids): Cpu {
-	const cpu = freshCpu(model);
+	return enterLongMode(freshCpu(model));
+}
+
+/** Brings a processor from reset into 64-bit mode at CPL 0, with tables, GDT, TSS and an empty IDT at `AT`. */
+export function enterLongMode(cpu: Cpu): Cpu {
 	buildTables(cpu);
 	cpu.write64(L.CR0, BigInt(CR0.PE | CR0.WP | CR0.NE | CR0.ET) | (1n << 31n));
 	cpu.write64(L.CR3, BigInt(AT.pml4));

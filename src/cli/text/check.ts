@@ -11,10 +11,18 @@ export function checkText(result: CheckResult, style: Style, full: boolean): str
 	const { bounds } = result;
 	const verdict = result.verdict === "holds" ? style.good("✔ holds") : style.bad("✘ violated");
 	const lines = [`${style.bold(result.tree)}  ${result.vendor}  ${result.cpu}  ${verdict}`];
-	for (const violation of result.violations)
-		lines.push("", ...violationLines(violation, "violated", style, full));
-	for (const finding of result.findings) lines.push("", ...violationLines(finding, "finding", style, full));
+	const shown = new Set<string>();
+	const add = (violation: Violation, word: string) => {
+		lines.push("", ...violationLines(violation, word, style, full, shown.has(violation.replay)));
+		shown.add(violation.replay);
+	};
+	for (const violation of result.violations) add(violation, "violated");
+	for (const finding of result.findings) add(finding, "finding");
 	lines.push("");
+	if (bounds.replayed) {
+		lines.push(`  replayed one schedule on guest ${bounds.guest}: ${bounds.exits} VM exits`);
+		return `${lines.join("\n")}\n`;
+	}
 	for (const [what, count] of Object.entries(result.sometimes)) {
 		lines.push(`  sometimes ${what}: ${count === 0 ? "never reached" : `reached ${count} times`}`);
 	}
@@ -27,11 +35,18 @@ export function checkText(result: CheckResult, style: Style, full: boolean): str
 	return `${lines.join("\n")}\n`;
 }
 
-function violationLines(violation: Violation, word: string, style: Style, full: boolean): string[] {
+/** @param seen the run's steps were printed already, for another property that it violates */
+function violationLines(
+	violation: Violation,
+	word: string,
+	style: Style,
+	full: boolean,
+	seen: boolean,
+): string[] {
 	const lines = [style.bad(`${word}: ${violation.property}`), ...wrap(violation.summary, 2), ""];
-	for (const line of chooseLines(violation.trace, full)) lines.push(...traceLines(line, style));
-	lines.push("", "  Call Trace:");
-	if (violation.callStack.length === 0) lines.push("   (none)");
+	if (seen) lines.push("  in the run above");
+	else for (const line of chooseLines(violation.trace, full)) lines.push(...traceLines(line, style));
+	if (violation.callStack.length > 0) lines.push("", "  Call Trace:");
 	for (const name of violation.callStack) lines.push(`   ${name}`);
 	lines.push(`  replay: ${violation.replay}`);
 	return lines;

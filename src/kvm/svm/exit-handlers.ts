@@ -137,7 +137,6 @@ export function svmHandleExit(v: Vcpu): number {
 	const { vmcb } = v.svm!;
 	const code = vmcb.exitCode;
 	v.cpu.code(20);
-	v.stat.byReason.set(code, (v.stat.byReason.get(code) ?? 0) + 1);
 	if (code === EXIT_CODE.invalid) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
 		v.run.message = `VMRUN refused: ${vmcb.failedCheck ?? "VMEXIT_INVALID"}`;

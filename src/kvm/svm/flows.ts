@@ -7,6 +7,7 @@ import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { clgi, stgi, vmload, vmrun, vmsave } from "../../silicon/svm/instructions.ts";
 import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_RUN } from "../requests.ts";
+import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
@@ -156,7 +157,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 	),
 	step("vmcb_mark_all_clean", () => {}, 10),
 	svmMachineCheckInGuest,
-	step("trace_kvm_exit", () => {}, 4),
+	step("trace_kvm_exit", (v) => traceKvmExit(v, v.svm!.vmcb.exitCode), 4),
 	step("svm_complete_interrupts", completeInterrupts, 12),
 	when(
 		"SVM_EXIT_ERR",

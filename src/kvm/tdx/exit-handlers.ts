@@ -113,7 +113,6 @@ function handleTdvmcall(v: Vcpu): number {
 export function tdxHandleExit(v: Vcpu): number {
 	const basic = v.vt.exitReason & 0xffff;
 	v.cpu.code(20);
-	v.stat.byReason.set(basic, (v.stat.byReason.get(basic) ?? 0) + 1);
 	switch (basic) {
 		case EXIT_REASON.externalInterrupt:
 			// Only counts: the interrupt was serviced with interrupts off.

@@ -8,6 +8,7 @@ import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
 import { FASTPATH } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
+import { traceKvmExit } from "../x86/trace-exit.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
 
 
@@ -71,7 +72,7 @@ export const tdxFlows: readonly Flow[] = [
 			4,
 		),
 		vmxMachineCheckOnEntry(),
-		step("trace_kvm_exit", () => {}, 4),
+		step("trace_kvm_exit", (v) => traceKvmExit(v, v.vt.exitReason & 0xffff), 4),
 		when(
 			"TD entry failed",
 			(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0,

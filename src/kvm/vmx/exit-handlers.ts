@@ -135,7 +135,6 @@ export function vmxHandleExit(v: Vcpu): number {
 	const reason = v.vt.exitReason;
 	const basic = reason & 0xffff;
 	v.cpu.code(20);
-	v.stat.byReason.set(basic, (v.stat.byReason.get(basic) ?? 0) + 1);
 	if (v.vmx!.fail) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
 		v.run.message = `VM entry refused, VM-instruction error ${v.vmx!.vmcs.instructionError}: ${v.vmx!.vmcs.failedCheck ?? "VMfail"}`;

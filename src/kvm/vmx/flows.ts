@@ -16,6 +16,7 @@ import { F } from "../../silicon/vmx/fields.ts";
 import { vmread32, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
 import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_RUN } from "../requests.ts";
+import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxExitHandlersFastpath } from "./fastpath.ts";
@@ -161,7 +162,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 	call("kvm_load_host_xsave_state"),
 	when("vmx->fail", (v) => v.vmx!.fail, [leave("EXIT_FASTPATH_NONE (VMfail)", () => FASTPATH.NONE)], [], 2),
 	vmxMachineCheckOnEntry(),
-	step("trace_kvm_exit", () => {}, 4),
+	step("trace_kvm_exit", (v) => traceKvmExit(v, v.vt.exitReason & 0xffff), 4),
 	when(
 		"VM entry failed",
 		(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0,

@@ -148,6 +148,8 @@ export const VECTORING_ERROR_CODE = 0x444;
 export const VECTORING_LENGTH = 0x448;
 /** What the TLB was filled for: see paging/tlb.ts. */
 export const TLB_KEY = 0x450;
+/** Nonzero: the TLB may hold entries of pages above 4 KiB, of which INVLPG has to drop all. u32. */
+export const TLB_LARGE = 0x470;
 /** RIP at which the interrupt shadow noted in INTERRUPTIBILITY ends, and INSTRUCTIONS when it began. */
 export const SHADOW_RIP = 0x490;
 export const SHADOW_AT = 0x498;

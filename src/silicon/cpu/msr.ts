@@ -115,7 +115,7 @@ const hasXss = (bit: number) => (cpu: Cpu) => (cpu.model.features.xss & bit) !==
 const hasCet = (cpu: Cpu) => (cpu.model.features.xss & (XFEATURE.cetUser | XFEATURE.cetSupervisor)) !== 0;
 
 /** Every byte of IA32_PAT is one of the memory types UC, WC, WT, WP, WB, UC- (SDM Vol. 3A, 13.12.2). */
-function validPat(value: bigint): boolean {
+export function isPat(value: bigint): boolean {
 	for (let shift = 0n; shift < 64n; shift += 8n) {
 		const type = Number((value >> shift) & 0xffn);
 		if (type > 7 || type === 2 || type === 3) return false;
@@ -124,7 +124,7 @@ function validPat(value: bigint): boolean {
 }
 
 /** DEBUGCTL: LBR, BTF and the trace bits of each vendor (SDM Vol. 4; APM Vol. 2, 13.1.1.6). */
-function validDebugctl(value: bigint, cpu: Cpu): boolean {
+export function isDebugctl(value: bigint, cpu: Cpu): boolean {
 	return (value & ~(isIntel(cpu) ? 0x5fc7n : 0x3fn)) === 0n;
 }
 
@@ -201,8 +201,8 @@ const rows: readonly (readonly [number, Row])[] = [
 	[MSR.IA32_XFD_ERR, {
 		read: (cpu) => cpu.read64(L.XFD_ERR), write: (cpu, value) => writeXfdErr(cpu, Number(value)), present: hasXfd,
 	}],
-	[MSR.IA32_DEBUGCTL, field(L.DEBUGCTL, validDebugctl)],
-	[MSR.IA32_PAT, field(L.PAT, validPat)],
+	[MSR.IA32_DEBUGCTL, field(L.DEBUGCTL, isDebugctl)],
+	[MSR.IA32_PAT, field(L.PAT, isPat)],
 	[MSR.IA32_MTRR_DEF_TYPE, fixed(0xc06n)],
 	[MSR.IA32_U_CET, field(L.U_CET, canonical, hasCet)],
 	[MSR.IA32_S_CET, field(L.S_CET, canonical, hasCet)],

@@ -9,8 +9,8 @@ const PKRU = `${WHY.pkru}; 40 cycles, WRPKRU taken as twice RDPKRU`;
 const costs = opCosts([
 	["xsetbv",                   39,   "calibrated", RATIO],
 	["xgetbv",                   9,    "assumed",    "23 uops in LLVM's Sapphire Rapids model, at the ratio of XSETBV's 54, rounded down for a read"],
-	["rdpkru",                   8,    "calibrated", PKRU],
-	["wrpkru",                   16,   "calibrated", PKRU],
+	["rdpkru",                   6,    "calibrated", PKRU],
+	["wrpkru",                   12,   "calibrated", PKRU],
 	["xsaves",                   80,   "assumed",    "LLVM's Sapphire Rapids model: 42 cycles latency; doubled for AVX-512 state in use"],
 	["xrstors",                  75,   "assumed",    "LLVM's Sapphire Rapids model: 37 cycles latency; doubled for AVX-512 state in use"],
 	["rdmsr",                    40,   "assumed",    WHY.msr],

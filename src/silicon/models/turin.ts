@@ -9,8 +9,8 @@ const PKRU = `${WHY.pkru}; 60 cycles, WRPKRU taken as twice RDPKRU`;
 const costs = opCosts([
 	["xsetbv",                   66,   "calibrated", RATIO],
 	["xgetbv",                   10,   "assumed",    WHY.cheap],
-	["rdpkru",                   12,   "calibrated", PKRU],
-	["wrpkru",                   24,   "calibrated", PKRU],
+	["rdpkru",                   10,   "calibrated", PKRU],
+	["wrpkru",                   20,   "calibrated", PKRU],
 	["xsaves",                   100,  "assumed",    WHY.rare],
 	["xrstors",                  90,   "assumed",    WHY.rare],
 	["rdmsr",                    40,   "assumed",    WHY.msr],

@@ -52,6 +52,9 @@ function resolve(cpu: Cpu, lo: number, hi: number, access: number): number {
 	if (hpa >= memory.ramBytes) return -2;
 	const at = memory.ramBase + hpa;
 	if (walked.transient || (access & (IMPLICIT | PF.fetch)) !== 0) return at;
+	// An access with rights of another level, such as the frame of an interrupt from level 3, is nobody else's.
+	if ((access & PF.user) !== explicitAccess(cpu)) return at;
+	if (walked.large) cpu.write32(L.TLB_LARGE, 1);
 	if ((access & PF.write) === 0) fillTlb(cpu, L.TLB_READ, lo, hi, at);
 	else if (memory.codePages[hpa >>> 12] === 0) fillTlb(cpu, L.TLB_WRITE, lo, hi, at);
 	return at;

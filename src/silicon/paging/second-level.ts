@@ -76,7 +76,11 @@ function translateEpt(
 ): number {
 	const gpaLo = gpa >>> 0;
 	const gpaHi = Math.floor(gpa / TWO_32);
-	const wanted = (access & PF.write) !== 0 ? 2 : (access & PF.fetch) !== 0 ? 4 : 1;
+	// With accessed and dirty flags on (EPTP bit 6), accesses to the guest's paging structures count as writes too.
+	const track = root % 128 >= 64;
+	let wanted = (access & PF.write) !== 0 ? 2 : (access & PF.fetch) !== 0 ? 4 : 1;
+	if (track && pageWalk) wanted |= 3;
+	const reservedHigh = reservedAddressBits(cpu);
 	let rights = gpaHi >= 0x10000 ? 0 : 7;
 	let table = root - (root % 4096);
 	for (let level = 4; rights !== 0; level--) {
@@ -93,12 +97,15 @@ function translateEpt(
 				? 0
 				: entryLo & (level === 2 ? 0x1ff000 : 0x3ffff000)
 			: entryLo & (level === 4 ? 0xf8 : 0x78);
-		if ((own & 3) === 2 || reserved !== 0) {
+		const type = (entryLo >>> 3) & 7;
+		const badType = leaf && (type === 2 || type === 3 || type === 7);
+		if ((own & 3) === 2 || reserved !== 0 || badType || (entryHi & reservedHigh) !== 0) {
 			raiseSecondLevelFault(cpu, BigInt(gpa), linearAddress(lo, hi), EPT_MISCONFIGURATION);
 			return -1;
 		}
 		if (leaf) {
-			if ((rights & wanted) === 0) break;
+			if ((rights & wanted) !== wanted) break;
+			if (track) setEptFlags(cpu, root, gpaLo, gpaHi, level, (wanted & 2) !== 0);
 			return completed(entryLo, entryHi, gpaLo, level === 1 ? 12 : level === 2 ? 21 : 30);
 		}
 		table = (entryHi & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
@@ -107,6 +114,22 @@ function translateEpt(
 	if (!pageWalk) qualification |= EPT_VIOLATION.finalTranslation;
 	raiseSecondLevelFault(cpu, BigInt(gpa), linearAddress(lo, hi), BigInt(qualification));
 	return -1;
+}
+
+/** Address bits of an entry's upper half that this model's physical addresses do not have. */
+function reservedAddressBits(cpu: Cpu): number {
+	const width = cpu.model.features.physicalAddressBits;
+	return width >= 52 ? 0 : 0xfffff & ~((1 << (width - 32)) - 1);
+}
+
+/** Sets accessed flags (bit 8) on the way to a translated page, and the page's dirty flag (bit 9) for a write (SDM 29.3.5). */
+function setEptFlags(cpu: Cpu, root: number, lo: number, hi: number, leaf: number, write: boolean): void {
+	let table = root - (root % 4096);
+	for (let level = 4; level >= leaf; level--) {
+		const at = table + indexAt(level, lo, hi) * 8;
+		setPhysicalBits(cpu, at, level === leaf && write ? 0x300 : 0x100);
+		table = (physicalWord(cpu, at + 4) & 0xfffff) * TWO_32 + ((physicalWord(cpu, at) & 0xfffff000) >>> 0);
+	}
 }
 
 function translateNpt(

@@ -17,12 +17,21 @@ const PAGING_CR4 = CR4.PSE | CR4.PAE | CR4.PGE | CR4.PCIDE | CR4.SMEP | CR4.SMAP
 /** Drops all translations, and the jump cache, whose targets were found through them. */
 export function flushTlb(cpu: Cpu): void {
 	const { base } = cpu;
+	cpu.write32(L.TLB_LARGE, 0);
 	cpu.memory.u8.fill(0xff, base + L.TLB_READ, base + TLB_END);
 	cpu.memory.u8.fill(0xff, base + L.JUMP_CACHE, base + JUMP_CACHE_END);
 }
 
-/** Drops the translation of one page, as INVLPG does. @param linear any address in the page */
+/**
+ * Drops the translation of one page, as INVLPG does. A page above 4 KiB has many entries here, and all of them go
+ * (SDM Vol. 3A, 5.10.4.1); which they are is not known, so the whole TLB goes if it may hold any.
+ * @param linear any address in the page
+ */
 export function flushPage(cpu: Cpu, linear: bigint): void {
+	if (cpu.read32(L.TLB_LARGE) !== 0) {
+		flushTlb(cpu);
+		return;
+	}
 	const { base } = cpu;
 	const index = (Number(linear & 0xffffffffn) >>> 12) & (L.TLB_ENTRIES - 1);
 	for (const table of [L.TLB_READ, L.TLB_WRITE]) {

@@ -19,6 +19,8 @@ export const IMPLICIT = 0x100;
 export const walked = {
 	/** May not enter the TLB: its permission hangs on RFLAGS.AC. */
 	transient: false,
+	/** Mapped by a page above 4 KiB. */
+	large: false,
 	/** Guest physical address. */
 	gpa: 0,
 };
@@ -59,6 +61,7 @@ function reservedHigh(cpu: Cpu): number {
  */
 export function translate(cpu: Cpu, lo: number, hi: number, access: number): number {
 	walked.transient = false;
+	walked.large = false;
 	if ((cpu.read32(L.CR0) & CR0.PG) === 0) {
 		walked.gpa = lo >>> 0;
 		return translateGuestPhysical(cpu, lo >>> 0, access, false, lo, 0);
@@ -202,6 +205,7 @@ function finish(
 	top: number,
 ): number {
 	walked.gpa = gpa;
+	walked.large = leaf > 1;
 	const hpa = translateGuestPhysical(cpu, gpa, access, false, lo, hi);
 	if (hpa < 0) return -1;
 	for (let level = top; level >= leaf; level--) {
@@ -222,14 +226,18 @@ function finish(
 export function loadPdptes(cpu: Cpu): Fault | null {
 	const table = (cpu.read32(L.CR3) & 0xffffffe0) >>> 0;
 	const reserved = reservedHigh(cpu) | 0x80000000;
-	for (let index = 0; index < 4; index++) {
-		const at = translateGuestPhysical(cpu, table + index * 8, 0, true, 0, 0);
-		if (at < 0) return null;
-		const lo = physicalWord(cpu, at);
-		const hi = physicalWord(cpu, at + 4);
-		if ((lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || (hi & reserved) !== 0)) return GP0;
-		cpu.write32(L.PDPTE + index * 8, lo);
-		cpu.write32(L.PDPTE + index * 8 + 4, hi);
+	// All are checked before the first register changes.
+	for (const load of [false, true]) {
+		for (let index = 0; index < 4; index++) {
+			const at = translateGuestPhysical(cpu, table + index * 8, 0, true, 0, 0);
+			if (at < 0) return null;
+			const lo = physicalWord(cpu, at);
+			const hi = physicalWord(cpu, at + 4);
+			if ((lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || (hi & reserved) !== 0)) return GP0;
+			if (!load) continue;
+			cpu.write32(L.PDPTE + index * 8, lo);
+			cpu.write32(L.PDPTE + index * 8 + 4, hi);
+		}
 	}
 	return null;
 }

@@ -8,6 +8,8 @@ import type { Vmcb } from "./vmcb.ts";
 const EFER_DEFINED = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE | EFER.SVME | EFER.FFXSR;
 const CR4_DEFINED = 0x00ff_1fff;
 const EVENT_VALID = 1 << 31;
+const MSRPM_BYTES = 8192;
+const IOPM_BYTES = 12288;
 
 /** @returns the check that failed, by APM section; null if all hold */
 export function checkVmcb(cpu: Cpu, vmcb: Vmcb): string | null {
@@ -32,6 +34,9 @@ export function checkVmcb(cpu: Cpu, vmcb: Vmcb): string | null {
 	}
 	if (!vmcb.intercepted(EXIT_CODE.vmrun)) return "15.5.1: the VMRUN intercept is clear";
 	if (vmcb.asid === 0) return "15.5.1: ASID 0";
+	const limit = 2 ** cpu.model.features.physicalAddressBits;
+	if (vmcb.msrpm + MSRPM_BYTES > limit || vmcb.iopm + IOPM_BYTES > limit) return "15.5.1: permissions map beyond physical addresses";
+	if (vmcb.nestedCr3 >= limit) return "15.25.3: nested CR3 beyond physical addresses";
 	return (vmcb.eventInj & EVENT_VALID) === 0 ? null : checkEvent(vmcb);
 }
 

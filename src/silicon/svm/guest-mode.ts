@@ -56,7 +56,7 @@ export class SvmGuestMode implements GuestMode {
 		vmcb.exitCode = code;
 		vmcb.exitInfo1Low = info1;
 		vmcb.exitInfo1High = 0;
-		vmcb.exitInfo2 = 0;
+		vmcb.setExitInfo2(0, 0);
 		vmcb.exitIntInfo = 0;
 		vmcb.nextRipLow = 0;
 		vmcb.nextRipHigh = 0;
@@ -90,7 +90,7 @@ export class SvmGuestMode implements GuestMode {
 		// INT3 and INTO record the next RIP, as their intercepts are of instructions (APM 15.7.1).
 		const software = vector === VECTOR.BP || vector === VECTOR.OF;
 		this.exit(EXIT_CODE.exceptionBase + vector, hasErrorCode ? errorCode : 0, software ? cpu.read32(L.VECTORING_LENGTH) : 0);
-		if (vector === VECTOR.PF) this.vmcb.exitInfo2 = cpu.readNumber(L.FAULT_LINEAR);
+		if (vector === VECTOR.PF) this.vmcb.setExitInfo2(cpu.read32(L.FAULT_LINEAR), cpu.read32(L.FAULT_LINEAR + 4));
 		return true;
 	}
 
@@ -98,7 +98,7 @@ export class SvmGuestMode implements GuestMode {
 	secondLevelFault(cpu: Cpu): void {
 		this.exit(EXIT_CODE.npf, cpu.read32(L.FAULT_QUALIFICATION), 0);
 		this.vmcb.exitInfo1High = cpu.read32(L.FAULT_QUALIFICATION + 4);
-		this.vmcb.exitInfo2 = cpu.readNumber(L.FAULT_GPA);
+		this.vmcb.setExitInfo2(cpu.read32(L.FAULT_GPA), cpu.read32(L.FAULT_GPA + 4));
 	}
 
 	tripleFault(_cpu: Cpu): void {

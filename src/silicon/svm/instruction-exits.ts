@@ -97,7 +97,8 @@ function ioExits(mode: SvmGuestMode, cpu: Cpu, length: number, info: number): bo
 	const kind = ((info >> 3) & 1) | ((info & 0x10) >> 2) | ((info & 0x20) >> 2);
 	mode.exit(EXIT_CODE.ioio, ((port << 16) | (long ? 0x200 : 0x100) | (bytes << 4) | kind) >>> 0, length);
 	// EXITINFO2 is the RIP behind the instruction, whether or not the model records the next RIP.
-	vmcb.exitInfo2 = cpu.readNumber(L.RIP) + length;
+	const next = cpu.read32(L.RIP) + length;
+	vmcb.setExitInfo2(next >>> 0, cpu.read32(L.RIP + 4) + (next > 0xffffffff ? 1 : 0));
 	return true;
 }
 

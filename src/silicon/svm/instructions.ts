@@ -35,7 +35,11 @@ export function vmrun(cpu: Cpu, vmcb: Vmcb): void {
 	cpu.op(OP.vmrun);
 	vmcb.failedCheck = checkVmcb(cpu, vmcb);
 	if (vmcb.failedCheck === null) run(cpu, vmcb);
-	else refuse(vmcb);
+	else {
+		refuse(vmcb);
+		// There was no entry that a machine check could hit: it is the host's.
+		cpu.machineCheckDuringEntry = false;
+	}
 	cpu.gif = false;
 	cpu.op(OP["#vmexit"]);
 }
@@ -43,7 +47,7 @@ export function vmrun(cpu: Cpu, vmcb: Vmcb): void {
 function refuse(vmcb: Vmcb): void {
 	vmcb.exitCode = EXIT_CODE.invalid;
 	vmcb.exitInfo1Low = 0;
-	vmcb.exitInfo2 = 0;
+	vmcb.setExitInfo2(0, 0);
 	vmcb.exitIntInfo = 0;
 	vmcb.nextRipLow = 0;
 	vmcb.nextRipHigh = 0;
@@ -151,6 +155,8 @@ function saveGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	vmcb.dr6 = cpu.read32(L.DR6);
 	if (vmcb.lbrVirtualization) vmcb.debugctl = u32[at + DEBUGCTL_WORD]!;
 	vmcb.eventInj = 0;
+	// The VMCB has no activity state: VMRUN goes on behind a HLT.
+	vmcb.u32[L.ACTIVITY >> 2] = 0;
 	cpu.pending &= ~PENDING.window;
 }
 

@@ -70,8 +70,9 @@ export class Vmcb {
 	exitCode = 0;
 	exitInfo1Low = 0;
 	exitInfo1High = 0;
-	/** EXITINFO2: the guest physical address of a nested page fault, the linear address of a #PF. */
-	exitInfo2 = 0;
+	/** EXITINFO2 in halves: the guest physical address of a nested page fault, the linear address of a #PF, the next RIP of IOIO. */
+	exitInfo2Low = 0;
+	exitInfo2High = 0;
 	/** EXITINTINFO and its error code. Unsigned. */
 	exitIntInfo = 0;
 	exitIntInfoErr = 0;
@@ -158,6 +159,21 @@ export class Vmcb {
 		this.vIrq = false;
 		this.vIgnoreTpr = false;
 		this.setIntercept(EXIT_CODE.vintr, false);
+	}
+
+	/** EXITINFO2 as a number: exact for physical addresses. */
+	get exitInfo2(): number {
+		return this.exitInfo2Low + this.exitInfo2High * 2 ** 32;
+	}
+	/** EXITINFO2 with all its bits, as linear addresses need them. */
+	get exitInfo2Address(): bigint {
+		return (BigInt(this.exitInfo2High) << 32n) | BigInt(this.exitInfo2Low);
+	}
+
+	/** Notes EXITINFO2. @param low unsigned @param high unsigned */
+	setExitInfo2(low: number, high: number): void {
+		this.exitInfo2Low = low;
+		this.exitInfo2High = high;
 	}
 
 	// ---- next RIP ------------------------------------------------------------------------------------
@@ -319,7 +335,7 @@ export class Vmcb {
 			`cr3: ${hex(this.cr3)} cr4: ${hex(this.cr4)}`,
 			`rip: ${hex(this.rip)} rflags: ${hex(this.rflags)}`,
 			`rsp: ${hex(this.rsp)} rax: ${hex(this.rax)}`,
-			`exit_code: ${hex(this.exitCode >>> 0, 8)} exit_info1: ${hex(this.exitInfo1Low >>> 0)} exit_info2: ${hex(this.exitInfo2)}`,
+			`exit_code: ${hex(this.exitCode >>> 0, 8)} exit_info1: ${hex(this.exitInfo1Low >>> 0)} exit_info2: ${hex(this.exitInfo2Address)}`,
 		];
 		if (this.failedCheck !== null) lines.push(`check failed: ${this.failedCheck}`);
 		return lines.join("\n");

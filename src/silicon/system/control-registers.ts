@@ -54,6 +54,8 @@ function reloadPdptes(cpu: Cpu): Fault | null {
 
 /** Stores a value that may enter a control register, after the hypervisor was asked. */
 function storeControl(cpu: Cpu, cr: number, wanted: bigint): Fault | null {
+	// Before a virtual TPR takes the value: reserved bits fault there as well.
+	if (cr === 8 && wanted > 15n) return GP0;
 	const real = cpu.read64(CONTROL_OFFSETS[cr]!);
 	const shadowed = cr === 0 || cr === 4 || cr === 8;
 	const value = shadowed && cpu.guest !== null ? (cpu.guest.writeCr?.(cr, real, wanted) ?? wanted) : wanted;
@@ -63,7 +65,6 @@ function storeControl(cpu: Cpu, cr: number, wanted: bigint): Fault | null {
 	}
 	if (cr === 3) return storeCr3(cpu, value);
 	if (cr === 8) {
-		if (value > 15n) return GP0;
 		cpu.write64(L.CR8, value);
 		if (cpu.guest === null && cpu.apic instanceof LocalApic) cpu.apic.setTaskPriority(Number(value) << 4);
 		return null;

@@ -34,8 +34,11 @@ import {
 	selectorError,
 } from "./descriptors.ts";
 
-/** `hardware`: external interrupt or NMI. `software`: INT n, INT3, INTO. `exception`: found by the processor. */
-export type EventType = "hardware" | "software" | "exception";
+/**
+ * `hardware`: external interrupt or NMI. `software`: INT n, INT3, INTO. `privileged`: INT1, which like them returns
+ * behind itself but asks no gate for its DPL. `exception`: found by the processor.
+ */
+export type EventType = "hardware" | "software" | "privileged" | "exception";
 
 /** Vectors whose fault during the delivery of another makes a double fault (SDM table 7-4). */
 function isContributory(vector: number): boolean {
@@ -52,6 +55,7 @@ export function makesDoubleFault(first: number, second: number): boolean {
 /** Type of an event in bits 10:8 of interruption information (SDM table 25-17). */
 function interruptionType(vector: number, type: EventType): number {
 	if (type === "exception") return 3;
+	if (type === "privileged") return 5;
 	if (type === "software") return vector === VECTOR.BP || vector === VECTOR.OF ? 6 : 4;
 	return vector === VECTOR.NMI ? 2 : 0;
 }
@@ -132,7 +136,11 @@ export function deliverEvent(
 		code = double ? 0 : secondCode;
 		kind = "exception";
 		length = 0;
-		if (double && exceptionExits(cpu, VECTOR.DF, 0)) return true;
+		if (double) {
+			// A #DF that exits directly did not occur during delivery, as the manual counts it (SDM 28.2.4).
+			endVectoring(cpu);
+			if (exceptionExits(cpu, VECTOR.DF, 0)) return true;
+		}
 	}
 }
 
@@ -201,7 +209,7 @@ function attempt(
 	}
 	if ((code.attributes & ATTR.P) === 0) return refuse(cpu, VECTOR.NP, selectorError(selector) | external);
 
-	const returnRip = cpu.read64(L.RIP) + BigInt(type === "software" ? length : 0);
+	const returnRip = cpu.read64(L.RIP) + BigInt(type === "software" || type === "privileged" ? length : 0);
 	let flags = readRflags(cpu);
 	// Faults return with RF set, so that an instruction breakpoint does not fire again (SDM 18.3.1.1).
 	const savedFlags = type === "exception" && vector !== VECTOR.DB ? flags | FLAG.RF : flags;

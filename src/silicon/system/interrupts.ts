@@ -46,8 +46,7 @@ const into: Handler = (cpu, insn) => {
 /** INT1 raises #DB as a trap: the handler returns behind it. */
 const int1: Handler = (cpu, insn) => {
 	if (cpu.guest?.exception(cpu, VECTOR.DB, 0, false) === true) return OUTCOME.stop;
-	advance(cpu, insn);
-	return deliverEvent(cpu, VECTOR.DB, "hardware", null, 0) ? OUTCOME.stop : OUTCOME.jumped;
+	return deliverEvent(cpu, VECTOR.DB, "privileged", null, insn.length) ? OUTCOME.stop : OUTCOME.jumped;
 };
 
 /** UD0, UD1, UD2, and every instruction that this machine does not have. */
@@ -101,7 +100,8 @@ export function boundary(cpu: Cpu): boolean {
 function takePending(cpu: Cpu): boolean {
 	if ((cpu.pending & PENDING.machineCheck) !== 0) {
 		cpu.pending &= ~PENDING.machineCheck;
-		if ((cpu.read32(L.CR4) & CR4.MCE) === 0) {
+		// One while another is in progress, or that the system does not expect, is a shutdown (SDM Vol. 3B, 16.3.1.2).
+		if (!cpu.beginMachineCheck() || (cpu.read32(L.CR4) & CR4.MCE) === 0) {
 			cpu.write32(L.ACTIVITY, 2);
 			cpu.halted = "shutdown";
 			return true;
@@ -133,7 +133,7 @@ const hlt: Handler = (cpu, insn) => {
  * Lets the time pass until an event ends the HLT state.
  * @returns true if the context ended: a VM exit, or a bare machine that nothing can wake
  */
-function waitForEvent(cpu: Cpu): boolean {
+export function waitForEvent(cpu: Cpu): boolean {
 	for (;;) {
 		if (cpu.pending !== 0 && boundary(cpu)) return true;
 		if (cpu.read32(L.ACTIVITY) !== 1) return false;

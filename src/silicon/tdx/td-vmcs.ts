@@ -132,7 +132,7 @@ function setResetState(vmcs: Vmcs): void {
 /** The module's own state in SEAM root mode, which is not modelled: what passes the checks on host state. */
 function setSeamState(vmcs: Vmcs): void {
 	vmcs.set("HOST_CR0", 0x8005_0033n);
-	vmcs.set("HOST_CR4", 0x37_66e0n);
+	vmcs.set("HOST_CR4", 0x37_26e0n);
 	vmcs.set("HOST_CS_SELECTOR", 8);
 	for (const segment of ["ES", "SS", "DS"] as const) vmcs.set(`HOST_${segment}_SELECTOR`, 0x10);
 	vmcs.set("HOST_TR_SELECTOR", 0x18);

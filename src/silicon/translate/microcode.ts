@@ -85,22 +85,26 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const [size, nesting] = insn.operands;
 	if (size?.kind !== "immediate" || nesting?.kind !== "immediate") throw new TypeError("ENTER without immediates");
 	const level = Number(nesting.value) & 31;
-	const values = [registerValue(cpu, L.RBP, bytes)];
+	const pushes = level === 0 ? 1 : level + 1;
 	const frame = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RSP) - BigInt(bytes));
-	for (let at = 1; at < level; at++) {
+	const outer = (at: number): bigint => {
 		const offset = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RBP) - BigInt(at * bytes));
-		values.push(services.load(cpu, linearIn(cpu, L.SS, offset, insn.bitness), bytes));
-		if (hasFault(cpu)) return OUTCOME.fault;
-	}
-	if (level > 0) values.push(frame);
-	for (let at = 1; at <= values.length; at++) {
+		return services.load(cpu, linearIn(cpu, L.SS, offset, insn.bitness), bytes);
+	};
+	// Whatever can fault does so before anything is written.
+	for (let at = 1; at <= pushes; at++) {
 		services.probeStore(cpu, stackLinear(cpu, insn, -bytes * at), bytes);
 		if (hasFault(cpu)) return OUTCOME.fault;
+		if (at < level) outer(at);
+		if (hasFault(cpu)) return OUTCOME.fault;
 	}
-	for (const [at, value] of values.entries()) {
-		services.store(cpu, stackLinear(cpu, insn, -bytes * (at + 1)), bytes, BigInt.asUintN(bytes * 8, value));
+	// A frame pointer may be read from where one was just pushed.
+	for (let at = 0; at < pushes; at++) {
+		let value = registerValue(cpu, L.RBP, bytes);
+		if (at > 0) value = at < level ? outer(at) : BigInt.asUintN(bytes * 8, frame);
+		services.store(cpu, stackLinear(cpu, insn, -bytes * (at + 1)), bytes, value);
 	}
-	moveStack(cpu, insn, -(bytes * values.length + Number(size.value)));
+	moveStack(cpu, insn, -(bytes * pushes + Number(size.value)));
 	setRegisterValue(cpu, L.RBP, bytes, frame);
 	return OUTCOME.next;
 }

@@ -122,7 +122,8 @@ const compare: Element = (cpu, insn, services, bytes) => {
 function moveRun(cpu: Cpu, insn: Insn, bytes: number, count: number): number {
 	const from = hostAddress(cpu, L.TLB_READ, sourceLinear(cpu, insn));
 	const to = hostAddress(cpu, L.TLB_WRITE, destinationLinear(cpu, insn));
-	if (from < 0 || to < 0 || (from & 0xfff) + bytes * count > 4096 || (to & 0xfff) + bytes * count > 4096) return 0;
+	if (from < 0 || to < 0 || (from & 0xfff) + bytes * count > 4096 || (to & 0xfff) + bytes * count > 4096)
+		return 0;
 	// Forward copies onto a range that starts within the source repeat it, element by element.
 	const length = bytes * count;
 	if (to > from && to < from + length) return 0;
@@ -180,7 +181,8 @@ function repeated(element: Element, run: Run | null, stops: boolean): StringMicr
 				if (fast > 0) done += fast;
 				else if (element(cpu, insn, services, bytes)) done++;
 				else {
-					setRegisterValue(cpu, L.RCX, insn.addressBytes, count - BigInt(done));
+					// Before the first element nothing of RCX changes, not even its upper half.
+					if (done > 0) setRegisterValue(cpu, L.RCX, insn.addressBytes, count - BigInt(done));
 					return OUTCOME.fault;
 				}
 				if (stops && isOver(cpu, insn)) {

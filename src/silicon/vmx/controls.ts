@@ -136,6 +136,17 @@ export const INTR_INFO = { errorCode: 1 << 11, nmiUnblocked: 1 << 12, valid: 1 <
 /** Reserved control bits that must be 1 (the default1 class, SDM Vol. 3D, A.2-A.5). */
 export const DEFAULT1 = { pin: 0x16, cpu: 0x0401e172, exit: 0x00036dff, entry: 0x000011ff } as const;
 
+/** Control bits that may be 1: those above, and the default1 class. What is not implemented is refused, not ignored. */
+const mayBe1 = (bits: Record<string, number>, fixed: number) =>
+	Object.values(bits).reduce((all, bit) => all | bit, fixed);
+export const ALLOWED1 = {
+	pin: mayBe1(PIN, DEFAULT1.pin) & ~PIN.postedInterrupts,
+	cpu: mayBe1(CPU_BASED, DEFAULT1.cpu),
+	secondary: mayBe1(SECONDARY, 0),
+	exit: mayBe1(EXIT_CONTROL, DEFAULT1.exit),
+	entry: mayBe1(ENTRY_CONTROL, DEFAULT1.entry),
+} as const;
+
 /**
  * The preemption timer counts down when this bit of the TSC changes (IA32_VMX_MISC bits 4:0, SDM A.6). 5 is
  * what server processors report.

@@ -12,6 +12,7 @@ import { readRflags } from "../cpu/rflags.ts";
 import { OP } from "../ops.ts";
 import { contextChanged, flushTlb } from "../paging/tlb.ts";
 import { deliverEvent } from "../system/exceptions.ts";
+import { waitForEvent } from "../system/interrupts.ts";
 import {
 	ENTRY_CONTROL,
 	ENTRY_FAILURE,
@@ -33,6 +34,7 @@ import {
 import { checkHostState } from "./entry-checks/host-state.ts";
 import { GROUP, GUEST_RSP_OFFSET, HOST_AREA, HOST_RSP_OFFSET, O } from "./fields.ts";
 import { VmxGuestMode } from "./guest-mode.ts";
+import { loadEntryMsrs, loadExitMsrs, storeExitMsrs } from "./msr-areas.ts";
 import type { Vmcs } from "./vmcs.ts";
 
 /** What VMLAUNCH and VMRESUME come back with. */
@@ -86,20 +88,30 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	if (vmcs.derivedStale) mode.refresh();
 	if (vmcs.dirty !== 0) {
 		const checked = checkFields(cpu, vmcs);
-		if (checked >= 0) return checked;
+		if (checked >= 0) {
+			// There was no entry that a machine check could hit: it is the host's.
+			cpu.machineCheckDuringEntry = false;
+			return checked;
+		}
 	}
 	if (cpu.machineCheckDuringEntry) {
 		cpu.machineCheckDuringEntry = false;
 		cpu.pending &= ~PENDING.machineCheck;
 		cpu.beginMachineCheck();
-		return failEntry(cpu, mode, EXIT_REASON.machineCheckDuringEntry, null);
+		return failEntry(cpu, mode, EXIT_REASON.machineCheckDuringEntry, 0, null);
 	}
-	vmcs.launched = true;
 	loadGuest(cpu, mode);
+	const refused = loadEntryMsrs(cpu, vmcs);
+	if (refused !== 0) return failEntry(cpu, mode, EXIT_REASON.msrLoading, refused, "27.4: VM-entry MSR-load area");
+	vmcs.launched = true;
+	contextChanged(cpu);
 	mode.begin();
 	cpu.observer?.onGuestEntry?.(cpu);
 	injectEvent(cpu, vmcs);
-	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) cpu.execute(cpu);
+	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) {
+		// A guest that enters in the HLT state waits there first (SDM 27.7.2).
+		if (cpu.read32(L.ACTIVITY) !== 1 || !waitForEvent(cpu)) cpu.execute(cpu);
+	}
 	if (cpu.guest !== null) throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
 	mode.end();
 	saveGuest(cpu, mode);
@@ -113,25 +125,31 @@ function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 	const controlsFail = (dirty & controls) !== 0 ? checkControls(cpu, vmcs) : null;
 	const eventFail = controlsFail ?? ((dirty & (event | guestControl)) !== 0 ? checkEvent(vmcs) : null);
 	if (eventFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidControls, eventFail);
-	const hostFail = (dirty & (host | controls)) !== 0 ? checkHostState(vmcs) : null;
+	const hostFail = (dirty & (host | controls)) !== 0 ? checkHostState(cpu, vmcs) : null;
 	if (hostFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidHostState, hostFail);
 	let guestFail: string | null = null;
 	if ((dirty & (guestControl | controls)) !== 0) guestFail = checkGuestControl(cpu, vmcs);
-	if (guestFail === null && (dirty & (guestSegments | controls)) !== 0) guestFail = checkGuestSegments(vmcs);
+	if (guestFail === null && (dirty & (guestSegments | guestControl | controls)) !== 0) guestFail = checkGuestSegments(vmcs);
 	if (guestFail === null && (dirty & (guestRip | event | guestSegments | guestControl)) !== 0) guestFail = checkGuestRip(vmcs);
 	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0) guestFail = checkGuestNonRegister(vmcs);
-	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, guestFail);
+	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, 0, guestFail);
 	vmcs.dirty = 0;
 	vmcs.failedCheck = null;
 	return -1;
 }
 
 /** VM-entry failure: the host's state is loaded, of the exit information only the reason is new (SDM 27.8). */
-function failEntry(cpu: Cpu, mode: VmxGuestMode, reason: number, check: string | null): number {
+function failEntry(
+	cpu: Cpu,
+	mode: VmxGuestMode,
+	reason: number,
+	qualification: number,
+	check: string | null,
+): number {
 	const { vmcs } = mode;
 	vmcs.failedCheck = check;
 	vmcs.u32[O.VM_EXIT_REASON >> 2] = (reason | ENTRY_FAILURE) >>> 0;
-	vmcs.u32[O.EXIT_QUALIFICATION >> 2] = 0;
+	vmcs.u32[O.EXIT_QUALIFICATION >> 2] = qualification;
 	vmcs.u32[(O.EXIT_QUALIFICATION >> 2) + 1] = 0;
 	loadHost(cpu, mode);
 	return VMX_RESULT.exit;
@@ -191,7 +209,7 @@ function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
 	}
 	if (type === INTR_TYPE.external || type === INTR_TYPE.nmi) deliverEvent(cpu, vector, "hardware", null, 0);
 	else if (type === INTR_TYPE.hardwareException) deliverEvent(cpu, vector, "exception", errorCode, 0);
-	else deliverEvent(cpu, vector, "software", null, length);
+	else deliverEvent(cpu, vector, type === INTR_TYPE.privilegedSoftwareException ? "privileged" : "software", null, length);
 }
 
 /** Saves the guest's state (SDM 28.3). */
@@ -218,6 +236,7 @@ function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
 		mode.entryControls ^= ENTRY_CONTROL.ia32eModeGuest;
 		u32[O.VM_ENTRY_CONTROLS >> 2] = mode.entryControls;
 	}
+	storeExitMsrs(cpu, vmcs);
 	// An event is injected once: the exit clears the valid bit (SDM 28.2).
 	u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2] = u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]! & ~INTR_INFO.valid;
 }
@@ -232,6 +251,7 @@ function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	if ((exitControls & EXIT_CONTROL.loadPat) === 0) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
 	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);
 	cpu.guest = null;
+	loadExitMsrs(cpu, vmcs);
 }
 
 /** Byte offset of the host-state area's field for a state block offset: for the TDX module. */

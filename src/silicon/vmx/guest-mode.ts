@@ -39,6 +39,8 @@ export class VmxGuestMode implements GuestMode {
 	private readonly ept = { kind: "ept" as const, root: 0 };
 	secondLevel: { readonly kind: "ept"; readonly root: number } | null = null;
 	tscOffset = 0;
+	/** A MOV to CR8 has put the virtual TPR below its threshold: the exit comes behind the instruction. */
+	private tprBelow = false;
 	/** The state block's bytes that entry and exit switch. */
 	readonly state: Uint8Array;
 	/** Cycles at which the preemption timer reaches 0; Infinity when it is off. */
@@ -113,6 +115,7 @@ export class VmxGuestMode implements GuestMode {
 	end(): void {
 		const { cpu } = this;
 		cpu.pending &= ~(PENDING.window | PENDING.preemptionTimer);
+		this.tprBelow = false;
 		if (this.timerAt === Number.POSITIVE_INFINITY) return;
 		if ((this.exitControls & EXIT_CONTROL.savePreemptionTimer) !== 0) {
 			const left = Math.max(0, Math.ceil((this.timerAt - cpu.cycles) / TIMER_UNIT));
@@ -200,6 +203,8 @@ export class VmxGuestMode implements GuestMode {
 		// An SMI goes to SMM and comes back: the guest and its hypervisor see nothing of it (SDM 32.14).
 		cpu.pending &= ~PENDING.smi;
 		if ((cpu.pending & PENDING.machineCheck) !== 0) return this.machineCheck();
+		// Trap-like, so ahead of what is found at the boundary (SDM 30.1.2).
+		if (this.tprBelow) return this.exit(EXIT_REASON.tprBelowThreshold, 0, 0);
 		if ((cpu.pending & PENDING.preemptionTimer) !== 0) return this.exit(EXIT_REASON.preemptionTimer, 0, 0);
 		settleShadow(cpu);
 		const blocking = cpu.read32(L.INTERRUPTIBILITY);
@@ -284,6 +289,10 @@ export class VmxGuestMode implements GuestMode {
 		if (cr === 8) {
 			if ((this.primary & CPU_BASED.tprShadow) === 0) return value;
 			this.virtualTpr(Number(value & 15n) << 4);
+			if (Number(value & 15n) < this.vmcs.u32[O.TPR_THRESHOLD >> 2]!) {
+				this.tprBelow = true;
+				this.cpu.pending |= PENDING.window;
+			}
 			return real;
 		}
 		const mask = this.vmcs.u64[(cr === 0 ? O.CR0_GUEST_HOST_MASK : O.CR4_GUEST_HOST_MASK) >> 3]!;

@@ -8,7 +8,7 @@ import { Reference, ReferenceMemory, type ReferenceFault, Unpredictable } from "
 
 /** Where code lies. Its page holds HLT where nothing else was put. */
 export const CODE = 0x100000;
-/** Readable and writable memory for 64-bit code: [from, to). The last page is read-only. */
+/** Readable and writable memory for 64-bit code: [from, to). The last page but one is read-only. */
 export const WINDOW = { from: 0x200000, to: 0x210000 } as const;
 /** The same for 32-bit code, in reach of 16-bit addresses. */
 export const LOW_WINDOW = { from: 0x3000, to: 0x10000 } as const;
@@ -43,8 +43,11 @@ export class Differential {
 			const isCode = at >= CODE && at < CODE + codePages * PAGE;
 			if (!isCode && (at < window.from || at >= window.to)) machine.absent.add(page);
 		}
-		machine.readOnly.add(window.to / PAGE - 1);
-		this.reference = new Reference(bitness, new ReferenceMemory(this.bytes, machine.absent, machine.readOnly));
+		machine.readOnly.add(window.to / PAGE - 2);
+		this.reference = new Reference(
+			bitness,
+			new ReferenceMemory(this.bytes, machine.absent, machine.readOnly),
+		);
 		for (const [segment, base] of bases.entries()) {
 			const at = L.SEG + segment * L.SEG_BYTES;
 			machine.cpu.write64(at + L.SEG_BASE, base);
@@ -124,7 +127,10 @@ export class Differential {
 		expect("instructions beyond the reference's", moreInstructions, 0);
 		const host = machine.memory.ramBase;
 		const ours = Buffer.from(machine.memory.u8.buffer, host, RAM_BYTES);
-		for (const [from, to] of [[window.from, window.to], [CODE, CODE + 2 * PAGE]] as const) {
+		for (const [from, to] of [
+			[window.from, window.to],
+			[CODE, CODE + 2 * PAGE],
+		] as const) {
 			if (Buffer.compare(ours.subarray(from, to), this.bytes.subarray(from, to)) === 0) continue;
 			for (let at = from; at < to; at++) expect(`memory ${at.toString(16)}`, ours[at], this.bytes[at]);
 			this.machine.poke(from, this.bytes.subarray(from, to));

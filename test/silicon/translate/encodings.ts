@@ -25,10 +25,17 @@ export interface Encoding {
 export function allEncodings(): Encoding[] {
 	const found: Encoding[] = [];
 	for (const [name, code] of Object.entries(Code)) {
-		if (typeof code !== "number" || code === Code.INVALID || /^(XOP|VEX_KNC|MVEX|EVEX|D3NOW|DeclareB|DeclareW|DeclareD|DeclareQ|Zero_bytes)/.test(name)) continue;
+		if (
+			typeof code !== "number" ||
+			code === Code.INVALID ||
+			/^(XOP|VEX_KNC|MVEX|EVEX|D3NOW|DeclareB|DeclareW|DeclareD|DeclareQ|Zero_bytes)/.test(name)
+		)
+			continue;
 		const info = CodeExt.opCode(code);
 		const operands: K[] = [];
 		for (let at = 0; at < info.opCount; at++) operands.push(info.opKind(at));
+		// Control, debug and test registers are the system side's.
+		if (operands.some((kind) => kind === K.cr_reg || kind === K.dr_reg || kind === K.tr_reg)) continue;
 		const bitnesses = ([32, 64] as const).filter((bitness) => info.isAvailableInMode(bitness));
 		found.push({ code, name, mnemonic: info.mnemonic, operands, bitnesses });
 		info.free();
@@ -58,7 +65,12 @@ export interface Instance {
 	readonly bitOffset: number;
 }
 
-const BY_BYTES: Readonly<Record<number, Register>> = { 1: Register.AL, 2: Register.AX, 4: Register.EAX, 8: Register.RAX };
+const BY_BYTES: Readonly<Record<number, Register>> = {
+	1: Register.AL,
+	2: Register.AX,
+	4: Register.EAX,
+	8: Register.RAX,
+};
 
 function randomRegister(random: Random, bytes: number, bitness: number): Register {
 	const count = bytes === 1 ? (bitness === 64 ? 20 : 8) : bitness === 64 ? 16 : 8;
@@ -66,20 +78,47 @@ function randomRegister(random: Random, bytes: number, bitness: number): Registe
 }
 
 const REGISTERS = new Map<K, number>([
-	[K.r8_reg, 1], [K.r8_opcode, 1], [K.r16_reg, 2], [K.r16_opcode, 2], [K.r16_rm, 2],
-	[K.r32_reg, 4], [K.r32_opcode, 4], [K.r32_rm, 4], [K.r32_vvvv, 4],
-	[K.r64_reg, 8], [K.r64_opcode, 8], [K.r64_rm, 8], [K.r64_vvvv, 8],
+	[K.r8_reg, 1],
+	[K.r8_opcode, 1],
+	[K.r16_reg, 2],
+	[K.r16_opcode, 2],
+	[K.r16_rm, 2],
+	[K.r32_reg, 4],
+	[K.r32_opcode, 4],
+	[K.r32_rm, 4],
+	[K.r32_vvvv, 4],
+	[K.r64_reg, 8],
+	[K.r64_opcode, 8],
+	[K.r64_rm, 8],
+	[K.r64_vvvv, 8],
 ]);
-const EITHER = new Map<K, number>([[K.r8_or_mem, 1], [K.r16_or_mem, 2], [K.r32_or_mem, 4], [K.r64_or_mem, 8]]);
+const EITHER = new Map<K, number>([
+	[K.r8_or_mem, 1],
+	[K.r16_or_mem, 2],
+	[K.r32_or_mem, 4],
+	[K.r64_or_mem, 8],
+]);
 const FIXED = new Map<K, Register>([
-	[K.al, Register.AL], [K.ax, Register.AX], [K.eax, Register.EAX], [K.rax, Register.RAX], [K.cl, Register.CL],
-	[K.es, Register.ES], [K.cs, Register.CS], [K.ss, Register.SS], [K.ds, Register.DS],
-	[K.fs, Register.FS], [K.gs, Register.GS],
+	[K.al, Register.AL],
+	[K.ax, Register.AX],
+	[K.eax, Register.EAX],
+	[K.rax, Register.RAX],
+	[K.cl, Register.CL],
+	[K.es, Register.ES],
+	[K.cs, Register.CS],
+	[K.ss, Register.SS],
+	[K.ds, Register.DS],
+	[K.fs, Register.FS],
+	[K.gs, Register.GS],
 ]);
 const IMMEDIATES = new Map<K, [OpKind, number]>([
-	[K.imm8, [OpKind.Immediate8, 8]], [K.imm16, [OpKind.Immediate16, 16]], [K.imm32, [OpKind.Immediate32, 32]],
-	[K.imm64, [OpKind.Immediate64, 64]], [K.imm8sex16, [OpKind.Immediate8to16, 8]],
-	[K.imm8sex32, [OpKind.Immediate8to32, 8]], [K.imm8sex64, [OpKind.Immediate8to64, 8]],
+	[K.imm8, [OpKind.Immediate8, 8]],
+	[K.imm16, [OpKind.Immediate16, 16]],
+	[K.imm32, [OpKind.Immediate32, 32]],
+	[K.imm64, [OpKind.Immediate64, 64]],
+	[K.imm8sex16, [OpKind.Immediate8to16, 8]],
+	[K.imm8sex32, [OpKind.Immediate8to32, 8]],
+	[K.imm8sex64, [OpKind.Immediate8to64, 8]],
 	[K.imm32sex64, [OpKind.Immediate32to64, 32]],
 ]);
 const BIT_TESTS = new Set<number>([Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc]);
@@ -250,7 +289,14 @@ export class Assembler {
 	private memory16(i: Instruction): void {
 		const { random } = this;
 		const [base, index] = random.pick([
-			[3, 6], [3, 7], [5, 6], [5, 7], [6, -1], [7, -1], [5, -1], [3, -1],
+			[3, 6],
+			[3, 7],
+			[5, 6],
+			[5, 7],
+			[6, -1],
+			[7, -1],
+			[5, -1],
+			[3, -1],
 		] as const);
 		const offset = this.offset(i, base === 5);
 		const displacement = BigInt.asIntN(16, random.value());

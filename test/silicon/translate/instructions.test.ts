@@ -18,8 +18,16 @@ const RSP = 4;
 const RBP = 5;
 
 const SHIFTS = new Set<number>([
-	Mnemonic.Shl, Mnemonic.Sal, Mnemonic.Shr, Mnemonic.Sar, Mnemonic.Rol, Mnemonic.Ror,
-	Mnemonic.Rcl, Mnemonic.Rcr, Mnemonic.Shld, Mnemonic.Shrd,
+	Mnemonic.Shl,
+	Mnemonic.Sal,
+	Mnemonic.Shr,
+	Mnemonic.Sar,
+	Mnemonic.Rol,
+	Mnemonic.Ror,
+	Mnemonic.Rcl,
+	Mnemonic.Rcr,
+	Mnemonic.Shld,
+	Mnemonic.Shrd,
 ]);
 const DIVISIONS = new Set<number>([Mnemonic.Div, Mnemonic.Idiv]);
 const FRAMES = new Set<number>([Mnemonic.Enter, Mnemonic.Leave]);
@@ -53,11 +61,11 @@ class Bench {
 		const { from, to } = this.pair.window;
 		switch (random.below(16)) {
 			case 0:
-				return BigInt(to - 0x1000 - random.below(16));
+				return BigInt(to - random.pick([0x1000, 0x2000]) - random.below(16));
 			case 1:
 				return BigInt(to - random.below(16));
 			case 2:
-				return BigInt(to - 0x800);
+				return BigInt(to - 0x1800);
 			case 3:
 				return BigInt(from - random.below(8));
 			case 4:
@@ -75,10 +83,13 @@ class Bench {
 		const middle = BigInt((this.pair.window.from + this.pair.window.to) >> 1);
 		regs[RSP] = middle + 0x800n - this.bases[2]!;
 		if (FRAMES.has(mnemonic)) regs[RBP] = middle + BigInt(random.below(0x900)) - this.bases[2]!;
-		if (SHIFTS.has(mnemonic)) regs[RCX] = (regs[RCX]! & ~0xffn) | BigInt(random.oneIn(4) ? random.below(3) : random.below(70));
+		if (SHIFTS.has(mnemonic))
+			regs[RCX] = (regs[RCX]! & ~0xffn) | BigInt(random.oneIn(4) ? random.below(3) : random.below(70));
 		// Most quotients of random numbers do not fit.
 		if (DIVISIONS.has(mnemonic) && !random.oneIn(4)) {
-			regs[RDX] = random.oneIn(2) ? 0n : BigInt.asUintN(this.bitness, BigInt.asIntN(this.bitness, regs[RAX]!) >> 63n);
+			regs[RDX] = random.oneIn(2)
+				? 0n
+				: BigInt.asUintN(this.bitness, BigInt.asIntN(this.bitness, regs[RAX]!) >> 63n);
 			if (random.oneIn(2)) regs[RAX] = regs[RAX]! & 0xff7fn;
 		}
 		for (const [index, value] of instance.pinned) regs[index] = value;
@@ -107,11 +118,19 @@ class Bench {
 			this.pair.code(instance.bytes);
 			for (let input = 0; input < INPUTS; input++) {
 				const start = this.start(instance, encoding);
-				if (bit64Offset(instance, this.bitness) && start.regs[instance.bitOffset]! < 2n ** 63n && start.regs[instance.bitOffset]! > 2n ** 31n) continue;
+				if (
+					bit64Offset(instance, this.bitness) &&
+					start.regs[instance.bitOffset]! < 2n ** 63n &&
+					start.regs[instance.bitOffset]! > 2n ** 31n
+				)
+					continue;
 				const wrong = this.pair.run(start);
 				if (wrong === null || wrong.length === 0) continue;
 				const regs = start.regs.map((value, at) => `r${at}=${value.toString(16)}`).join(" ");
-				return { wrong: [encoding.name, instance.text, regs, `rflags=${start.flags.toString(16)}`, ...wrong], ran };
+				return {
+					wrong: [encoding.name, instance.text, regs, `rflags=${start.flags.toString(16)}`, ...wrong],
+					ran,
+				};
 			}
 		}
 		return { wrong: [], ran };

@@ -1,6 +1,6 @@
 /** Checks on VM-execution, VM-exit and VM-entry control fields (SDM Vol. 3C, 27.2.1). A failure is VMfailValid(7). */
 import type { Cpu } from "../../cpu/cpu.ts";
-import { CPU_BASED, DEFAULT1, EXIT_CONTROL, INTR_INFO, INTR_TYPE, PIN, SECONDARY } from "../controls.ts";
+import { ALLOWED1, CPU_BASED, DEFAULT1, EXIT_CONTROL, INTR_INFO, INTR_TYPE, PIN, SECONDARY } from "../controls.ts";
 import { O } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
 
@@ -20,6 +20,9 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((exit & exitFixed) !== exitFixed) return "27.2.1.2: reserved bits of the VM-exit controls";
 	const entryFixed = DEFAULT1.entry & ~4;
 	if ((entry & entryFixed) !== entryFixed) return "27.2.1.3: reserved bits of the VM-entry controls";
+	const unknown =
+		(pin & ~ALLOWED1.pin) | (primary & ~ALLOWED1.cpu) | (secondary & ~ALLOWED1.secondary) | (exit & ~ALLOWED1.exit);
+	if (unknown !== 0 || (entry & ~ALLOWED1.entry) !== 0) return "27.2.1: a control that this processor lacks";
 	if (field(O.CR3_TARGET_COUNT) > 4) return "27.2.1.1: CR3-target count above 4";
 	const address = (offset: number, align: bigint) => {
 		const value = vmcs.u64[offset >> 3]!;
@@ -29,8 +32,11 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 		return "27.2.1.1: I/O-bitmap addresses";
 	}
 	if ((primary & CPU_BASED.useMsrBitmaps) !== 0 && !address(O.MSR_BITMAP, 4096n)) return "27.2.1.1: MSR-bitmap address";
-	if ((primary & CPU_BASED.tprShadow) !== 0 && !address(O.VIRTUAL_APIC_PAGE_ADDR, 4096n)) {
-		return "27.2.1.1: virtual-APIC address";
+	if ((primary & CPU_BASED.tprShadow) !== 0) {
+		if (!address(O.VIRTUAL_APIC_PAGE_ADDR, 4096n)) return "27.2.1.1: virtual-APIC address";
+		if (field(O.TPR_THRESHOLD) >>> 4 !== 0) return "27.2.1.1: reserved bits of the TPR threshold";
+		const vtpr = cpu.memory.u8[cpu.memory.ramBase + Number(vmcs.u64[O.VIRTUAL_APIC_PAGE_ADDR >> 3]!) + 0x80] ?? 0;
+		if (field(O.TPR_THRESHOLD) > vtpr >> 4) return "27.2.1.1: TPR threshold above the virtual TPR";
 	}
 	if ((pin & PIN.nmiExiting) === 0 && (pin & PIN.virtualNmis) !== 0) return "27.2.1.1: virtual NMIs without NMI exiting";
 	if ((pin & PIN.virtualNmis) === 0 && (primary & CPU_BASED.nmiWindowExiting) !== 0) {
@@ -48,8 +54,12 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((pin & PIN.preemptionTimer) === 0 && (exit & EXIT_CONTROL.savePreemptionTimer) !== 0) {
 		return "27.2.1.2: save of the preemption timer without the timer";
 	}
-	for (const count of [O.VM_EXIT_MSR_STORE_COUNT, O.VM_EXIT_MSR_LOAD_COUNT, O.VM_ENTRY_MSR_LOAD_COUNT]) {
-		if (field(count) !== 0) return "27.2.1: MSR areas: this processor supports none (counts must be 0)";
+	for (const [count, area] of [
+		[O.VM_EXIT_MSR_STORE_COUNT, O.VM_EXIT_MSR_STORE_ADDR],
+		[O.VM_EXIT_MSR_LOAD_COUNT, O.VM_EXIT_MSR_LOAD_ADDR],
+		[O.VM_ENTRY_MSR_LOAD_COUNT, O.VM_ENTRY_MSR_LOAD_ADDR],
+	] as const) {
+		if (field(count) !== 0 && !address(area, 16n)) return "27.2.1: address of an MSR area";
 	}
 	return null;
 }

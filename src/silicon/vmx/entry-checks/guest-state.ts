@@ -4,6 +4,7 @@
  */
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
+import { isDebugctl, isPat } from "../../cpu/msr.ts";
 import { FLAG } from "../../cpu/rflags.ts";
 import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, SECONDARY } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
@@ -36,7 +37,10 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	if (vmcs.get("GUEST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) {
 		return "27.3.1.1: guest CR3 beyond physical addresses";
 	}
-	if ((entry & ENTRY_CONTROL.loadDebugControls) !== 0 && high(vmcs, "GUEST_DR7") !== 0) return "27.3.1.1: guest DR7";
+	if ((entry & ENTRY_CONTROL.loadDebugControls) !== 0) {
+		if (high(vmcs, "GUEST_DR7") !== 0) return "27.3.1.1: guest DR7";
+		if (!isDebugctl(vmcs.get("GUEST_IA32_DEBUGCTL"), cpu)) return "27.3.1.1: reserved bits of guest DEBUGCTL";
+	}
 	for (const name of ["GUEST_SYSENTER_ESP", "GUEST_SYSENTER_EIP"] as const) {
 		if (!isCanonical(vmcs.get(name))) return `27.3.1.1: ${name} not canonical`;
 	}
@@ -44,7 +48,7 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((entry & ENTRY_CONTROL.loadEfer) !== 0) {
 		const efer = low(vmcs, "GUEST_IA32_EFER");
 		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
-		if ((efer & ~defined) !== 0) return "27.3.1.1: reserved bits of guest EFER";
+		if (high(vmcs, "GUEST_IA32_EFER") !== 0 || (efer & ~defined) !== 0) return "27.3.1.1: reserved bits of guest EFER";
 		const lma = (efer & EFER.LMA) !== 0;
 		if (lma !== ia32e) return "27.3.1.1: guest EFER.LMA against the IA-32e mode guest control";
 		if (paging && lma !== ((efer & EFER.LME) !== 0)) return "27.3.1.1: guest EFER.LMA against LME with paging";
@@ -52,17 +56,23 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	return null;
 }
 
-/** Whether every byte of a PAT is a memory type (SDM 12.12.2). */
-export function isPat(pat: bigint): boolean {
-	for (let shift = 0n; shift < 64n; shift += 8n) {
-		const type = Number((pat >> shift) & 0xffn);
-		if (type > 7 || type === 2 || type === 3) return false;
-	}
-	return true;
-}
-
 const SEGMENTS = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"] as const;
 const UNUSABLE = 1 << 16;
+
+const dpl = (rights: number) => (rights >>> 5) & 3;
+
+/** RPL and DPL of CS and SS against each other. @param free unrestricted guest @returns the failed check, or null */
+function checkPrivilege(vmcs: Vmcs, cs: number, ss: number, free: boolean): string | null {
+	const rpl = low(vmcs, "GUEST_SS_SELECTOR") & 3;
+	if (!free && (low(vmcs, "GUEST_CS_SELECTOR") & 3) !== rpl) return "27.3.1.2: RPL of guest CS against SS";
+	const type = cs & 0xf;
+	if (type === 3 && dpl(cs) !== 0) return "27.3.1.2: DPL of guest CS that is a data segment";
+	if ((type === 9 || type === 11) && dpl(cs) !== dpl(ss)) return "27.3.1.2: DPL of guest CS against SS";
+	if ((type === 13 || type === 15) && dpl(cs) > dpl(ss)) return "27.3.1.2: DPL of conforming guest CS above SS";
+	if (!free && dpl(ss) !== rpl) return "27.3.1.2: DPL of guest SS against its RPL";
+	const real = (low(vmcs, "GUEST_CR0") & CR0.PE) === 0;
+	return (real || type === 3) && dpl(ss) !== 0 ? "27.3.1.2: DPL of guest SS" : null;
+}
 
 /** Segment and descriptor-table registers (27.3.1.2-27.3.1.3), outside virtual-8086 mode. @returns the failed check, or null */
 export function checkGuestSegments(vmcs: Vmcs): string | null {
@@ -84,6 +94,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 	}
 	if ((cs & 0x90) !== 0x90) return "27.3.1.2: S or P of guest CS";
 	if (ia32e && (cs & 0x2000) !== 0 && (cs & 0x4000) !== 0) return "27.3.1.2: L and D of guest CS both set";
+	const privilege = checkPrivilege(vmcs, cs, ss, free);
+	if (privilege !== null) return privilege;
 	if ((ss & UNUSABLE) === 0) {
 		if ((ss & 0xf) !== 3 && (ss & 0xf) !== 7) return "27.3.1.2: type of guest SS";
 		if ((ss & 0x90) !== 0x90) return "27.3.1.2: S or P of guest SS";
@@ -93,6 +105,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		if ((value & UNUSABLE) !== 0) continue;
 		if ((value & 1) === 0 || (value & 0xa) === 8) return `27.3.1.2: type of guest ${name}`;
 		if ((value & 0x90) !== 0x90) return `27.3.1.2: S or P of guest ${name}`;
+		const rpl = low(vmcs, `GUEST_${name}_SELECTOR`) & 3;
+		if (!free && (value & 0xf) <= 11 && dpl(value) < rpl) return `27.3.1.2: DPL of guest ${name} below its RPL`;
 	}
 	for (const name of SEGMENTS) {
 		const value = rights(name);
@@ -108,6 +122,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		return "27.3.1.2: type, S or P of guest TR";
 	}
 	const ldtr = rights("LDTR");
+	if ((ldtr & UNUSABLE) === 0 && (low(vmcs, "GUEST_LDTR_SELECTOR") & 4) !== 0) return "27.3.1.2: TI of the guest LDTR selector";
+	if ((ldtr & UNUSABLE) === 0 && !isCanonical(vmcs.get("GUEST_LDTR_BASE"))) return "27.3.1.2: guest LDTR base not canonical";
 	if ((ldtr & UNUSABLE) === 0 && ((ldtr & 0xf) !== 2 || (ldtr & 0x90) !== 0x80)) return "27.3.1.2: type, S or P of guest LDTR";
 	for (const name of ["GDTR", "IDTR"] as const) {
 		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.3: guest ${name} base not canonical`;

@@ -1,5 +1,7 @@
 /** Checks on the host-state area (SDM Vol. 3C, 27.2.2-27.2.4). A failure is VMfailValid(8). */
-import { CR0, CR4, EFER } from "../../cpu/control.ts";
+import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
+import type { Cpu } from "../../cpu/cpu.ts";
+import { isPat } from "../../cpu/msr.ts";
 import { ENTRY_CONTROL, EXIT_CONTROL } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
@@ -13,18 +15,21 @@ export function isCanonical(address: bigint): boolean {
 }
 
 /** @returns the check that failed, by SDM section; null if all hold */
-export function checkHostState(vmcs: Vmcs): string | null {
+export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	const low = (name: VmcsFieldName) => vmcs.u32[O[name] >> 2]!;
 	if ((low("HOST_CR0") & CR0_FIXED1) !== (CR0_FIXED1 | 0)) return "27.2.2: host CR0 against CR0_FIXED0/1";
-	if ((low("HOST_CR4") & CR4.VMXE) === 0) return "27.2.2: host CR4 against CR4_FIXED0/1 (VMXE)";
-	if (vmcs.get("HOST_CR3") >> 52n !== 0n) return "27.2.2: host CR3 beyond physical addresses";
+	if ((low("HOST_CR4") & CR4.VMXE) === 0 || (low("HOST_CR4") & ~supportedCr4(cpu)) !== 0) return "27.2.2: host CR4 against CR4_FIXED0/1 (VMXE)";
+	if (vmcs.get("HOST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) return "27.2.2: host CR3 beyond physical addresses";
 	for (const name of ["HOST_IA32_SYSENTER_ESP", "HOST_IA32_SYSENTER_EIP"] as const) {
 		if (!isCanonical(vmcs.get(name))) return `27.2.2: ${name} not canonical`;
 	}
 	const exit = low("VM_EXIT_CONTROLS");
 	const long = (exit & EXIT_CONTROL.hostAddressSpaceSize) !== 0;
+	if ((exit & EXIT_CONTROL.loadPat) !== 0 && !isPat(vmcs.get("HOST_IA32_PAT"))) return "27.2.2: host PAT";
 	if ((exit & EXIT_CONTROL.loadEfer) !== 0) {
 		const efer = low("HOST_IA32_EFER");
+		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
+		if (vmcs.get("HOST_IA32_EFER") >> 32n !== 0n || (efer & ~defined) !== 0) return "27.2.2: reserved bits of host EFER";
 		if (((efer & EFER.LMA) !== 0) !== long || ((efer & EFER.LME) !== 0) !== long) {
 			return "27.2.2: host EFER.LMA and LME against the host address-space size";
 		}

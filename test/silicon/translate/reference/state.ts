@@ -187,6 +187,8 @@ export class Reference {
 	}
 	private indexOf(register: Register): number {
 		if (this.isHigh(register)) return register - Register.AH;
+		// AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8L …: those from SPL on are four late.
+		if (register >= Register.SPL && register <= Register.R15L) return register - Register.SPL + 4;
 		return RegisterExt.number(register);
 	}
 	/** A register by iced-x86 number. */
