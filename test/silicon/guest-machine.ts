@@ -6,20 +6,35 @@ import { LocalApic } from "../../src/silicon/apic/local-apic.ts";
 import { CR4 } from "../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../src/silicon/cpu/cpu.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
+import { resetCpu } from "../../src/silicon/cpu/modes.ts";
 import { MachineMemory } from "../../src/silicon/machine.ts";
 import { emeraldRapids } from "../../src/silicon/models/emerald-rapids.ts";
 import { turin } from "../../src/silicon/models/turin.ts";
 import { createProcessor } from "../../src/silicon/processor.ts";
 import { vmrun } from "../../src/silicon/svm/instructions.ts";
 import { Vmcb } from "../../src/silicon/svm/vmcb.ts";
-import { CPU_BASED, DEFAULT1, ENTRY_CONTROL, EXIT_CONTROL, PIN, SECONDARY } from "../../src/silicon/vmx/controls.ts";
+import {
+	CPU_BASED,
+	DEFAULT1,
+	ENTRY_CONTROL,
+	EXIT_CONTROL,
+	PIN,
+	SECONDARY,
+} from "../../src/silicon/vmx/controls.ts";
 import { vmlaunch, vmresume } from "../../src/silicon/vmx/entry.ts";
 import { GUEST_RSP_OFFSET, type VmcsFieldName } from "../../src/silicon/vmx/fields.ts";
 import { Vmcs } from "../../src/silicon/vmx/vmcs.ts";
 import { AT, enterLongMode, poke64, RAM, setGate } from "./machine-code.ts";
 
 /** Behind what the guest uses: second-level tables, bitmaps, virtual-APIC page. */
-export const HOST_AT = { root: 0x100000, ioA: 0x110000, ioB: 0x111000, msr: 0x112000, virtualApic: 0x114000, area: 0x115000 } as const;
+export const HOST_AT = {
+	root: 0x100000,
+	ioA: 0x110000,
+	ioB: 0x111000,
+	msr: 0x112000,
+	virtualApic: 0x114000,
+	area: 0x115000,
+} as const;
 
 /** Host RIP: not executed, but it shows that the host's state was loaded. */
 export const HOST_RIP = 0xffff800000001000n;
@@ -69,20 +84,41 @@ function buildSecondLevel(cpu: Cpu): void {
 	for (let page = 0; page < 256; page++) mapPage(cpu, page, BigInt(page * 4096) | 0x37n);
 }
 
-function newCpu(vendor: "vmx" | "svm"): { cpu: Cpu; apic: LocalApic } {
-	const cpu = createProcessor(new MachineMemory(1, RAM), vendor === "vmx" ? emeraldRapids : turin);
+/** One machine a vendor, since making one takes long: a new guest ends the one before. */
+const machines = new Map<"vmx" | "svm", Cpu>();
+
+/** The same machine without a guest: long mode at CPL 0, a handler of one HLT behind each gate. */
+export function bareMachine(vendor: "vmx" | "svm"): { cpu: Cpu; apic: LocalApic } {
+	let cpu = machines.get(vendor);
+	if (cpu === undefined) {
+		cpu = createProcessor(new MachineMemory(1, RAM), vendor === "vmx" ? emeraldRapids : turin);
+		machines.set(vendor, cpu);
+	}
+	const { memory } = cpu;
+	for (let page = memory.codePages.indexOf(1); page >= 0; page = memory.codePages.indexOf(1, page + 1))
+		memory.onCodeWrite(page);
+	memory.u8.fill(0, memory.ramBase);
+	resetCpu(cpu);
+	cpu.cycles = 0;
+	cpu.machineCheckDuringEntry = false;
+	cpu.observer = null;
+	cpu.vectors = null;
+	cpu.onDeadline = (one) => {
+		one.deadline = Number.POSITIVE_INFINITY;
+	};
 	const apic = new LocalApic(cpu);
 	cpu.apic = apic;
 	enterLongMode(cpu);
 	buildSecondLevel(cpu);
 	for (let vector = 0; vector < 256; vector++) setGate(cpu, vector, AT.handler + vector * 16, 0xe, 3);
-	for (let vector = 0; vector < 256; vector++) programAt(cpu, AT.handler + vector * 16);
+	for (let vector = 0; vector < 256; vector++)
+		memory.u8[memory.ramBase + AT.handler + vector * 16] = ASM.hlt[0];
 	return { cpu, apic };
 }
 
 /** A VMX guest that passes all checks of VM entry; it has EPT, exits for HLT and takes its own interrupts. */
 export function vmxGuest(): Guest<Vmcs> {
-	const { cpu, apic } = newCpu("vmx");
+	const { cpu, apic } = bareMachine("vmx");
 	const vmcs = new Vmcs();
 	cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.VMXE);
 	const { memory, base } = cpu;
@@ -92,9 +128,23 @@ export function vmxGuest(): Guest<Vmcs> {
 	set("PIN_BASED_VM_EXEC_CONTROL", DEFAULT1.pin);
 	const primary = DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting);
 	set("CPU_BASED_VM_EXEC_CONTROL", (primary | CPU_BASED.hltExiting | CPU_BASED.secondaryControls) >>> 0);
-	set("SECONDARY_VM_EXEC_CONTROL", SECONDARY.ept | SECONDARY.vpid | SECONDARY.rdtscp | SECONDARY.xsaves | SECONDARY.invpcid);
-	set("VM_EXIT_CONTROLS", DEFAULT1.exit | EXIT_CONTROL.hostAddressSpaceSize | EXIT_CONTROL.saveEfer | EXIT_CONTROL.loadEfer | EXIT_CONTROL.savePat | EXIT_CONTROL.loadPat);
-	set("VM_ENTRY_CONTROLS", DEFAULT1.entry | ENTRY_CONTROL.ia32eModeGuest | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat);
+	set(
+		"SECONDARY_VM_EXEC_CONTROL",
+		SECONDARY.ept | SECONDARY.vpid | SECONDARY.rdtscp | SECONDARY.xsaves | SECONDARY.invpcid,
+	);
+	set(
+		"VM_EXIT_CONTROLS",
+		DEFAULT1.exit |
+			EXIT_CONTROL.hostAddressSpaceSize |
+			EXIT_CONTROL.saveEfer |
+			EXIT_CONTROL.loadEfer |
+			EXIT_CONTROL.savePat |
+			EXIT_CONTROL.loadPat,
+	);
+	set(
+		"VM_ENTRY_CONTROLS",
+		DEFAULT1.entry | ENTRY_CONTROL.ia32eModeGuest | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat,
+	);
 	set("VIRTUAL_PROCESSOR_ID", 1);
 	set("EPT_POINTER", HOST_AT.root | 0x1e);
 	set("IO_BITMAP_A", HOST_AT.ioA);
@@ -118,7 +168,7 @@ export function vmxGuest(): Guest<Vmcs> {
 
 /** Sets and clears bits of a control field. */
 export function adjust(vmcs: Vmcs, name: VmcsFieldName, on: number, off = 0): void {
-	vmcs.set(name, (Number(vmcs.get(name)) & ~off) | on);
+	vmcs.set(name, ((Number(vmcs.get(name)) & ~off) | on) >>> 0);
 }
 
 /** External-interrupt and NMI exiting, as a hypervisor wants them. */
@@ -148,7 +198,7 @@ export function vmxExit(guest: Guest<Vmcs>): { reason: number; qualification: bi
 
 /** An SVM guest that passes all checks of VMRUN; it has nested paging and exits for HLT, INTR, NMI and SHUTDOWN. */
 export function svmGuest(): Guest<Vmcb> {
-	const { cpu, apic } = newCpu("svm");
+	const { cpu, apic } = bareMachine("svm");
 	const vmcb = new Vmcb();
 	const { memory, base } = cpu;
 	cpu.write32(L.EFER, cpu.read32(L.EFER) | 0x1000);

@@ -64,6 +64,8 @@ function storedMsrs(): Map<number, StoredMsr> {
 	add(0x140);
 	add(MSR.HWCR, 1n << 24n, (value) => (value & ~0x0100_0458n) === 0n);
 	add(MSR.SYSCFG);
+	// AMD's performance counters, when the guest has no PMU: kvm_get_msr_common() reads and writes do not fault.
+	for (let index = 0xc001_0000; index <= 0xc001_0007; index++) add(index);
 	for (const index of [0xc001_001a, 0xc001_001d, 0xc001_001f, 0xc001_1029]) add(index);
 	return stored;
 }

@@ -2,11 +2,11 @@
 import * as L from "../../silicon/cpu/layout.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
-import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { svmHandleExit } from "./exit-handlers.ts";
+import { exitReasonName } from "./exit-names.ts";
 import { SvmVcpu } from "./svm-vcpu.ts";
 import { makeSvmMsrBitmap } from "../x86/msr-bitmap.ts";
 
@@ -80,10 +80,6 @@ const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
 	[0xc000_0101, L.SEG + L.GS * L.SEG_BYTES],
 	[0xc000_0102, L.KERNEL_GS_BASE],
 ]);
-
-const EXIT_NAMES: ReadonlyMap<number, string> = new Map(
-	Object.entries(EXIT_CODE).map(([name, code]) => [code, name.replace(/([A-Z])/g, "_$1").toLowerCase()]),
-);
 
 /** kvm_x86_ops for SVM guests. */
 export const svmOps: VendorOps = {
@@ -163,6 +159,6 @@ export const svmOps: VendorOps = {
 	// SVM has no preemption timer: the guest's deadline becomes a timer of the host.
 	setHvTimer: () => false,
 	cancelHvTimer: () => {},
-	exitReasonName: (reason) => EXIT_NAMES.get(reason) ?? `exit_${reason.toString(16)}`,
+	exitReasonName,
 	dump: (v) => v.svm!.vmcb.describe(),
 };

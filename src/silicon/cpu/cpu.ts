@@ -14,7 +14,14 @@ import * as L from "./layout.ts";
 const RFLAGS_IF = 1 << 9;
 
 /** Bits of `Cpu.pending`: what waits to be delivered at the next op or instruction boundary. */
-export const PENDING = { interrupt: 1, nmi: 2, machineCheck: 4, smi: 8, preemptionTimer: 16, window: 32 } as const;
+export const PENDING = {
+	interrupt: 1,
+	nmi: 2,
+	machineCheck: 4,
+	smi: 8,
+	preemptionTimer: 16,
+	window: 32,
+} as const;
 
 /** What the host's IDT leads to. `host/` implements it. */
 export interface HostVectors {

@@ -30,7 +30,7 @@ export const INTERCEPT = {
 	vmcall: 18,
 	/** Any other VMX instruction; info: 0 VMCLEAR … not distinguished further. */
 	vmx: 19,
-	/** Any other SVM instruction (VMRUN, VMLOAD, VMSAVE, CLGI, STGI, SKINIT, INVLPGA). */
+	/** Any other SVM instruction (VMRUN, VMLOAD, VMSAVE, CLGI, STGI, SKINIT, INVLPGA); info: its #VMEXIT code less VMRUN's. */
 	svm: 20,
 	/** TDCALL. */
 	tdcall: 21,

@@ -35,7 +35,8 @@ export function checkVmcb(cpu: Cpu, vmcb: Vmcb): string | null {
 	if (!vmcb.intercepted(EXIT_CODE.vmrun)) return "15.5.1: the VMRUN intercept is clear";
 	if (vmcb.asid === 0) return "15.5.1: ASID 0";
 	const limit = 2 ** cpu.model.features.physicalAddressBits;
-	if (vmcb.msrpm + MSRPM_BYTES > limit || vmcb.iopm + IOPM_BYTES > limit) return "15.5.1: permissions map beyond physical addresses";
+	if (vmcb.msrpm + MSRPM_BYTES > limit || vmcb.iopm + IOPM_BYTES > limit)
+		return "15.5.1: permissions map beyond physical addresses";
 	if (vmcb.nestedCr3 >= limit) return "15.25.3: nested CR3 beyond physical addresses";
 	return (vmcb.eventInj & EVENT_VALID) === 0 ? null : checkEvent(vmcb);
 }
@@ -44,6 +45,7 @@ function checkEvent(vmcb: Vmcb): string | null {
 	const type = (vmcb.eventInj >>> 8) & 7;
 	const vector = vmcb.eventInj & 0xff;
 	if (type === 1 || type > 4) return "15.20: reserved type of EVENTINJ";
-	if (type === 3 && (vector > 31 || vector === 2)) return "15.20: EVENTINJ of an exception with the vector of none";
+	if (type === 3 && (vector > 31 || vector === 2))
+		return "15.20: EVENTINJ of an exception with the vector of none";
 	return null;
 }

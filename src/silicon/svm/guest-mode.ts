@@ -89,8 +89,13 @@ export class SvmGuestMode implements GuestMode {
 		if (!this.vmcb.intercepted(EXIT_CODE.exceptionBase + vector)) return false;
 		// INT3 and INTO record the next RIP, as their intercepts are of instructions (APM 15.7.1).
 		const software = vector === VECTOR.BP || vector === VECTOR.OF;
-		this.exit(EXIT_CODE.exceptionBase + vector, hasErrorCode ? errorCode : 0, software ? cpu.read32(L.VECTORING_LENGTH) : 0);
-		if (vector === VECTOR.PF) this.vmcb.setExitInfo2(cpu.read32(L.FAULT_LINEAR), cpu.read32(L.FAULT_LINEAR + 4));
+		this.exit(
+			EXIT_CODE.exceptionBase + vector,
+			hasErrorCode ? errorCode : 0,
+			software ? cpu.read32(L.VECTORING_LENGTH) : 0,
+		);
+		if (vector === VECTOR.PF)
+			this.vmcb.setExitInfo2(cpu.read32(L.FAULT_LINEAR), cpu.read32(L.FAULT_LINEAR + 4));
 		return true;
 	}
 

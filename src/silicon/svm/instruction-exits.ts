@@ -22,8 +22,6 @@ const SIMPLE: Int16Array = (() => {
 	table[INTERCEPT.mwait] = EXIT_CODE.mwait;
 	table[INTERCEPT.pause] = EXIT_CODE.pause;
 	table[INTERCEPT.vmcall] = EXIT_CODE.vmmcall;
-	// The instruction is not told apart; hypervisors intercept all of them or need #UD for all.
-	table[INTERCEPT.svm] = EXIT_CODE.vmrun;
 	table[INTERCEPT.rsm] = EXIT_CODE.rsm;
 	table[INTERCEPT.softwareInterrupt] = EXIT_CODE.swint;
 	table[INTERCEPT.iret] = EXIT_CODE.iret;
@@ -37,11 +35,19 @@ const SIMPLE: Int16Array = (() => {
  * @param length instruction length in bytes
  * @param info what INTERCEPT says for it
  */
-export function instructionExits(mode: SvmGuestMode, cpu: Cpu, intercept: number, length: number, info: number): boolean {
+export function instructionExits(
+	mode: SvmGuestMode,
+	cpu: Cpu,
+	intercept: number,
+	length: number,
+	info: number,
+): boolean {
 	const { vmcb } = mode;
 	const code = SIMPLE[intercept]!;
 	if (code >= 0) return vmcb.intercepted(code) && mode.exit(code, 0, length);
 	switch (intercept) {
+		case INTERCEPT.svm:
+			return vmcb.intercepted(EXIT_CODE.vmrun + info) && mode.exit(EXIT_CODE.vmrun + info, 0, length);
 		case INTERCEPT.io:
 			return ioExits(mode, cpu, length, info);
 		case INTERCEPT.rdmsr:

@@ -69,7 +69,8 @@ function run(cpu: Cpu, vmcb: Vmcb): void {
 		cpu.pending |= PENDING.machineCheck;
 	}
 	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) cpu.execute(cpu);
-	if (cpu.guest !== null) throw new Error("the guest halted with nothing that could wake it: no #VMEXIT will come");
+	if (cpu.guest !== null)
+		throw new Error("the guest halted with nothing that could wake it: no #VMEXIT will come");
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
 }

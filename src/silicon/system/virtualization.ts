@@ -13,11 +13,11 @@ function exitOrUndefined(intercept: (typeof INTERCEPT)[keyof typeof INTERCEPT]):
 }
 
 /** The same for instructions that need level 0 first. */
-function privilegedExitOrUndefined(intercept: (typeof INTERCEPT)[keyof typeof INTERCEPT]): Handler {
+function privilegedExitOrUndefined(intercept: (typeof INTERCEPT)[keyof typeof INTERCEPT], info = 0): Handler {
 	return (cpu, insn) => {
 		if (cpu.guest === null) return fail(cpu, UD);
 		if (!privileged(cpu)) return fail(cpu, GP0);
-		return intercepted(cpu, insn, intercept) ? OUTCOME.stop : fail(cpu, UD);
+		return intercepted(cpu, insn, intercept, info) ? OUTCOME.stop : fail(cpu, UD);
 	};
 }
 
@@ -59,15 +59,16 @@ const VMX = [
 	Mnemonic.Invvpid,
 ];
 
+/** With the distance of the #VMEXIT code from VMRUN's (APM Vol. 2, Appendix C). */
 const SVM = [
-	Mnemonic.Vmrun,
-	Mnemonic.Vmload,
-	Mnemonic.Vmsave,
-	Mnemonic.Clgi,
-	Mnemonic.Stgi,
-	Mnemonic.Skinit,
-	Mnemonic.Invlpga,
-];
+	[Mnemonic.Vmrun, 0],
+	[Mnemonic.Vmload, 2],
+	[Mnemonic.Vmsave, 3],
+	[Mnemonic.Stgi, 4],
+	[Mnemonic.Clgi, 5],
+	[Mnemonic.Skinit, 6],
+	[Mnemonic.Invlpga, -6],
+] as const;
 
 /** RSM outside system-management mode is undefined; a TD and SVM may intercept it. */
 const rsm: Handler = (cpu, insn) => {
@@ -77,7 +78,10 @@ const rsm: Handler = (cpu, insn) => {
 /** Handlers by iced-x86 `Mnemonic`. */
 export const virtualizationHandlers: readonly (readonly [number, Handler])[] = [
 	...VMX.map((mnemonic) => [mnemonic, ofVendor(true, exitOrUndefined(INTERCEPT.vmx))] as const),
-	...SVM.map((mnemonic) => [mnemonic, ofVendor(false, privilegedExitOrUndefined(INTERCEPT.svm))] as const),
+	...SVM.map(
+		([mnemonic, code]) =>
+			[mnemonic, ofVendor(false, privilegedExitOrUndefined(INTERCEPT.svm, code))] as const,
+	),
 	[Mnemonic.Vmcall, ofVendor(true, exitOrUndefined(INTERCEPT.vmcall))],
 	[Mnemonic.Vmmcall, ofVendor(false, exitOrUndefined(INTERCEPT.vmcall))],
 	[Mnemonic.Tdcall, ofVendor(true, privilegedExitOrUndefined(INTERCEPT.tdcall))],

@@ -99,7 +99,18 @@ export class CodeCache {
 		// A bigger region replaces what was there; the smaller ones would never be chosen again.
 		if (hot || countVariants(other) >= VARIANTS) other = null;
 		const pieces = this.piecesOf(rip, at, next, blocks);
-		const region: Region = { rip, key, hot, pieces, at, next, valid: false, slot: -1, untranslated: -1, other };
+		const region: Region = {
+			rip,
+			key,
+			hot,
+			pieces,
+			at,
+			next,
+			valid: false,
+			slot: -1,
+			untranslated: -1,
+			other,
+		};
 		byLow.set(low, region);
 		this.enter(region);
 		return region;

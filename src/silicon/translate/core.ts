@@ -2,6 +2,7 @@
 import * as L from "../cpu/layout.ts";
 import { ARITHMETIC_FLAGS, CC, FLAG } from "../cpu/rflags.ts";
 import { Code, encodeModule, type Import, OPCODE as O, type Signature, TYPE } from "../wasm/builder.ts";
+import { EXIT } from "./exits.ts";
 
 const { i32, i64 } = TYPE;
 
@@ -15,9 +16,10 @@ export const TYPES: readonly Signature[] = [
 	/* 4 flags         */ { parameters: [i32, i32, i64, i64, i64], results: [i32] },
 	/* 5 divide        */ { parameters: [i32, i64, i64, i64], results: [i32] },
 	/* 6 enter         */ { parameters: [i32, i32], results: [i32] },
+	/* 7 chain         */ { parameters: [i32, i64], results: [i32] },
 ];
 
-/** Imports of a module of regions; the functions in the order of emitter.ts IMPORT. */
+/** Imports of a module of regions; the functions in the order of IMPORT. */
 // biome-ignore format: one row an import
 export const REGION_IMPORTS: readonly Import[] = [
 	{ kind: "function", name: "load", type: 1 },
@@ -25,9 +27,12 @@ export const REGION_IMPORTS: readonly Import[] = [
 	{ kind: "function", name: "probe", type: 3 },
 	{ kind: "function", name: "flags", type: 4 },
 	{ kind: "function", name: "divide", type: 5 },
+	{ kind: "function", name: "chain", type: 7 },
 	{ kind: "memory", name: "memory" },
-	{ kind: "table", name: "table" },
 ];
+
+/** Function indices of the imports of every region, in the order of REGION_IMPORTS. */
+export const IMPORT = { load: 0, store: 1, probe: 2, flags: 3, divide: 4, chain: 5 } as const;
 
 // Parameters and locals of `flags`.
 const CPU = 0;
@@ -308,12 +313,50 @@ function flagsBody(): Code {
 	return code;
 }
 
+/**
+ * Goes on to the region at a RIP if the jump cache has it, else returns EXIT.next. Only here is the table of regions
+ * used: V8 copies an imported table into each instance that imports it, which would make regions expensive.
+ */
+function chainBody(): Code {
+	const [rip, entry] = [1, 2];
+	const code = new Code();
+	code.get(rip);
+	code.op(O.i32WrapI64);
+	code.tee(entry);
+	code.get(entry);
+	code.i32(12);
+	code.op(O.i32ShrU);
+	code.op(O.i32Xor);
+	code.i32(L.JUMP_CACHE_ENTRIES - 1);
+	code.op(O.i32And);
+	code.i32(Math.log2(L.JUMP_CACHE_ENTRY_BYTES));
+	code.op(O.i32Shl);
+	code.get(CPU);
+	code.op(O.i32Add);
+	code.tee(entry);
+	code.access(O.i64Load, L.JUMP_CACHE);
+	code.get(rip);
+	code.op(O.i64Eq);
+	code.if();
+	code.get(CPU);
+	code.get(entry);
+	code.access(O.i32Load, L.JUMP_CACHE + 8);
+	code.op(O.returnCallIndirect);
+	code.unsigned(0);
+	code.unsigned(0);
+	code.end();
+	code.i32(EXIT.next);
+	return code;
+}
+
 /** What the core module exports. */
 export interface Core {
 	/** Calls the region in a slot of the table. @returns its exit code */
 	readonly enter: (cpuBase: number, slot: number) => number;
 	/** The six arithmetic flags of a lazy state. */
 	readonly flags: WebAssembly.ExportValue;
+	/** Goes on to the region at a RIP. */
+	readonly chain: WebAssembly.ExportValue;
 }
 
 /** The bytes of the core module. */
@@ -334,6 +377,7 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 		functions: [
 			{ type: 6, locals: [], parts: [enter], exportName: "enter" },
 			{ type: 4, locals: LOCALS, parts: [flagsBody()], exportName: "flags" },
+			{ type: 7, locals: [i32], parts: [chainBody()], exportName: "chain" },
 		],
 	});
 }
@@ -342,5 +386,5 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 export function makeCore(memory: WebAssembly.Memory, table: WebAssembly.Table): Core {
 	const module = new WebAssembly.Module(coreModule());
 	const { exports } = new WebAssembly.Instance(module, { m: { memory, table } });
-	return { enter: exports.enter as Core["enter"], flags: exports.flags! };
+	return { enter: exports.enter as Core["enter"], flags: exports.flags!, chain: exports.chain! };
 }

@@ -1,7 +1,8 @@
 /** Code for the lazy flags: what an instruction leaves behind, and what a condition makes of it. */
 import { CC, FLAG } from "../cpu/rflags.ts";
 import { OPCODE as O } from "../wasm/builder.ts";
-import { type Emitter, IMPORT } from "./emitter.ts";
+import { IMPORT } from "./core.ts";
+import type { Emitter } from "./emitter.ts";
 
 /** iced-x86 RflagsBits. */
 export const BITS = { OF: 1, SF: 2, ZF: 4, AF: 8, CF: 16, PF: 32 } as const;

@@ -83,7 +83,8 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const bytes = insn.operandBytes;
 	const stackBytes = stackBytesOf(cpu, insn.bitness);
 	const [size, nesting] = insn.operands;
-	if (size?.kind !== "immediate" || nesting?.kind !== "immediate") throw new TypeError("ENTER without immediates");
+	if (size?.kind !== "immediate" || nesting?.kind !== "immediate")
+		throw new TypeError("ENTER without immediates");
 	const level = Number(nesting.value) & 31;
 	const pushes = level === 0 ? 1 : level + 1;
 	const frame = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RSP) - BigInt(bytes));

@@ -1,7 +1,19 @@
 /** The modes that regions are translated for, as small numbers. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
-import type { Mode } from "./emitter.ts";
+
+/** What a region is translated for. Part of the key under which it is kept. */
+export interface Mode {
+	/** Its number. */
+	readonly key: number;
+	readonly bitness: 16 | 32 | 64;
+	/** Bases of ES, CS, SS and DS are 0. Always so in 64-bit mode. */
+	readonly flat: boolean;
+	/** Bytes of the stack pointer: 2, 4 or 8. */
+	readonly stackBytes: number;
+	/** One instruction only, for interrupt shadows and restarted stores. */
+	readonly single: boolean;
+}
 
 const EFER_LMA = 1 << 10;
 const CS_L = 1 << 13;

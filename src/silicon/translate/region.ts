@@ -17,7 +17,15 @@ export interface Edge {
 }
 
 /** How a block ends. */
-export type Ending = "fall" | "jump" | "condition" | "indirect" | "call" | "callIndirect" | "return" | "system";
+export type Ending =
+	| "fall"
+	| "jump"
+	| "condition"
+	| "indirect"
+	| "call"
+	| "callIndirect"
+	| "return"
+	| "system";
 
 export interface Block {
 	readonly rip: bigint;

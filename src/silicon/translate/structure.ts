@@ -5,6 +5,7 @@
  */
 import * as L from "../cpu/layout.ts";
 import { Code, OPCODE as O } from "../wasm/builder.ts";
+import { IMPORT } from "./core.ts";
 import { Mnemonic as M } from "./decode.ts";
 import type { Emitter } from "./emitter.ts";
 import { EXIT, STRETCH_CYCLES } from "./exits.ts";
@@ -46,7 +47,11 @@ function reversePostorder(blocks: readonly Block[]): number[] {
 }
 
 /** Immediate dominators (Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm"). */
-function dominators(blocks: readonly Block[], sequence: readonly number[], order: readonly number[]): number[] {
+function dominators(
+	blocks: readonly Block[],
+	sequence: readonly number[],
+	order: readonly number[],
+): number[] {
 	const idom = new Array<number>(blocks.length).fill(-1);
 	const predecessors = blocks.map((): number[] => []);
 	for (const from of sequence) {
@@ -387,38 +392,16 @@ function epilogue(e: Emitter): void {
 	code.get(e.exitCode);
 }
 
-/** Calls the region at RIP if the jump cache has it and nothing asks to return. */
+/** Goes on to the region at RIP if nothing asks to return. */
 function chain(e: Emitter): void {
 	const { code } = e;
-	const slot = e.ccOp;
 	code.get(e.exitCode);
 	code.op(O.i32Eqz);
 	code.if();
-	code.get(e.rip);
-	code.op(O.i32WrapI64);
-	code.tee(slot);
-	code.get(slot);
-	code.i32(12);
-	code.op(O.i32ShrU);
-	code.op(O.i32Xor);
-	code.i32(L.JUMP_CACHE_ENTRIES - 1);
-	code.op(O.i32And);
-	code.i32(4);
-	code.op(O.i32Shl);
 	code.get(0);
-	code.op(O.i32Add);
-	code.tee(slot);
-	code.access(O.i64Load, L.JUMP_CACHE);
 	code.get(e.rip);
-	code.op(O.i64Eq);
-	code.if();
-	code.get(0);
-	code.get(slot);
-	code.access(O.i32Load, L.JUMP_CACHE + 8);
-	code.op(O.returnCallIndirect);
-	code.unsigned(0);
-	code.unsigned(0);
-	code.end();
+	code.op(O.returnCall);
+	code.unsigned(IMPORT.chain);
 	code.end();
 }
 
@@ -427,7 +410,12 @@ function chain(e: Emitter): void {
  * @param countsEntries whether it counts its entries in global 0 and asks to be made hot
  * @returns the parts of the function's body
  */
-export function emitRegion(e: Emitter, blocks: readonly Block[], costOf: CostOf, countsEntries: boolean): Code[] {
+export function emitRegion(
+	e: Emitter,
+	blocks: readonly Block[],
+	costOf: CostOf,
+	countsEntries: boolean,
+): Code[] {
 	const { code } = e;
 	e.leave = code.block();
 	e.checked = code.block();
@@ -444,4 +432,3 @@ export function emitRegion(e: Emitter, blocks: readonly Block[], costOf: CostOf,
 	epilogue(e);
 	return [prologue(e, countsEntries), code];
 }
-

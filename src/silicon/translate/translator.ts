@@ -14,12 +14,13 @@ import { encodeModule } from "../wasm/builder.ts";
 import { CodeCache, type Region } from "./code-cache.ts";
 import { type Core, makeCore, REGION_IMPORTS, TYPES } from "./core.ts";
 import { GuestCosts } from "./costs.ts";
-import { Emitter, type Ids, type Mode } from "./emitter.ts";
+import type { Ids } from "./block-emitter.ts";
+import { Emitter } from "./emitter.ts";
 import { EXIT, type Site } from "./exits.ts";
 import type { Insn } from "./insn.ts";
 import { flushJumpCache, jumpEntry } from "./jump-cache.ts";
 import { type Microcode, microcodeOf } from "./microcode.ts";
-import { modeFrom, modeOf, SINGLE } from "./mode.ts";
+import { type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
 import { type Block, Discovery, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { emitRegion } from "./structure.ts";
@@ -104,8 +105,8 @@ export class Translator {
 		this.imports = {
 			m: {
 				memory: memory.memory,
-				table: this.table,
 				flags: this.core.flags,
+				chain: this.core.chain,
 				load: (linear: bigint, bytes: number) => this.load(linear, bytes),
 				store: (linear: bigint, bytes: number, value: bigint) => this.store(linear, bytes, value),
 				probe: (linear: bigint, bytes: number) => this.probe(linear, bytes),
@@ -259,10 +260,11 @@ export class Translator {
 			types: TYPES,
 			imports: REGION_IMPORTS,
 			globals: countsEntries ? [HOT_ENTRIES] : [],
-			functions: [{ type: 0, locals: emitter.locals, parts, slot }],
+			functions: [{ type: 0, locals: emitter.locals, parts, exportName: "region" }],
 		});
 		this.onModule?.(bytes);
-		new WebAssembly.Instance(new WebAssembly.Module(bytes), this.imports);
+		const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.imports);
+		this.table.set(slot, instance.exports.region);
 		region.slot = slot;
 		if (region.hot) this.stats.hotRegions++;
 		else this.stats.coldRegions++;

@@ -102,7 +102,8 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	}
 	loadGuest(cpu, mode);
 	const refused = loadEntryMsrs(cpu, vmcs);
-	if (refused !== 0) return failEntry(cpu, mode, EXIT_REASON.msrLoading, refused, "27.4: VM-entry MSR-load area");
+	if (refused !== 0)
+		return failEntry(cpu, mode, EXIT_REASON.msrLoading, refused, "27.4: VM-entry MSR-load area");
 	vmcs.launched = true;
 	contextChanged(cpu);
 	mode.begin();
@@ -112,7 +113,8 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 		// A guest that enters in the HLT state waits there first (SDM 27.7.2).
 		if (cpu.read32(L.ACTIVITY) !== 1 || !waitForEvent(cpu)) cpu.execute(cpu);
 	}
-	if (cpu.guest !== null) throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
+	if (cpu.guest !== null)
+		throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
 	mode.end();
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
@@ -129,9 +131,12 @@ function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 	if (hostFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidHostState, hostFail);
 	let guestFail: string | null = null;
 	if ((dirty & (guestControl | controls)) !== 0) guestFail = checkGuestControl(cpu, vmcs);
-	if (guestFail === null && (dirty & (guestSegments | guestControl | controls)) !== 0) guestFail = checkGuestSegments(vmcs);
-	if (guestFail === null && (dirty & (guestRip | event | guestSegments | guestControl)) !== 0) guestFail = checkGuestRip(vmcs);
-	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0) guestFail = checkGuestNonRegister(vmcs);
+	if (guestFail === null && (dirty & (guestSegments | guestControl | controls)) !== 0)
+		guestFail = checkGuestSegments(vmcs);
+	if (guestFail === null && (dirty & (guestRip | event | guestSegments | guestControl)) !== 0)
+		guestFail = checkGuestRip(vmcs);
+	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0)
+		guestFail = checkGuestNonRegister(vmcs);
 	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, 0, guestFail);
 	vmcs.dirty = 0;
 	vmcs.failedCheck = null;
@@ -200,7 +205,8 @@ function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
 	const vector = info & 0xff;
 	const type = (info >>> 8) & 7;
 	if (type === INTR_TYPE.other) return;
-	const errorCode = (info & INTR_INFO.errorCode) !== 0 ? vmcs.u32[O.VM_ENTRY_EXCEPTION_ERROR_CODE >> 2]! : null;
+	const errorCode =
+		(info & INTR_INFO.errorCode) !== 0 ? vmcs.u32[O.VM_ENTRY_EXCEPTION_ERROR_CODE >> 2]! : null;
 	const length = vmcs.u32[O.VM_ENTRY_INSTRUCTION_LEN >> 2]!;
 	cpu.write32(L.ACTIVITY, 0);
 	cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~3);
@@ -209,7 +215,14 @@ function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
 	}
 	if (type === INTR_TYPE.external || type === INTR_TYPE.nmi) deliverEvent(cpu, vector, "hardware", null, 0);
 	else if (type === INTR_TYPE.hardwareException) deliverEvent(cpu, vector, "exception", errorCode, 0);
-	else deliverEvent(cpu, vector, type === INTR_TYPE.privilegedSoftwareException ? "privileged" : "software", null, length);
+	else
+		deliverEvent(
+			cpu,
+			vector,
+			type === INTR_TYPE.privilegedSoftwareException ? "privileged" : "software",
+			null,
+			length,
+		);
 }
 
 /** Saves the guest's state (SDM 28.3). */

@@ -60,7 +60,8 @@ const rest = () => {
 export const GUEST_RSP_OFFSET = rest();
 export const HOST_RSP_OFFSET = rest();
 
-const { free, controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event, readOnly } = GROUP;
+const { free, controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event, readOnly } =
+	GROUP;
 
 type Row = readonly [name: string, encoding: number, bytes: 2 | 4 | 8, offset: number, group: number];
 

@@ -61,14 +61,16 @@ export class VmxGuestMode implements GuestMode {
 		const field = (offset: number) => vmcs.u32[offset >> 2]!;
 		this.pin = field(O.PIN_BASED_VM_EXEC_CONTROL);
 		this.primary = field(O.CPU_BASED_VM_EXEC_CONTROL);
-		this.secondary = (this.primary & CPU_BASED.secondaryControls) === 0 ? 0 : field(O.SECONDARY_VM_EXEC_CONTROL);
+		this.secondary =
+			(this.primary & CPU_BASED.secondaryControls) === 0 ? 0 : field(O.SECONDARY_VM_EXEC_CONTROL);
 		this.exitControls = field(O.VM_EXIT_CONTROLS);
 		this.entryControls = field(O.VM_ENTRY_CONTROLS);
 		const offsetting = (this.primary & CPU_BASED.useTscOffsetting) !== 0;
 		vmcs.tscOffset = offsetting ? Number(BigInt.asIntN(64, vmcs.u64[O.TSC_OFFSET >> 3]!)) : 0;
 		this.tscOffset = vmcs.tscOffset;
 		const pointer = O.EPT_POINTER >> 2;
-		this.ept.root = ((vmcs.u32[pointer]! & 0xfffff000) >>> 0) + vmcs.u32[pointer + 1]! * 2 ** 32;
+		// Bit 6, accessed and dirty flags, goes along for the walk.
+		this.ept.root = ((vmcs.u32[pointer]! & 0xfffff040) >>> 0) + vmcs.u32[pointer + 1]! * 2 ** 32;
 		this.secondLevel = (this.secondary & SECONDARY.ept) !== 0 ? this.ept : null;
 		vmcs.derivedStale = false;
 	}
@@ -177,7 +179,8 @@ export class VmxGuestMode implements GuestMode {
 		this.exit(EXIT_REASON.exceptionOrNmi, 0, software ? this.cpu.read32(L.VECTORING_LENGTH) : 0);
 		if (vector === VECTOR.PF) this.copyToField(L.FAULT_LINEAR, O.EXIT_QUALIFICATION);
 		if (vector === VECTOR.DB) u32[O.EXIT_QUALIFICATION >> 2] = this.cpu.read32(L.DR6) & 0x600f;
-		u32[O.VM_EXIT_INTR_INFO >> 2] = vector | (type << 8) | (hasErrorCode ? INTR_INFO.errorCode : 0) | INTR_INFO.valid;
+		u32[O.VM_EXIT_INTR_INFO >> 2] =
+			vector | (type << 8) | (hasErrorCode ? INTR_INFO.errorCode : 0) | INTR_INFO.valid;
 		u32[O.VM_EXIT_INTR_ERROR_CODE >> 2] = hasErrorCode ? errorCode : 0;
 		return true;
 	}

@@ -49,7 +49,13 @@ const SIMPLE: readonly (readonly [reason: number, word: number, bit: number] | u
  * @param length instruction length in bytes
  * @param info what INTERCEPT says for it
  */
-export function instructionExits(mode: VmxGuestMode, cpu: Cpu, intercept: number, length: number, info: number): boolean {
+export function instructionExits(
+	mode: VmxGuestMode,
+	cpu: Cpu,
+	intercept: number,
+	length: number,
+	info: number,
+): boolean {
 	const simple = SIMPLE[intercept];
 	if (simple !== undefined) {
 		const word = simple[1];
@@ -84,7 +90,8 @@ function bitmapBit(cpu: Cpu, mode: VmxGuestMode, field: number, byteOffset: numb
 
 /** I/O bitmaps A (ports 0-7FFFH) and B; an access that wraps around the port space exits (SDM 26.1.3). */
 function ioExits(mode: VmxGuestMode, cpu: Cpu, info: number): boolean {
-	if ((mode.primary & CPU_BASED.useIoBitmaps) === 0) return (mode.primary & CPU_BASED.unconditionalIoExiting) !== 0;
+	if ((mode.primary & CPU_BASED.useIoBitmaps) === 0)
+		return (mode.primary & CPU_BASED.unconditionalIoExiting) !== 0;
 	const first = info >>> 16;
 	const last = first + (info & 7);
 	if (last > 0xffff) return true;
@@ -140,7 +147,9 @@ function crExits(mode: VmxGuestMode, cpu: Cpu, info: number): boolean {
 			if (access === ACCESS.from) return (mode.primary & CPU_BASED.cr3StoreExiting) !== 0;
 			return (mode.primary & CPU_BASED.cr3LoadExiting) !== 0 && !isCr3Target(mode, cpu, gpr);
 		case 8:
-			return (mode.primary & (access === ACCESS.to ? CPU_BASED.cr8LoadExiting : CPU_BASED.cr8StoreExiting)) !== 0;
+			return (
+				(mode.primary & (access === ACCESS.to ? CPU_BASED.cr8LoadExiting : CPU_BASED.cr8StoreExiting)) !== 0
+			);
 		default:
 			return false;
 	}

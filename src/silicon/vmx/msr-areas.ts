@@ -34,7 +34,9 @@ function allowed(index: number, reserved: number): boolean {
 
 function load(cpu: Cpu, vmcs: Vmcs, count: number, address: number): number {
 	return walk(cpu, vmcs, count, address, (index, reserved, at) => {
-		return allowed(index, reserved) && writeMsr(cpu, index, cpu.memory.view.getBigUint64(at + 8, true)) === null;
+		return (
+			allowed(index, reserved) && writeMsr(cpu, index, cpu.memory.view.getBigUint64(at + 8, true)) === null
+		);
 	});
 }
 
@@ -45,12 +47,18 @@ export function loadEntryMsrs(cpu: Cpu, vmcs: Vmcs): number {
 
 /** Stores the guest's, before the host's state is loaded. @throws Error for a VMX abort */
 export function storeExitMsrs(cpu: Cpu, vmcs: Vmcs): void {
-	const failed = walk(cpu, vmcs, O.VM_EXIT_MSR_STORE_COUNT, O.VM_EXIT_MSR_STORE_ADDR, (index, reserved, at) => {
-		const value = allowed(index, reserved) ? readMsr(cpu, index) : null;
-		if (typeof value !== "bigint") return false;
-		cpu.memory.view.setBigUint64(at + 8, value, true);
-		return true;
-	});
+	const failed = walk(
+		cpu,
+		vmcs,
+		O.VM_EXIT_MSR_STORE_COUNT,
+		O.VM_EXIT_MSR_STORE_ADDR,
+		(index, reserved, at) => {
+			const value = allowed(index, reserved) ? readMsr(cpu, index) : null;
+			if (typeof value !== "bigint") return false;
+			cpu.memory.view.setBigUint64(at + 8, value, true);
+			return true;
+		},
+	);
 	if (failed !== 0) throw new Error(`VMX abort 1: entry ${failed} of the VM-exit MSR-store area`);
 }
 

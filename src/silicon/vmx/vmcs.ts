@@ -31,7 +31,9 @@ export class VmcsFieldError extends Error {
 	readonly error: number;
 	constructor(instruction: string, encoding: number, error: number) {
 		const why = error === VM_ERROR.writeReadOnlyComponent ? "is read-only" : "is not a field of this VMCS";
-		super(`${instruction}: ${fieldName(encoding)} (encoding 0x${encoding.toString(16)}) ${why}; VMfail error ${error}`);
+		super(
+			`${instruction}: ${fieldName(encoding)} (encoding 0x${encoding.toString(16)}) ${why}; VMfail error ${error}`,
+		);
 		this.name = "VmcsFieldError";
 		this.error = error;
 	}
@@ -140,7 +142,8 @@ function writeOffset(cpu: Cpu, vmcs: Vmcs, encoding: number): number {
 	cpu.op(OP.vmwrite);
 	const offset = FIELD_OFFSET[encoding]!;
 	if (offset < 0) fail(vmcs, "VMWRITE", encoding, VM_ERROR.unsupportedComponent);
-	if (FIELD_GROUP[encoding] === GROUP.readOnly) fail(vmcs, "VMWRITE", encoding, VM_ERROR.writeReadOnlyComponent);
+	if (FIELD_GROUP[encoding] === GROUP.readOnly)
+		fail(vmcs, "VMWRITE", encoding, VM_ERROR.writeReadOnlyComponent);
 	return offset;
 }
 

@@ -14,7 +14,7 @@ export type ValueType = 0x7f | 0x7e | 0x7c;
 // biome-ignore format: opcodes in the order of the specification's tables
 export const OPCODE = {
 	unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d,
-	return: 0x0f, call: 0x10, callIndirect: 0x11, returnCallIndirect: 0x13, drop: 0x1a, select: 0x1b,
+	return: 0x0f, call: 0x10, callIndirect: 0x11, returnCall: 0x12, returnCallIndirect: 0x13, drop: 0x1a, select: 0x1b,
 	localGet: 0x20, localSet: 0x21, localTee: 0x22, globalGet: 0x23, globalSet: 0x24,
 	i32Load: 0x28, i64Load: 0x29, f64Load: 0x2b, i32Load8U: 0x2d, i32Load16U: 0x2f,
 	i32Store: 0x36, i64Store: 0x37, f64Store: 0x39, i32Store8: 0x3a, i32Store16: 0x3b,
@@ -184,8 +184,6 @@ export interface FunctionBody {
 	readonly locals: readonly ValueType[];
 	readonly parts: readonly Code[];
 	readonly exportName?: string;
-	/** Slot of the imported table to place it in at instantiation. */
-	readonly slot?: number;
 }
 
 /** What a module is made of. */
@@ -257,10 +255,8 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
 	section(out, 2, importSection(parts.imports));
 	const declared = new Code();
 	const exported = new Code();
-	const elements = new Code();
 	const bodies = new Code();
 	let exportCount = 0;
-	let elementCount = 0;
 	const firstFunction = parts.imports.filter((entry) => entry.kind === "function").length;
 	declared.unsigned(parts.functions.length);
 	bodies.unsigned(parts.functions.length);
@@ -271,13 +267,6 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
 			exported.name(fn.exportName);
 			exported.op(0);
 			exported.unsigned(firstFunction + at);
-		}
-		if (fn.slot !== undefined) {
-			elementCount++;
-			elements.op(0);
-			elements.i32(fn.slot);
-			elements.raw([OPCODE.end, 1]);
-			elements.unsigned(firstFunction + at);
 		}
 		const body = functionBytes(fn);
 		bodies.unsigned(body.length);
@@ -295,7 +284,6 @@ export function encodeModule(parts: ModuleParts): Uint8Array<ArrayBuffer> {
 		section(out, 6, globals);
 	}
 	sectionWithCount(out, 7, exportCount, exported);
-	sectionWithCount(out, 9, elementCount, elements);
 	section(out, 10, bodies);
 	return out.bytes.slice(0, out.length);
 }

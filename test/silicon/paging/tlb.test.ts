@@ -3,9 +3,16 @@ import { CR4 } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
-import { explicitAccess, fetchLinear, readLinear, writeLinear } from "../../../src/silicon/paging/access.ts";
+import {
+	explicitAccess,
+	fetchLinear,
+	probeLinear,
+	readLinear,
+	writeLinear,
+} from "../../../src/silicon/paging/access.ts";
+import { PF } from "../../../src/silicon/paging/physical.ts";
 import { contextChanged, flushPage } from "../../../src/silicon/paging/tlb.ts";
-import { hypervisor, longModeCpu, setLevel } from "../machine-code.ts";
+import { AT, hypervisor, longModeCpu, P, PS, poke64, RW, setLevel, step, US } from "../machine-code.ts";
 
 /** Looks an address up as translated code does. @returns the Wasm offset, or undefined for a miss */
 function lookUp(cpu: Cpu, table: number, linear: number): number | undefined {
@@ -101,5 +108,51 @@ describe("the software TLB", () => {
 		flushPage(cpu, 0x9abcn);
 		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
 		expect(lookUp(cpu, L.TLB_READ, 0xa000)).toBeDefined();
+	});
+
+	it("drops all of a large page on INVLPG of any address in it (SDM Vol. 3A, 5.10.4.1)", () => {
+		const cpu = longModeCpu();
+		poke64(cpu, AT.directory + 8, 0x200000n | P | RW | US | PS);
+		for (const linear of [0x9000, 0x200000, 0x203000]) read(cpu, linear);
+		flushPage(cpu, 0x3ff000n);
+		expect(lookUp(cpu, L.TLB_READ, 0x200000)).toBeUndefined();
+		expect(lookUp(cpu, L.TLB_READ, 0x203000)).toBeUndefined();
+		read(cpu, 0x9000);
+		read(cpu, 0xa000);
+		flushPage(cpu, 0x9000n);
+		expect(lookUp(cpu, L.TLB_READ, 0xa000), "4 KiB pages again one by one").toBeDefined();
+	});
+
+	it("takes nothing from accesses with the rights of another level, such as an interrupt's frame from level 3", () => {
+		const cpu = longModeCpu();
+		poke64(cpu, AT.table + 9 * 8, 0x9000n | P | RW);
+		setLevel(cpu, 3);
+		expect(probeLinear(cpu, 0x9000n, 40, PF.write)).toBe(true);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
+	});
+
+	it("uses an old entry or the new one after a change without flush, never a mix, and the new one behind INVLPG or MOV to CR3", () => {
+		for (const flush of [
+			(cpu: Cpu) => step(cpu, [0x0f, 0x01, 0x38]),
+			(cpu: Cpu) => step(cpu, [0x0f, 0x22, 0xdb]),
+		]) {
+			const cpu = longModeCpu();
+			poke64(cpu, 0x60000, 0x11n);
+			poke64(cpu, 0x61000, 0x22n);
+			poke64(cpu, AT.table + 9 * 8, 0x60000n | P | RW | US);
+			expect(readLinear(cpu, 0x9000n, 8, 0)).toBe(0x11n);
+			write(cpu, 0x9008);
+			poke64(cpu, AT.table + 9 * 8, 0x61000n | P | US);
+			for (const table of [L.TLB_READ, L.TLB_WRITE]) {
+				expect([undefined, cpu.memory.ramBase + 0x60000]).toContain(lookUp(cpu, table, 0x9000));
+			}
+			cpu.setGpr(L.RAX, 0x9000n);
+			cpu.setGpr(L.RBX, BigInt(AT.pml4));
+			flush(cpu);
+			expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+			expect(readLinear(cpu, 0x9000n, 8, 0)).toBe(0x22n);
+			writeLinear(cpu, 0x9000n, 8, 0n, 0);
+			expect(cpu.read32(L.FAULT_ERROR_CODE)).toBe(3);
+		}
 	});
 });

@@ -5,7 +5,7 @@ import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
 import { PF } from "../../../src/silicon/paging/physical.ts";
-import { IMPLICIT, translate } from "../../../src/silicon/paging/walk.ts";
+import { IMPLICIT, loadPdptes, translate } from "../../../src/silicon/paging/walk.ts";
 import { readLinear, writeLinear } from "../../../src/silicon/paging/access.ts";
 import {
 	AT,
@@ -172,6 +172,17 @@ describe("32-bit paging", () => {
 		expect(translate(cpu, 0x5abc, 0, PF.user | PF.write)).toBe(0x9abc);
 		expect(translate(cpu, 0x400123, 0, 0)).toBe(0x123);
 		expect(view.getUint32(ramBase + 0x2000 + 5 * 4, true) & 0x60).toBe(0x60);
+	});
+
+	it("a #GP for a reserved bit leaves all four PDPTEs as they were (SDM 5.4.1)", () => {
+		const cpu = freshCpu();
+		cpu.write64(L.CR3, 0x1000n);
+		for (let n = 0; n < 4; n++) poke64(cpu, 0x1000 + n * 8, n === 3 ? 0x5003n : 0x5001n);
+		expect(loadPdptes(cpu)).toEqual({ vector: 13, errorCode: 0 });
+		expect([0, 1, 2, 3].map((n) => cpu.read64(L.PDPTE + n * 8))).toEqual([0n, 0n, 0n, 0n]);
+		poke64(cpu, 0x1018, 0x5001n);
+		expect(loadPdptes(cpu)).toBeNull();
+		expect(cpu.read64(L.PDPTE + 24)).toBe(0x5001n);
 	});
 
 	it("without paging linear addresses are physical", () => {

@@ -4,25 +4,39 @@ import * as L from "../../../src/silicon/cpu/layout.ts";
 import { PENDING } from "../../../src/silicon/cpu/cpu.ts";
 import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, PIN, SECONDARY } from "../../../src/silicon/vmx/controls.ts";
 import { VMX_RESULT, vmlaunch, vmresume } from "../../../src/silicon/vmx/entry.ts";
-import { F, VMCS_FIELDS, type VmcsFieldName } from "../../../src/silicon/vmx/fields.ts";
+import { VMCS_FIELDS, type VmcsFieldName } from "../../../src/silicon/vmx/fields.ts";
 import { type Vmcs, vmclear, vmread, VmcsFieldError, vmwrite } from "../../../src/silicon/vmx/vmcs.ts";
 import { AT } from "../machine-code.ts";
-import { ASM, adjust, enterVmx, field, HOST_AT, HOST_RIP, program, vmxExit, vmxGuest } from "../guest-machine.ts";
+import {
+	ASM,
+	adjust,
+	enterVmx,
+	field,
+	HOST_AT,
+	HOST_RIP,
+	program,
+	vmxExit,
+	vmxGuest,
+} from "../guest-machine.ts";
 
 describe("VMREAD and VMWRITE (SDM 31.3)", () => {
 	it("give back what was written, cut to the field's width, for every field that can be written", () => {
 		const { cpu, control } = vmxGuest();
 		fc.assert(
-			fc.property(fc.constantFrom(...VMCS_FIELDS), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (one, value) => {
-				const isExitInformation = ((one.encoding >> 10) & 3) === 1;
-				if (isExitInformation) {
-					expect(() => vmwrite(cpu, control, one.encoding, value)).toThrow(VmcsFieldError);
-					expect(control.instructionError).toBe(13);
-				} else {
-					vmwrite(cpu, control, one.encoding, value);
-					expect(vmread(cpu, control, one.encoding)).toBe(BigInt.asUintN(one.bytes * 8, value));
-				}
-			}),
+			fc.property(
+				fc.constantFrom(...VMCS_FIELDS),
+				fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+				(one, value) => {
+					const isExitInformation = ((one.encoding >> 10) & 3) === 1;
+					if (isExitInformation) {
+						expect(() => vmwrite(cpu, control, one.encoding, value)).toThrow(VmcsFieldError);
+						expect(control.instructionError).toBe(13);
+					} else {
+						vmwrite(cpu, control, one.encoding, value);
+						expect(vmread(cpu, control, one.encoding)).toBe(BigInt.asUintN(one.bytes * 8, value));
+					}
+				},
+			),
 			{ seed: 31, numRuns: 1000 },
 		);
 	});
@@ -66,14 +80,21 @@ const NON_CANONICAL = 0x0000_8000_0000_0000n;
 const BEYOND = 1n << 52n;
 const UNUSABLE = 0x10000;
 type Change = (vmcs: Vmcs) => void;
-const set = (name: VmcsFieldName, value: bigint | number): Change => (vmcs) => vmcs.set(name, value);
-const turn = (name: VmcsFieldName, on: number, off = 0): Change => (vmcs) => adjust(vmcs, name, on, off);
-const all = (...changes: readonly Change[]): Change => (vmcs) => {
-	for (const change of changes) change(vmcs);
-};
+const set =
+	(name: VmcsFieldName, value: bigint | number): Change =>
+	(vmcs) =>
+		vmcs.set(name, value);
+const turn =
+	(name: VmcsFieldName, on: number, off = 0): Change =>
+	(vmcs) =>
+		adjust(vmcs, name, on, off);
+const all =
+	(...changes: readonly Change[]): Change =>
+	(vmcs) => {
+		for (const change of changes) change(vmcs);
+	};
 const inject = (info: number): Change => set("VM_ENTRY_INTR_INFO_FIELD", info >>> 0);
 const VALID = 0x80000000;
-const NO_UNRESTRICTED = 0;
 
 /** One corruption of a valid VMCS each, by the section of the SDM that forbids it. */
 // biome-ignore format: a table
@@ -138,7 +159,7 @@ const HOST: readonly (readonly [string, Change])[] = [
 	["27.2.3 FS base", set("HOST_FS_BASE", NON_CANONICAL)],
 	["27.2.3 GDTR base", set("HOST_GDTR_BASE", NON_CANONICAL)],
 	["27.2.3 TR base", set("HOST_TR_BASE", NON_CANONICAL)],
-	["27.2.4 32-bit host", turn("VM_EXIT_CONTROLS", 0, 1 << 9)],
+	["27.2.2 32-bit host", turn("VM_EXIT_CONTROLS", 0, 1 << 9)],
 	["27.2.4 PAE", set("HOST_CR4", 0x2000)],
 	["27.2.4 RIP", set("HOST_RIP", NON_CANONICAL)],
 ];
@@ -202,10 +223,12 @@ const GUEST: readonly (readonly [string, Change])[] = [
 describe("the checks of VM entry", () => {
 	it("let the VMCS pass that every corruption starts from", () => {
 		expect(vmxExit(vmxGuest()).reason).toBe(EXIT_REASON.hlt);
-		expect(NO_UNRESTRICTED).toBe(field(vmxGuest().control, "SECONDARY_VM_EXEC_CONTROL") & SECONDARY.unrestrictedGuest);
 	});
 
-	for (const [error, table] of [[7, CONTROLS], [8, HOST]] as const) {
+	for (const [error, table] of [
+		[7, CONTROLS],
+		[8, HOST],
+	] as const) {
 		it.each(table)(`VMfailValid(${error}): %s`, (section, change) => {
 			const guest = vmxGuest();
 			const { cpu, control } = guest;
@@ -213,7 +236,7 @@ describe("the checks of VM entry", () => {
 			const before = cpu.memory.u8.slice(cpu.base, cpu.base + L.CYCLES);
 			expect(enterVmx(guest), control.failedCheck ?? "passed").toBe(VMX_RESULT.failValid);
 			expect(control.instructionError).toBe(error);
-			expect(control.failedCheck).toContain(section.split(" ")[0]!.slice(0, 6));
+			expect(control.failedCheck).toContain(section.slice(0, 6));
 			expect(cpu.memory.u8.slice(cpu.base, cpu.base + L.CYCLES)).toEqual(before);
 		});
 	}
@@ -232,20 +255,24 @@ describe("the checks of VM entry", () => {
 	});
 
 	it("controls go before the host's state, and that before the guest's (SDM 27.1)", () => {
-		const guest = vmxGuest();
-		const pick = <T>(table: readonly (readonly [string, T])[]) => fc.constantFrom(...table.map(([, change]) => change));
-		void guest;
+		const pick = <T>(table: readonly (readonly [string, T])[]) =>
+			fc.constantFrom(...table.map(([, change]) => change));
 		fc.assert(
-			fc.property(pick(CONTROLS.slice(0, 6)), pick(HOST.slice(0, 8)), pick(GUEST.slice(0, 10)), (controls, host, state) => {
-				const three = vmxGuest();
-				state(three.control);
-				host(three.control);
-				enterVmx(three);
-				expect(three.control.instructionError).toBe(8);
-				controls(three.control);
-				enterVmx(three);
-				expect(three.control.instructionError).toBe(7);
-			}),
+			fc.property(
+				pick(CONTROLS.slice(0, 6)),
+				pick(HOST.slice(0, 8)),
+				pick(GUEST.slice(0, 10)),
+				(controls, host, state) => {
+					const three = vmxGuest();
+					state(three.control);
+					host(three.control);
+					enterVmx(three);
+					expect(three.control.instructionError).toBe(8);
+					controls(three.control);
+					enterVmx(three);
+					expect(three.control.instructionError).toBe(7);
+				},
+			),
 			{ seed: 27, numRuns: 15 },
 		);
 	});
@@ -275,7 +302,11 @@ describe("MSR areas (SDM 27.4, 28.4, 28.6)", () => {
 		const guest = vmxGuest();
 		const { cpu, control } = guest;
 		const [load, store, host] = [HOST_AT.area, HOST_AT.area + 16, HOST_AT.area + 32];
-		for (const [kind, at] of [["VM_ENTRY_MSR_LOAD", load], ["VM_EXIT_MSR_STORE", store], ["VM_EXIT_MSR_LOAD", host]] as const) {
+		for (const [kind, at] of [
+			["VM_ENTRY_MSR_LOAD", load],
+			["VM_EXIT_MSR_STORE", store],
+			["VM_EXIT_MSR_LOAD", host],
+		] as const) {
 			control.set(`${kind}_COUNT`, 1);
 			control.set(`${kind}_ADDR`, at);
 		}
@@ -289,7 +320,12 @@ describe("MSR areas (SDM 27.4, 28.4, 28.6)", () => {
 	});
 
 	it("a value that WRMSR would refuse, or the FS base, fails the entry with reason 34 and the entry's number", () => {
-		for (const [msr, value] of [[LSTAR, NON_CANONICAL], [0xc0000100, 0n], [0x80f, 0n], [0xdead, 0n]] as const) {
+		for (const [msr, value] of [
+			[LSTAR, NON_CANONICAL],
+			[0xc0000100, 0n],
+			[0x80f, 0n],
+			[0xdead, 0n],
+		] as const) {
 			const guest = vmxGuest();
 			guest.control.set("VM_ENTRY_MSR_LOAD_COUNT", 2);
 			guest.control.set("VM_ENTRY_MSR_LOAD_ADDR", HOST_AT.area);
@@ -312,7 +348,9 @@ describe("a machine check during VM entry (SDM 27.9)", () => {
 		cpu.machineCheckDuringEntry = true;
 		cpu.pending |= PENDING.machineCheck;
 		enterVmx(guest);
-		expect(field(control, "VM_EXIT_REASON")).toBe((EXIT_REASON.machineCheckDuringEntry | ENTRY_FAILURE) >>> 0);
+		expect(field(control, "VM_EXIT_REASON")).toBe(
+			(EXIT_REASON.machineCheckDuringEntry | ENTRY_FAILURE) >>> 0,
+		);
 		expect(control.get("GUEST_RIP")).toBe(BigInt(AT.code));
 		expect(cpu.read64(L.RIP)).toBe(HOST_RIP);
 		expect(cpu.read32(L.MCG_STATUS) & 4).toBe(4);
@@ -332,5 +370,3 @@ describe("a machine check during VM entry (SDM 27.9)", () => {
 		expect(cpu.pending & PENDING.machineCheck).toBe(PENDING.machineCheck);
 	});
 });
-
-void F;

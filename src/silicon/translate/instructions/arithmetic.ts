@@ -3,7 +3,8 @@ import * as L from "../../cpu/layout.ts";
 import { CC } from "../../cpu/rflags.ts";
 import { OPCODE as O } from "../../wasm/builder.ts";
 import { Mnemonic as M } from "../decode.ts";
-import { type Emitter, IMPORT } from "../emitter.ts";
+import { IMPORT } from "../core.ts";
+import type { Emitter } from "../emitter.ts";
 import { BITS, flagsMatter, pushCarry, setFlags } from "../flags.ts";
 import { type Definition, readSigned } from "./definition.ts";
 

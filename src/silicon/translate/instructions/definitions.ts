@@ -39,22 +39,36 @@ export function jumpCondition(mnemonic: number): number | undefined {
 export function definitionOf(insn: Insn): Definition | undefined {
 	const definition = definitions.get(insn.mnemonic);
 	if (definition === undefined) return undefined;
+	// AMD's XOP form of BEXTR went with XOP; its control is an immediate.
+	if (insn.mnemonic === M.Bextr && insn.operands[2]!.kind === "immediate") return undefined;
 	for (const [at, operand] of insn.operands.entries()) {
 		if (operand.kind !== "register" || placeOf(operand.register) !== undefined) continue;
 		// Selectors may be read; loading one is the system side's, as are control and debug registers.
 		const readsSelector =
-			segmentOf(operand.register) >= 0 &&
-			((insn.mnemonic === M.Mov && at === 1) || insn.mnemonic === M.Push);
+			segmentOf(operand.register) >= 0 && ((insn.mnemonic === M.Mov && at === 1) || insn.mnemonic === M.Push);
 		if (!readsSelector) return undefined;
 	}
 	return definition;
 }
 
 const TOUCHES_NO_MEMORY = new Set<number>([
-	M.Lea, M.Nop, M.Prefetchnta, M.Prefetcht0, M.Prefetcht1, M.Prefetcht2, M.Prefetchw,
+	M.Lea,
+	M.Nop,
+	M.Prefetchnta,
+	M.Prefetcht0,
+	M.Prefetcht1,
+	M.Prefetcht2,
+	M.Prefetchw,
 ]);
 const FAULTS_WITHOUT_OPERAND = new Set<number>([
-	M.Push, M.Pop, M.Leave, M.Call, M.Ret, M.Div, M.Idiv, M.Xlatb,
+	M.Push,
+	M.Pop,
+	M.Leave,
+	M.Call,
+	M.Ret,
+	M.Div,
+	M.Idiv,
+	M.Xlatb,
 ]);
 
 /** Whether an instruction can fault, so that the state before it must be exact. */
@@ -78,7 +92,8 @@ export function flagsKilled(insn: Insn): number {
 	}
 	if (SHIFT.has(insn.mnemonic)) {
 		const count = insn.operands.at(-1)!;
-		const mask = insn.operands[0]!.kind !== "near" && "bytes" in insn.operands[0]! ? insn.operands[0].bytes : 4;
+		const mask =
+			insn.operands[0]!.kind !== "near" && "bytes" in insn.operands[0]! ? insn.operands[0].bytes : 4;
 		if (count.kind !== "immediate" || (count.value & (mask === 8 ? 63n : 31n)) === 0n) return 0;
 	}
 	return (insn.flagsWritten | insn.flagsUndefined) & ALL_BITS;

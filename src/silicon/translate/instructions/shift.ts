@@ -337,15 +337,32 @@ function doubleShift(left: boolean): Definition {
 	};
 }
 
-function pushDouble(e: Emitter, value: number, source: number, by: Count, bytes: number, left: boolean): void {
+function pushDouble(
+	e: Emitter,
+	value: number,
+	source: number,
+	by: Count,
+	bytes: number,
+	left: boolean,
+): void {
 	const code = e.code;
 	// Upper to lower: destination and source (32 bits); destination, source, destination (16 bits).
 	const parts: [number, number][] =
 		bytes === 4
 			? left
-				? [[value, 32], [source, 0]]
-				: [[source, 32], [value, 0]]
-			: [[value, 32], [source, 16], [value, 0]];
+				? [
+						[value, 32],
+						[source, 0],
+					]
+				: [
+						[source, 32],
+						[value, 0],
+					]
+			: [
+					[value, 32],
+					[source, 16],
+					[value, 0],
+				];
 	for (const [at, [local, place]] of parts.entries()) {
 		code.get(local);
 		code.op(O.i64ExtendI32U);

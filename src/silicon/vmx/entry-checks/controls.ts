@@ -1,6 +1,15 @@
 /** Checks on VM-execution, VM-exit and VM-entry control fields (SDM Vol. 3C, 27.2.1). A failure is VMfailValid(7). */
 import type { Cpu } from "../../cpu/cpu.ts";
-import { ALLOWED1, CPU_BASED, DEFAULT1, EXIT_CONTROL, INTR_INFO, INTR_TYPE, PIN, SECONDARY } from "../controls.ts";
+import {
+	ALLOWED1,
+	CPU_BASED,
+	DEFAULT1,
+	EXIT_CONTROL,
+	INTR_INFO,
+	INTR_TYPE,
+	PIN,
+	SECONDARY,
+} from "../controls.ts";
 import { O } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
 
@@ -15,30 +24,40 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((pin & DEFAULT1.pin) !== DEFAULT1.pin) return "27.2.1.1: reserved bits of the pin-based controls";
 	// Bits 15, 16 (CR3 exiting) and 1, 4-6, 8, 13, 14, 26: the former two may be 0 (TRUE controls).
 	const primaryFixed = DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting);
-	if ((primary & primaryFixed) !== primaryFixed) return "27.2.1.1: reserved bits of the primary processor-based controls";
+	if ((primary & primaryFixed) !== primaryFixed)
+		return "27.2.1.1: reserved bits of the primary processor-based controls";
 	const exitFixed = DEFAULT1.exit & ~EXIT_CONTROL.saveDebugControls;
 	if ((exit & exitFixed) !== exitFixed) return "27.2.1.2: reserved bits of the VM-exit controls";
 	const entryFixed = DEFAULT1.entry & ~4;
 	if ((entry & entryFixed) !== entryFixed) return "27.2.1.3: reserved bits of the VM-entry controls";
 	const unknown =
-		(pin & ~ALLOWED1.pin) | (primary & ~ALLOWED1.cpu) | (secondary & ~ALLOWED1.secondary) | (exit & ~ALLOWED1.exit);
+		(pin & ~ALLOWED1.pin) |
+		(primary & ~ALLOWED1.cpu) |
+		(secondary & ~ALLOWED1.secondary) |
+		(exit & ~ALLOWED1.exit);
 	if (unknown !== 0 || (entry & ~ALLOWED1.entry) !== 0) return "27.2.1: a control that this processor lacks";
 	if (field(O.CR3_TARGET_COUNT) > 4) return "27.2.1.1: CR3-target count above 4";
 	const address = (offset: number, align: bigint) => {
 		const value = vmcs.u64[offset >> 3]!;
 		return (value & (align - 1n)) === 0n && value >> BigInt(cpu.model.features.physicalAddressBits) === 0n;
 	};
-	if ((primary & CPU_BASED.useIoBitmaps) !== 0 && !(address(O.IO_BITMAP_A, 4096n) && address(O.IO_BITMAP_B, 4096n))) {
+	if (
+		(primary & CPU_BASED.useIoBitmaps) !== 0 &&
+		!(address(O.IO_BITMAP_A, 4096n) && address(O.IO_BITMAP_B, 4096n))
+	) {
 		return "27.2.1.1: I/O-bitmap addresses";
 	}
-	if ((primary & CPU_BASED.useMsrBitmaps) !== 0 && !address(O.MSR_BITMAP, 4096n)) return "27.2.1.1: MSR-bitmap address";
+	if ((primary & CPU_BASED.useMsrBitmaps) !== 0 && !address(O.MSR_BITMAP, 4096n))
+		return "27.2.1.1: MSR-bitmap address";
 	if ((primary & CPU_BASED.tprShadow) !== 0) {
 		if (!address(O.VIRTUAL_APIC_PAGE_ADDR, 4096n)) return "27.2.1.1: virtual-APIC address";
 		if (field(O.TPR_THRESHOLD) >>> 4 !== 0) return "27.2.1.1: reserved bits of the TPR threshold";
-		const vtpr = cpu.memory.u8[cpu.memory.ramBase + Number(vmcs.u64[O.VIRTUAL_APIC_PAGE_ADDR >> 3]!) + 0x80] ?? 0;
+		const vtpr =
+			cpu.memory.u8[cpu.memory.ramBase + Number(vmcs.u64[O.VIRTUAL_APIC_PAGE_ADDR >> 3]!) + 0x80] ?? 0;
 		if (field(O.TPR_THRESHOLD) > vtpr >> 4) return "27.2.1.1: TPR threshold above the virtual TPR";
 	}
-	if ((pin & PIN.nmiExiting) === 0 && (pin & PIN.virtualNmis) !== 0) return "27.2.1.1: virtual NMIs without NMI exiting";
+	if ((pin & PIN.nmiExiting) === 0 && (pin & PIN.virtualNmis) !== 0)
+		return "27.2.1.1: virtual NMIs without NMI exiting";
 	if ((pin & PIN.virtualNmis) === 0 && (primary & CPU_BASED.nmiWindowExiting) !== 0) {
 		return "27.2.1.1: NMI-window exiting without virtual NMIs";
 	}
@@ -48,9 +67,12 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 		if ((type !== 0 && type !== 6) || (eptp & 0x38n) !== 0x18n || (eptp & 0xf80n) !== 0n) {
 			return "27.2.1.1: EPT memory type, page-walk length or reserved bits of EPTP";
 		}
-		if (eptp >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) return "27.2.1.1: EPTP beyond physical addresses";
-	} else if ((secondary & SECONDARY.unrestrictedGuest) !== 0) return "27.2.1.1: unrestricted guest without EPT";
-	if ((secondary & SECONDARY.vpid) !== 0 && (field(O.VIRTUAL_PROCESSOR_ID) & 0xffff) === 0) return "27.2.1.1: VPID 0";
+		if (eptp >> BigInt(cpu.model.features.physicalAddressBits) !== 0n)
+			return "27.2.1.1: EPTP beyond physical addresses";
+	} else if ((secondary & SECONDARY.unrestrictedGuest) !== 0)
+		return "27.2.1.1: unrestricted guest without EPT";
+	if ((secondary & SECONDARY.vpid) !== 0 && (field(O.VIRTUAL_PROCESSOR_ID) & 0xffff) === 0)
+		return "27.2.1.1: VPID 0";
 	if ((pin & PIN.preemptionTimer) === 0 && (exit & EXIT_CONTROL.savePreemptionTimer) !== 0) {
 		return "27.2.1.2: save of the preemption timer without the timer";
 	}
@@ -74,7 +96,8 @@ export function checkEvent(vmcs: Vmcs): string | null {
 	if ((info & 0x7fff_f000) !== 0) return "27.2.1.3: reserved bits of the interruption information";
 	if (type === 1) return "27.2.1.3: reserved interruption type";
 	if (type === INTR_TYPE.nmi && vector !== 2) return "27.2.1.3: NMI with a vector other than 2";
-	if (type === INTR_TYPE.hardwareException && vector > 31) return "27.2.1.3: hardware exception with a vector above 31";
+	if (type === INTR_TYPE.hardwareException && vector > 31)
+		return "27.2.1.3: hardware exception with a vector above 31";
 	if (type === INTR_TYPE.other && vector !== 0) return "27.2.1.3: other event with a vector";
 	const protectedMode = (vmcs.u32[O.GUEST_CR0 >> 2]! & 1) !== 0;
 	const pushesError = vector === 8 || (vector >= 10 && vector <= 14) || vector === 17 || vector === 21;

@@ -26,7 +26,8 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	const entry = low(vmcs, "VM_ENTRY_CONTROLS");
 	const ia32e = (entry & ENTRY_CONTROL.ia32eModeGuest) !== 0;
 	const fixed = unrestricted(vmcs) ? CR0.NE : CR0.NE | CR0.PE | CR0.PG;
-	if ((cr0 & fixed) !== (fixed | 0) || high(vmcs, "GUEST_CR0") !== 0) return "27.3.1.1: guest CR0 against CR0_FIXED0/1";
+	if ((cr0 & fixed) !== (fixed | 0) || high(vmcs, "GUEST_CR0") !== 0)
+		return "27.3.1.1: guest CR0 against CR0_FIXED0/1";
 	const paging = (cr0 & CR0.PG) !== 0;
 	if (paging && (cr0 & CR0.PE) === 0) return "27.3.1.1: guest CR0.PG without PE";
 	if ((cr4 & CR4.VMXE) === 0 || (cr4 & ~supportedCr4(cpu)) !== 0 || high(vmcs, "GUEST_CR4") !== 0) {
@@ -44,14 +45,17 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	for (const name of ["GUEST_SYSENTER_ESP", "GUEST_SYSENTER_EIP"] as const) {
 		if (!isCanonical(vmcs.get(name))) return `27.3.1.1: ${name} not canonical`;
 	}
-	if ((entry & ENTRY_CONTROL.loadPat) !== 0 && !isPat(vmcs.get("GUEST_IA32_PAT"))) return "27.3.1.1: guest PAT";
+	if ((entry & ENTRY_CONTROL.loadPat) !== 0 && !isPat(vmcs.get("GUEST_IA32_PAT")))
+		return "27.3.1.1: guest PAT";
 	if ((entry & ENTRY_CONTROL.loadEfer) !== 0) {
 		const efer = low(vmcs, "GUEST_IA32_EFER");
 		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
-		if (high(vmcs, "GUEST_IA32_EFER") !== 0 || (efer & ~defined) !== 0) return "27.3.1.1: reserved bits of guest EFER";
+		if (high(vmcs, "GUEST_IA32_EFER") !== 0 || (efer & ~defined) !== 0)
+			return "27.3.1.1: reserved bits of guest EFER";
 		const lma = (efer & EFER.LMA) !== 0;
 		if (lma !== ia32e) return "27.3.1.1: guest EFER.LMA against the IA-32e mode guest control";
-		if (paging && lma !== ((efer & EFER.LME) !== 0)) return "27.3.1.1: guest EFER.LMA against LME with paging";
+		if (paging && lma !== ((efer & EFER.LME) !== 0))
+			return "27.3.1.1: guest EFER.LMA against LME with paging";
 	}
 	return null;
 }
@@ -68,7 +72,8 @@ function checkPrivilege(vmcs: Vmcs, cs: number, ss: number, free: boolean): stri
 	const type = cs & 0xf;
 	if (type === 3 && dpl(cs) !== 0) return "27.3.1.2: DPL of guest CS that is a data segment";
 	if ((type === 9 || type === 11) && dpl(cs) !== dpl(ss)) return "27.3.1.2: DPL of guest CS against SS";
-	if ((type === 13 || type === 15) && dpl(cs) > dpl(ss)) return "27.3.1.2: DPL of conforming guest CS above SS";
+	if ((type === 13 || type === 15) && dpl(cs) > dpl(ss))
+		return "27.3.1.2: DPL of conforming guest CS above SS";
 	if (!free && dpl(ss) !== rpl) return "27.3.1.2: DPL of guest SS against its RPL";
 	const real = (low(vmcs, "GUEST_CR0") & CR0.PE) === 0;
 	return (real || type === 3) && dpl(ss) !== 0 ? "27.3.1.2: DPL of guest SS" : null;
@@ -86,10 +91,14 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.2: guest ${name} base not canonical`;
 	}
 	for (const name of ["CS", "SS", "DS", "ES"] as const) {
-		if ((rights(name) & UNUSABLE) === 0 && high(vmcs, `GUEST_${name}_BASE`) !== 0) return `27.3.1.2: guest ${name} base above 32 bits`;
+		if ((rights(name) & UNUSABLE) === 0 && high(vmcs, `GUEST_${name}_BASE`) !== 0)
+			return `27.3.1.2: guest ${name} base above 32 bits`;
 	}
 	const type = cs & 0xf;
-	if ((cs & UNUSABLE) !== 0 || !(type === 9 || type === 11 || type === 13 || type === 15 || (type === 3 && free))) {
+	if (
+		(cs & UNUSABLE) !== 0 ||
+		!(type === 9 || type === 11 || type === 13 || type === 15 || (type === 3 && free))
+	) {
 		return "27.3.1.2: type of guest CS";
 	}
 	if ((cs & 0x90) !== 0x90) return "27.3.1.2: S or P of guest CS";
@@ -106,7 +115,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		if ((value & 1) === 0 || (value & 0xa) === 8) return `27.3.1.2: type of guest ${name}`;
 		if ((value & 0x90) !== 0x90) return `27.3.1.2: S or P of guest ${name}`;
 		const rpl = low(vmcs, `GUEST_${name}_SELECTOR`) & 3;
-		if (!free && (value & 0xf) <= 11 && dpl(value) < rpl) return `27.3.1.2: DPL of guest ${name} below its RPL`;
+		if (!free && (value & 0xf) <= 11 && dpl(value) < rpl)
+			return `27.3.1.2: DPL of guest ${name} below its RPL`;
 	}
 	for (const name of SEGMENTS) {
 		const value = rights(name);
@@ -114,7 +124,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		if ((value & 0xfffe_0f00) !== 0) return `27.3.1.2: reserved bits of guest ${name} rights`;
 		const limit = low(vmcs, `GUEST_${name}_LIMIT`);
 		const granular = (value & 0x8000) !== 0;
-		if (granular ? (limit & 0xfff) !== 0xfff : limit >>> 20 !== 0) return `27.3.1.2: G against the limit of guest ${name}`;
+		if (granular ? (limit & 0xfff) !== 0xfff : limit >>> 20 !== 0)
+			return `27.3.1.2: G against the limit of guest ${name}`;
 	}
 	const tr = rights("TR");
 	const trType = tr & 0xf;
@@ -122,9 +133,12 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 		return "27.3.1.2: type, S or P of guest TR";
 	}
 	const ldtr = rights("LDTR");
-	if ((ldtr & UNUSABLE) === 0 && (low(vmcs, "GUEST_LDTR_SELECTOR") & 4) !== 0) return "27.3.1.2: TI of the guest LDTR selector";
-	if ((ldtr & UNUSABLE) === 0 && !isCanonical(vmcs.get("GUEST_LDTR_BASE"))) return "27.3.1.2: guest LDTR base not canonical";
-	if ((ldtr & UNUSABLE) === 0 && ((ldtr & 0xf) !== 2 || (ldtr & 0x90) !== 0x80)) return "27.3.1.2: type, S or P of guest LDTR";
+	if ((ldtr & UNUSABLE) === 0 && (low(vmcs, "GUEST_LDTR_SELECTOR") & 4) !== 0)
+		return "27.3.1.2: TI of the guest LDTR selector";
+	if ((ldtr & UNUSABLE) === 0 && !isCanonical(vmcs.get("GUEST_LDTR_BASE")))
+		return "27.3.1.2: guest LDTR base not canonical";
+	if ((ldtr & UNUSABLE) === 0 && ((ldtr & 0xf) !== 2 || (ldtr & 0x90) !== 0x80))
+		return "27.3.1.2: type, S or P of guest LDTR";
 	for (const name of ["GDTR", "IDTR"] as const) {
 		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.3: guest ${name} base not canonical`;
 		if (low(vmcs, `GUEST_${name}_LIMIT`) > 0xffff) return `27.3.1.3: guest ${name} limit above 16 bits`;
@@ -144,9 +158,14 @@ export function checkGuestRip(vmcs: Vmcs): string | null {
 	if ((flags & 2) === 0 || (flags & 0xffc0_8028) !== 0 || high(vmcs, "GUEST_RFLAGS") !== 0) {
 		return "27.3.1.4: reserved bits of guest RFLAGS";
 	}
-	if ((flags & FLAG.VM) !== 0 && (long || (low(vmcs, "GUEST_CR0") & CR0.PE) === 0)) return "27.3.1.4: guest RFLAGS.VM";
+	if ((flags & FLAG.VM) !== 0 && (long || (low(vmcs, "GUEST_CR0") & CR0.PE) === 0))
+		return "27.3.1.4: guest RFLAGS.VM";
 	const info = low(vmcs, "VM_ENTRY_INTR_INFO_FIELD");
-	if ((info & INTR_INFO.valid) !== 0 && ((info >>> 8) & 7) === INTR_TYPE.external && (flags & FLAG.IF) === 0) {
+	if (
+		(info & INTR_INFO.valid) !== 0 &&
+		((info >>> 8) & 7) === INTR_TYPE.external &&
+		(flags & FLAG.IF) === 0
+	) {
 		return "27.3.1.4: external interrupt injected with guest RFLAGS.IF 0";
 	}
 	return null;
@@ -159,16 +178,20 @@ export function checkGuestNonRegister(vmcs: Vmcs): string | null {
 	const info = low(vmcs, "VM_ENTRY_INTR_INFO_FIELD");
 	const flags = low(vmcs, "GUEST_RFLAGS");
 	if (activity > 3) return "27.3.1.5: activity state";
-	if (activity === 1 && ((low(vmcs, "GUEST_SS_AR_BYTES") >>> 5) & 3) !== 0) return "27.3.1.5: HLT state with CPL above 0";
+	if (activity === 1 && ((low(vmcs, "GUEST_SS_AR_BYTES") >>> 5) & 3) !== 0)
+		return "27.3.1.5: HLT state with CPL above 0";
 	if (activity !== 0 && (blocking & 3) !== 0) return "27.3.1.5: not active, with blocking by STI or MOV SS";
 	if ((blocking & ~0x1f) !== 0) return "27.3.1.5: reserved bits of the interruptibility state";
 	if ((blocking & 3) === 3) return "27.3.1.5: blocking by both STI and MOV SS";
 	if ((blocking & 1) !== 0 && (flags & FLAG.IF) === 0) return "27.3.1.5: blocking by STI with RFLAGS.IF 0";
 	if ((info & INTR_INFO.valid) !== 0) {
 		const type = (info >>> 8) & 7;
-		if (type === INTR_TYPE.external && (blocking & 3) !== 0) return "27.3.1.5: interrupt injected under blocking by STI or MOV SS";
-		if (type === INTR_TYPE.nmi && (blocking & 2) !== 0) return "27.3.1.5: NMI injected under blocking by MOV SS";
+		if (type === INTR_TYPE.external && (blocking & 3) !== 0)
+			return "27.3.1.5: interrupt injected under blocking by STI or MOV SS";
+		if (type === INTR_TYPE.nmi && (blocking & 2) !== 0)
+			return "27.3.1.5: NMI injected under blocking by MOV SS";
 	}
-	if (vmcs.get("VMCS_LINK_POINTER") !== 0xffff_ffff_ffff_ffffn) return "27.3.1.5: VMCS link pointer (no shadow VMCS here)";
+	if (vmcs.get("VMCS_LINK_POINTER") !== 0xffff_ffff_ffff_ffffn)
+		return "27.3.1.5: VMCS link pointer (no shadow VMCS here)";
 	return null;
 }

@@ -18,8 +18,10 @@ export function isCanonical(address: bigint): boolean {
 export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	const low = (name: VmcsFieldName) => vmcs.u32[O[name] >> 2]!;
 	if ((low("HOST_CR0") & CR0_FIXED1) !== (CR0_FIXED1 | 0)) return "27.2.2: host CR0 against CR0_FIXED0/1";
-	if ((low("HOST_CR4") & CR4.VMXE) === 0 || (low("HOST_CR4") & ~supportedCr4(cpu)) !== 0) return "27.2.2: host CR4 against CR4_FIXED0/1 (VMXE)";
-	if (vmcs.get("HOST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) return "27.2.2: host CR3 beyond physical addresses";
+	if ((low("HOST_CR4") & CR4.VMXE) === 0 || (low("HOST_CR4") & ~supportedCr4(cpu)) !== 0)
+		return "27.2.2: host CR4 against CR4_FIXED0/1 (VMXE)";
+	if (vmcs.get("HOST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n)
+		return "27.2.2: host CR3 beyond physical addresses";
 	for (const name of ["HOST_IA32_SYSENTER_ESP", "HOST_IA32_SYSENTER_EIP"] as const) {
 		if (!isCanonical(vmcs.get(name))) return `27.2.2: ${name} not canonical`;
 	}
@@ -29,7 +31,8 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((exit & EXIT_CONTROL.loadEfer) !== 0) {
 		const efer = low("HOST_IA32_EFER");
 		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
-		if (vmcs.get("HOST_IA32_EFER") >> 32n !== 0n || (efer & ~defined) !== 0) return "27.2.2: reserved bits of host EFER";
+		if (vmcs.get("HOST_IA32_EFER") >> 32n !== 0n || (efer & ~defined) !== 0)
+			return "27.2.2: reserved bits of host EFER";
 		if (((efer & EFER.LMA) !== 0) !== long || ((efer & EFER.LME) !== 0) !== long) {
 			return "27.2.2: host EFER.LMA and LME against the host address-space size";
 		}
@@ -47,6 +50,7 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	if (!long) return "27.2.4: a processor in IA-32e mode with host address-space size 0";
 	if ((low("HOST_CR4") & CR4.PAE) === 0) return "27.2.4: host CR4.PAE 0 with a 64-bit host";
 	if (!isCanonical(vmcs.get("HOST_RIP"))) return "27.2.4: host RIP not canonical";
-	if ((low("VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0 && !long) return "27.2.4: IA-32e guest, 32-bit host";
+	if ((low("VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0 && !long)
+		return "27.2.4: IA-32e guest, 32-bit host";
 	return null;
 }
