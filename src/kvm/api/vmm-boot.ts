@@ -95,6 +95,8 @@ export function longModePageTables(): Uint8Array {
 	return new Uint8Array(tables.buffer);
 }
 
+const LONG_MODE_PAGE_TABLES = longModePageTables();
+
 /** Null, code, data, and a 64-bit TSS in two entries. */
 function gdt(longMode: boolean): Uint8Array {
 	const code = longMode ? 0x00af_9b00_0000_ffffn : 0x00cf_9b00_0000_ffffn;
@@ -127,7 +129,7 @@ function resetTo(v: Vcpu, entry: number): void {
 export function bootLongMode(v: Vcpu, image: Image, parameters: GuestParameters): void {
 	const { ops } = v.vm;
 	writeGuestPhysical(v.vm, BOOT.gdt, gdt(true));
-	writeGuestPhysical(v.vm, BOOT.pml4, longModePageTables());
+	writeGuestPhysical(v.vm, BOOT.pml4, LONG_MODE_PAGE_TABLES);
 	resetTo(v, image.entry);
 	setFlatSegments(v, ATTR.code64);
 	ops.setCr3(v, BigInt(BOOT.pml4));

@@ -7,36 +7,40 @@ export interface PortDevice {
 	write(offset: number, bytes: number, value: number): void;
 }
 
-const PORTS = 0x10000;
-
 /** All ones, `bytes` wide: what nobody answers. */
 export function allOnes(bytes: number): number {
 	return bytes === 1 ? 0xff : bytes === 2 ? 0xffff : 0xffff_ffff;
 }
 
+/** A run of ports and who answers them. */
+interface Claim {
+	readonly first: number;
+	readonly end: number;
+	readonly device: PortDevice;
+}
+
 export class PortBus {
-	/** Index into `devices` plus 1, by port; 0: unassigned. */
-	private readonly owner = new Uint8Array(PORTS);
-	private readonly first = new Uint16Array(PORTS);
-	private readonly devices: PortDevice[] = [];
+	/** The latest first. */
+	private readonly claims: Claim[] = [];
 
 	/** Gives `count` ports from `first` to a device. Later devices cover earlier ones. */
 	add(first: number, count: number, device: PortDevice): void {
-		this.devices.push(device);
-		this.owner.fill(this.devices.length, first, first + count);
-		this.first.fill(first, first, first + count);
+		this.claims.unshift({ first, end: first + count, device });
+	}
+
+	private claimOf(port: number): Claim | undefined {
+		return this.claims.find(({ first, end }) => port >= first && port < end);
 	}
 
 	/** IN. An unassigned port reads all ones. */
 	read(port: number, bytes: number): number {
-		const owner = this.owner[port]!;
-		if (owner === 0) return allOnes(bytes);
-		return this.devices[owner - 1]!.read(port - this.first[port]!, bytes);
+		const claim = this.claimOf(port);
+		return claim === undefined ? allOnes(bytes) : claim.device.read(port - claim.first, bytes);
 	}
 
 	/** OUT. To an unassigned port it has no effect. */
 	write(port: number, bytes: number, value: number): void {
-		const owner = this.owner[port]!;
-		if (owner !== 0) this.devices[owner - 1]!.write(port - this.first[port]!, bytes, value);
+		const claim = this.claimOf(port);
+		claim?.device.write(port - claim.first, bytes, value);
 	}
 }

@@ -123,7 +123,15 @@ export function writeGuestPhysical(vm: Vm, gpa: number, bytes: Uint8Array): bool
 }
 
 function differs(memory: Uint8Array, at: number, bytes: Uint8Array, from: number, count: number): boolean {
-	for (let i = 0; i < count; i++) if (memory[at + i] !== bytes[from + i]) return true;
+	let i = 0;
+	if (((memory.byteOffset + at) & 3) === 0 && ((bytes.byteOffset + from) & 3) === 0) {
+		const words = count >> 2;
+		const left = new Uint32Array(memory.buffer, memory.byteOffset + at, words);
+		const right = new Uint32Array(bytes.buffer, bytes.byteOffset + from, words);
+		for (let word = 0; word < words; word++) if (left[word] !== right[word]) return true;
+		i = words << 2;
+	}
+	for (; i < count; i++) if (memory[at + i] !== bytes[from + i]) return true;
 	return false;
 }
 

@@ -37,7 +37,6 @@ function writeVmcb(v: Vcpu): void {
 function svmVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const svm = v.svm!;
-	const gprAt = (cpu.base + L.GPR) >> 3;
 	const swapSpecCtrl = !cpu.model.features.vSpecCtrl && svm.specCtrl !== cpu.read32(L.SPEC_CTRL);
 	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
 	if (swapSpecCtrl) {
@@ -46,9 +45,9 @@ function svmVcpuRunAsm(v: Vcpu): void {
 	}
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
-	cpu.u64.set(v.regs, gprAt);
+	cpu.loadGprs(v.regs32);
 	vmrun(cpu, svm.vmcb);
-	for (let n = 0; n < 16; n++) v.regs[n] = cpu.u64[gprAt + n]!;
+	cpu.saveGprs(v.regs32);
 	cpu.op(OP.gpr_swap);
 	vmsave(cpu, svm.vmcb);
 	vmload(cpu, svm.hostVmcb);

@@ -74,16 +74,15 @@ function updateHvTimer(v: Vcpu): void {
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const vmx = v.vmx!;
-	const gprAt = (cpu.base + L.GPR) >> 3;
 	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
 	if (vmx.specCtrl !== hostSpecCtrl) {
 		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
 		cpu.write32(L.SPEC_CTRL, vmx.specCtrl);
 	}
 	cpu.op(OP.gpr_swap);
-	cpu.u64.set(v.regs, gprAt);
+	cpu.loadGprs(v.regs32);
 	const result = vmx.vmcs.launched ? vmresume(cpu, vmx.vmcs) : vmlaunch(cpu, vmx.vmcs);
-	for (let n = 0; n < 16; n++) v.regs[n] = cpu.u64[gprAt + n]!;
+	cpu.saveGprs(v.regs32);
 	cpu.op(OP.gpr_swap);
 	vmx.fail = result !== 0;
 	cpu.op(OP.rsb_fill);

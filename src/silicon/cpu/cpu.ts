@@ -114,6 +114,7 @@ export function symbolName(id: number): string {
 }
 
 const STACK_DEPTH_MAX = 256;
+const GPR_WORDS = 32;
 
 export class Cpu {
 	readonly memory: MachineMemory;
@@ -320,6 +321,17 @@ export class Cpu {
 	}
 	setGpr(index: number, value: bigint): void {
 		this.u64[(this.base + L.GPR) / 8 + index] = value;
+	}
+
+	/** Loads all 16 from pairs of words, low first. */
+	loadGprs(words: Uint32Array): void {
+		const at = (this.base + L.GPR) >> 2;
+		for (let n = 0; n < GPR_WORDS; n++) this.u32[at + n] = words[n]!;
+	}
+	/** Stores all 16 likewise. */
+	saveGprs(words: Uint32Array): void {
+		const at = (this.base + L.GPR) >> 2;
+		for (let n = 0; n < GPR_WORDS; n++) words[n] = this.u32[at + n]!;
 	}
 
 	/** XCR0 of the physical processor. */

@@ -14,6 +14,7 @@ export function is64Bit(cpu: Cpu): boolean {
 	return isLongMode(cpu) && (segmentAttributes(cpu, L.CS) & ATTR.L) !== 0;
 }
 
+/** Whether CR0.PE is set: protected mode, IA-32e mode included. */
 export function isProtectedMode(cpu: Cpu): boolean {
 	return (cpu.read32(L.CR0) & CR0.PE) !== 0;
 }

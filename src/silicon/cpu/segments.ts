@@ -19,6 +19,7 @@ export function segmentAt(segment: number): number {
 	return L.SEG + segment * L.SEG_BYTES;
 }
 
+/** The base address in the hidden part of a segment register. */
 export function segmentBase(cpu: Cpu, segment: number): bigint {
 	return cpu.read64(segmentAt(segment) + L.SEG_BASE);
 }
@@ -28,10 +29,12 @@ export function segmentLimit(cpu: Cpu, segment: number): number {
 	return cpu.read32(segmentAt(segment) + L.SEG_LIMIT);
 }
 
+/** The attributes in the hidden part of a segment register, in the format of ATTR. */
 export function segmentAttributes(cpu: Cpu, segment: number): number {
 	return cpu.read32(segmentAt(segment) + L.SEG_ATTR);
 }
 
+/** The visible part of a segment register. */
 export function segmentSelector(cpu: Cpu, segment: number): number {
 	return cpu.read32(segmentAt(segment) + L.SEG_SELECTOR);
 }

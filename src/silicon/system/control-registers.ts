@@ -83,13 +83,16 @@ function storeCr3(cpu: Cpu, wanted: bigint): Fault | null {
 		if ((cpu.read32(L.CR4) & CR4.PCIDE) !== 0) value &= (1n << 63n) - 1n;
 		if (value >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) return GP0;
 	}
-	if (cpu.read64(L.CR3) === value) {
+	const old = cpu.read64(L.CR3);
+	if (old === value) {
 		flushTlb(cpu);
 	} else {
 		cpu.write64(L.CR3, value);
 		contextChanged(cpu);
 	}
-	return reloadPdptes(cpu);
+	const fault = reloadPdptes(cpu);
+	if (fault !== null || faulted(cpu)) cpu.write64(L.CR3, old);
+	return fault;
 }
 
 const movToCr: Handler = (cpu, insn) => {

@@ -166,6 +166,14 @@ export function hasSeptTable(td: Td, gpa: number, level: number): boolean {
 	return tableAt(td, gpa, level) >= 0;
 }
 
+/** Whether a page has a source's content already. */
+function holds(memory: MachineMemory, at: number, source: Uint8Array, offset: number): boolean {
+	const given = Math.min(PAGE_BYTES, source.length - offset);
+	for (let i = 0; i < given; i++) if (memory.u8[at + i] !== source[offset + i]) return false;
+	for (let i = given; i < PAGE_BYTES; i++) if (memory.u8[at + i] !== 0) return false;
+	return true;
+}
+
 /**
  * TDH.MEM.PAGE.ADD: a page becomes private memory of the TD, with the content of a source page.
  * @param gpa a multiple of 4 KiB below SHARED_BIT
@@ -181,9 +189,7 @@ export function tdhMemPageAdd(cpu: Cpu, td: Td, gpa: number, hpa: number, source
 		if (status !== TDX_STATUS.success) return status;
 		const { memory } = td;
 		const at = memory.ramBase + hpa;
-		let same = true;
-		for (let i = 0; i < PAGE_BYTES && same; i++) same = memory.u8[at + i] === (source[offset + i] ?? 0);
-		if (same) return status;
+		if (holds(memory, at, source, offset)) return status;
 		// Only when the content changes: code that was translated from it stays otherwise.
 		const page = hpa / PAGE_BYTES;
 		if (memory.codePages[page] !== 0) memory.onCodeWrite(page);

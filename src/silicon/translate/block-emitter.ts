@@ -90,10 +90,12 @@ export class BlockEmitter {
 		this.usedI64 = 0;
 		this.mayHaveModifiedCode = false;
 	}
+	/** An i32 local, free until the next instruction. */
 	temp32(): number {
 		if (this.usedI32 === this.freeI32.length) this.freeI32.push(this.local(TYPE.i32));
 		return this.freeI32[this.usedI32++]!;
 	}
+	/** An i64 local, free until the next instruction. */
 	temp64(): number {
 		if (this.usedI64 === this.freeI64.length) this.freeI64.push(this.local(TYPE.i64));
 		return this.freeI64[this.usedI64++]!;
@@ -134,6 +136,23 @@ export class BlockEmitter {
 		if (bytes === 8) return;
 		this.code.op(O.i32WrapI64);
 		this.clean(bytes);
+	}
+
+	// ---- the helper ----------------------------------------------------------------------------------
+
+	/** Begins a call of the helper. @param what of HELPER @param detail see HELPER; -1: CC_OP, known here or not */
+	beginHelper(what: number, detail: number): void {
+		const code = this.code;
+		code.i32(what);
+		if (detail >= 0) code.i32(detail);
+		else if (this.op >= 0) code.i32(this.op);
+		else code.get(this.ccOp);
+		code.get(CPU);
+	}
+	/** Calls it, with its result on the stack. @param pushed how many of its three i64 parameters are there */
+	endHelper(pushed: number): void {
+		for (let at = pushed; at < 3; at++) this.code.i64(0);
+		this.code.call(0);
 	}
 
 	// ---- registers -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ interface Piece {
 	readonly onNextPage: boolean;
 }
 
+/** What was translated from one entry point. */
 export interface Region {
 	readonly rip: bigint;
 	readonly key: number;
@@ -35,6 +36,7 @@ export interface Region {
 /** Regions made for one RIP at most; more bytes than that in one place are a just-in-time compiler's. */
 const VARIANTS = 8;
 
+/** All regions of a machine. */
 export class CodeCache {
 	private readonly memory: MachineMemory;
 	/** By mode and high half of RIP, then by low half. */

@@ -16,23 +16,30 @@ export const TYPES: readonly Signature[] = [
 	/* 4 flags         */ { parameters: [i32, i32, i64, i64, i64], results: [i32] },
 	/* 5 divide        */ { parameters: [i32, i64, i64, i64], results: [i32] },
 	/* 6 enter         */ { parameters: [i32, i32], results: [i32] },
-	/* 7 chain         */ { parameters: [i32, i64], results: [i32] },
+	/* 7 helper        */ { parameters: [i32, i32, i32, i64, i64, i64], results: [i64] },
 ];
 
-/** Imports of a module of regions; the functions in the order of IMPORT. */
+/**
+ * Imports of a module of regions. There is one function among them: V8 compiles a wrapper for each signature that a
+ * module imports, which takes longer than a region does; and a table that many instances import is slow to make them.
+ */
 // biome-ignore format: one row an import
 export const REGION_IMPORTS: readonly Import[] = [
-	{ kind: "function", name: "load", type: 1 },
-	{ kind: "function", name: "store", type: 2 },
-	{ kind: "function", name: "probe", type: 3 },
-	{ kind: "function", name: "flags", type: 4 },
-	{ kind: "function", name: "divide", type: 5 },
-	{ kind: "function", name: "chain", type: 7 },
+	{ kind: "function", name: "helper", type: 7 },
 	{ kind: "memory", name: "memory" },
 ];
 
-/** Function indices of the imports of every region, in the order of REGION_IMPORTS. */
-export const IMPORT = { load: 0, store: 1, probe: 2, flags: 3, divide: 4, chain: 5 } as const;
+/**
+ * What regions ask of their helper, function 0: `helper(what, detail, cpuBase, a, b, c)`.
+ *
+ *     what     detail    a         b      c        result
+ *     flags    CC_OP     CC_DST    CC_SRC CC_SRC2  the six flags
+ *     load     bytes     linear                    the value
+ *     store    bytes     linear    value           0 done, 1 a fault is noted, 2 done and code was dropped
+ *     probe    bytes     linear
+ *     divide   signed?   high      low    divisor  1 for #DE
+ */
+export const HELPER = { flags: 0, load: 1, store: 2, probe: 3, divide: 4 } as const;
 
 // Parameters and locals of `flags`.
 const CPU = 0;
@@ -313,14 +320,31 @@ function flagsBody(): Code {
 	return code;
 }
 
+/** Function indices in the core module: its imports, then its own. */
+const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3 } as const;
+const FLAGS_FUNCTION = 4;
+
 /**
- * Goes on to the region at a RIP if the jump cache has it, else returns EXIT.next. Only here is the table of regions
- * used: V8 copies an imported table into each instance that imports it, which would make regions expensive.
+ * Calls the region in a slot, then goes on from region to region as long as the jump cache has the one at RIP and
+ * nothing asks to return.
  */
-function chainBody(): Code {
-	const [rip, entry] = [1, 2];
+function enterBody(): Code {
+	const [slot, entry, exit, rip] = [1, 2, 3, 4];
 	const code = new Code();
-	code.get(rip);
+	const again = code.loop();
+	code.get(CPU);
+	code.get(slot);
+	code.op(O.callIndirect);
+	code.unsigned(0);
+	code.unsigned(0);
+	code.tee(exit);
+	code.if();
+	code.get(exit);
+	code.op(O.return);
+	code.end();
+	code.get(CPU);
+	code.access(O.i64Load, L.RIP);
+	code.tee(rip);
 	code.op(O.i32WrapI64);
 	code.tee(entry);
 	code.get(entry);
@@ -334,57 +358,113 @@ function chainBody(): Code {
 	code.get(CPU);
 	code.op(O.i32Add);
 	code.tee(entry);
+	code.access(O.i32Load, L.JUMP_CACHE + 8);
+	code.set(slot);
+	code.get(entry);
 	code.access(O.i64Load, L.JUMP_CACHE);
 	code.get(rip);
 	code.op(O.i64Eq);
-	code.if();
-	code.get(CPU);
-	code.get(entry);
-	code.access(O.i32Load, L.JUMP_CACHE + 8);
-	code.op(O.returnCallIndirect);
-	code.unsigned(0);
-	code.unsigned(0);
+	code.brIf(again);
 	code.end();
 	code.i32(EXIT.next);
 	return code;
 }
 
+/** Calls the region in a slot, and no other. */
+function enterOnceBody(): Code {
+	const code = new Code();
+	code.get(CPU);
+	code.get(1);
+	code.op(O.callIndirect);
+	code.unsigned(0);
+	code.unsigned(0);
+	return code;
+}
+
+/** Dispatches on HELPER. */
+function helperBody(): Code {
+	const [what, detail, cpu, a, b, c] = [0, 1, 2, 3, 4, 5];
+	const code = new Code();
+	const when = (kind: number, body: () => void): void => {
+		code.get(what);
+		code.i32(kind);
+		code.op(O.i32Eq);
+		code.if();
+		body();
+		code.op(O.return);
+		code.end();
+	};
+	const call = (index: number, ...locals: readonly number[]): void => {
+		for (const local of locals) code.get(local);
+		code.call(index);
+	};
+	when(HELPER.flags, () => {
+		call(FLAGS_FUNCTION, cpu, detail, a, b, c);
+		code.op(O.i64ExtendI32U);
+	});
+	when(HELPER.load, () => call(IMPORTED.load, a, detail));
+	when(HELPER.store, () => {
+		call(IMPORTED.store, a, detail, b);
+		code.op(O.i64ExtendI32U);
+	});
+	when(HELPER.divide, () => {
+		call(IMPORTED.divide, detail, a, b, c);
+		code.op(O.i64ExtendI32U);
+	});
+	call(IMPORTED.probe, a, detail);
+	code.i64(0);
+	return code;
+}
+
+/** What is behind the helper: the slow paths, in TypeScript. */
+export interface SlowPaths {
+	/** Loads 1 to 8 bytes; on a fault notes it. */
+	load(linear: bigint, bytes: number): bigint;
+	/** @returns 0 done, 1 a fault is noted, 2 done and translated code was dropped */
+	store(linear: bigint, bytes: number, value: bigint): number;
+	/** Notes the fault that a store would have. */
+	probe(linear: bigint, bytes: number): void;
+	/** 128 by 64 bits; results go to SCRATCH. @returns 0, or 1 for #DE */
+	divide(signed: number, high: bigint, low: bigint, by: bigint): number;
+}
+
 /** What the core module exports. */
 export interface Core {
-	/** Calls the region in a slot of the table. @returns its exit code */
+	/** Calls the region in a slot of the table, and those that it leads to. @returns the last one's exit code */
 	readonly enter: (cpuBase: number, slot: number) => number;
-	/** The six arithmetic flags of a lazy state. */
-	readonly flags: WebAssembly.ExportValue;
-	/** Goes on to the region at a RIP. */
-	readonly chain: WebAssembly.ExportValue;
+	/** Calls the region in a slot alone. @returns its exit code */
+	readonly enterOnce: (cpuBase: number, slot: number) => number;
+	/** What regions import. */
+	readonly helper: WebAssembly.ExportValue;
 }
 
 /** The bytes of the core module. */
 export function coreModule(): Uint8Array<ArrayBuffer> {
-	const enter = new Code();
-	enter.get(0);
-	enter.get(1);
-	enter.op(O.callIndirect);
-	enter.unsigned(0);
-	enter.unsigned(0);
 	return encodeModule({
 		types: TYPES,
 		imports: [
+			{ kind: "function", name: "load", type: 1 },
+			{ kind: "function", name: "store", type: 2 },
+			{ kind: "function", name: "probe", type: 3 },
+			{ kind: "function", name: "divide", type: 5 },
 			{ kind: "memory", name: "memory" },
 			{ kind: "table", name: "table" },
 		],
 		globals: [],
 		functions: [
-			{ type: 6, locals: [], parts: [enter], exportName: "enter" },
-			{ type: 4, locals: LOCALS, parts: [flagsBody()], exportName: "flags" },
-			{ type: 7, locals: [i32], parts: [chainBody()], exportName: "chain" },
+			{ type: 4, locals: LOCALS, parts: [flagsBody()] },
+			{ type: 6, locals: [i32, i32, i64], parts: [enterBody()], exportName: "enter" },
+			{ type: 6, locals: [], parts: [enterOnceBody()], exportName: "enterOnce" },
+			{ type: 7, locals: [], parts: [helperBody()], exportName: "helper" },
 		],
 	});
 }
 
-/** Instantiates the core module. */
-export function makeCore(memory: WebAssembly.Memory, table: WebAssembly.Table): Core {
+/** Instantiates the core module. @param table of regions */
+export function makeCore(memory: WebAssembly.Memory, table: WebAssembly.Table, slow: SlowPaths): Core {
+	const { load, store, probe, divide } = slow;
 	const module = new WebAssembly.Module(coreModule());
-	const { exports } = new WebAssembly.Instance(module, { m: { memory, table } });
-	return { enter: exports.enter as Core["enter"], flags: exports.flags!, chain: exports.chain! };
+	const { exports } = new WebAssembly.Instance(module, { m: { memory, table, load, store, probe, divide } });
+	const { enter, enterOnce, helper } = exports;
+	return { enter: enter as Core["enter"], enterOnce: enterOnce as Core["enterOnce"], helper: helper! };
 }

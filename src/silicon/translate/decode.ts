@@ -193,6 +193,7 @@ export class RunDecoder {
 		if (this.decoder.lastError === DecoderError.NoMoreBytes) return null;
 		return plain(this.instruction, this.bitness);
 	}
+	/** Gives the decoder's memory back. */
 	free(): void {
 		this.instruction.free();
 		this.decoder.free();

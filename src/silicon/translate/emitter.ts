@@ -6,7 +6,7 @@
 import * as L from "../cpu/layout.ts";
 import { OPCODE as O, TYPE } from "../wasm/builder.ts";
 import { BlockEmitter, CPU } from "./block-emitter.ts";
-import { IMPORT } from "./core.ts";
+import { HELPER } from "./core.ts";
 import { EXIT } from "./exits.ts";
 import type { Operand } from "./insn.ts";
 import { placeOf, segmentOf } from "./registers.ts";
@@ -122,9 +122,9 @@ export class Emitter extends BlockEmitter {
 		this.code.access(opcode, 0);
 	}
 	private slowLoad(linear: number, bytes: number): void {
+		this.beginHelper(HELPER.load, bytes);
 		this.code.get(linear);
-		this.code.i32(bytes);
-		this.code.call(IMPORT.load);
+		this.endHelper(1);
 		if (bytes !== 8) this.code.op(O.i32WrapI64);
 		this.leaveIfFault();
 	}
@@ -145,11 +145,12 @@ export class Emitter extends BlockEmitter {
 	/** Calls the slow store. @returns with its status on the Wasm stack: 0 done, 1 fault, 2 wrote to code */
 	private slowStore(linear: number, bytes: number, value: number): void {
 		const code = this.code;
+		this.beginHelper(HELPER.store, bytes);
 		code.get(linear);
-		code.i32(bytes);
 		code.get(value);
 		this.widen(bytes);
-		code.call(IMPORT.store);
+		this.endHelper(2);
+		code.op(O.i32WrapI64);
 	}
 	/** Events that a device raised in a slow store are due at the next check. */
 	private refreshLimit(): void {
@@ -221,9 +222,10 @@ export class Emitter extends BlockEmitter {
 		code.else();
 		code.i32(-1);
 		code.set(host);
+		this.beginHelper(HELPER.probe, bytes);
 		code.get(linear);
-		code.i32(bytes);
-		code.call(IMPORT.probe);
+		this.endHelper(1);
+		code.op(O.drop);
 		this.leaveIfFault();
 		this.slowLoad(linear, bytes);
 		code.end();
@@ -254,6 +256,7 @@ export class Emitter extends BlockEmitter {
 
 	// ---- operands ------------------------------------------------------------------------------------
 
+	/** An operand of the current instruction. */
 	operand(at: number): Operand {
 		return this.insn.operands[at]!;
 	}

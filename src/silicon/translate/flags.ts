@@ -1,7 +1,7 @@
 /** Code for the lazy flags: what an instruction leaves behind, and what a condition makes of it. */
 import { CC, FLAG } from "../cpu/rflags.ts";
 import { OPCODE as O } from "../wasm/builder.ts";
-import { IMPORT } from "./core.ts";
+import { HELPER } from "./core.ts";
 import type { Emitter } from "./emitter.ts";
 
 /** iced-x86 RflagsBits. */
@@ -44,13 +44,6 @@ export function setFlags(e: Emitter, kind: number, bytes: number, dst: number, s
 	e.op = ccOp(kind, bytes);
 }
 
-/** Leaves flags that stand, as i32 in their RFLAGS places, on the Wasm stack. */
-export function setFlagBits(e: Emitter): void {
-	e.code.op(O.i64ExtendI32U);
-	e.code.set(e.ccSrc);
-	e.op = CC.flags;
-}
-
 /** Pushes all six flags as i32, in their RFLAGS places. */
 export function pushFlags(e: Emitter): void {
 	const code = e.code;
@@ -59,13 +52,12 @@ export function pushFlags(e: Emitter): void {
 		code.op(O.i32WrapI64);
 		return;
 	}
-	code.get(0);
-	if (e.op >= 0) code.i32(e.op);
-	else code.get(e.ccOp);
+	e.beginHelper(HELPER.flags, -1);
 	code.get(e.ccDst);
 	code.get(e.ccSrc);
 	code.get(e.ccSrc2);
-	code.call(IMPORT.flags);
+	e.endHelper(3);
+	code.op(O.i32WrapI64);
 }
 
 function pushFlagBit(e: Emitter, flag: number): void {
@@ -295,10 +287,4 @@ export function pushCondition(e: Emitter, condition: number): void {
 			pushLess(e, true);
 	}
 	if ((condition & 1) !== 0) e.code.op(O.i32Eqz);
-}
-
-/** Flags that a condition reads, as RflagsBits. */
-export function conditionReads(condition: number): number {
-	const { OF, SF, ZF, CF, PF } = BITS;
-	return [OF, CF, ZF, CF | ZF, SF, PF, SF | OF, SF | OF | ZF][condition >> 1]!;
 }

@@ -9,6 +9,7 @@ export type Operand =
 	| { readonly kind: "near"; readonly target: bigint }
 	| { readonly kind: "far"; readonly selector: number; readonly offset: bigint };
 
+/** One decoded instruction. */
 export interface Insn {
 	/** Offset within CS at which it lies. */
 	readonly rip: bigint;

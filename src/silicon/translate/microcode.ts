@@ -99,6 +99,9 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 		if (at < level) outer(at);
 		if (hasFault(cpu)) return OUTCOME.fault;
 	}
+	// A write through the final stack pointer must be possible (SDM Vol. 2A, ENTER, #PF).
+	services.probeStore(cpu, stackLinear(cpu, insn, -(bytes * pushes + Number(size.value))), bytes);
+	if (hasFault(cpu)) return OUTCOME.fault;
 	// A frame pointer may be read from where one was just pushed.
 	for (let at = 0; at < pushes; at++) {
 		let value = registerValue(cpu, L.RBP, bytes);

@@ -27,6 +27,7 @@ export type Ending =
 	| "return"
 	| "system";
 
+/** Instructions that run one after the other: entered at the first, left behind the last. */
 export interface Block {
 	readonly rip: bigint;
 	/** All instructions, the last being the one that ends it, if any does. */

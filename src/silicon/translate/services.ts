@@ -16,8 +16,10 @@ export const OUTCOME = {
 	/** Execution of this context ended: a VM exit, HLT without a hypervisor, shutdown. */
 	stop: 3,
 } as const;
+/** One of OUTCOME. */
 export type Outcome = (typeof OUTCOME)[keyof typeof OUTCOME];
 
+/** The rest of the processor, as the translator sees it. */
 export interface Services {
 	/**
 	 * Finds the code byte at a linear address, with the rights of an instruction fetch.

@@ -5,7 +5,6 @@
  */
 import * as L from "../cpu/layout.ts";
 import { Code, OPCODE as O } from "../wasm/builder.ts";
-import { IMPORT } from "./core.ts";
 import { Mnemonic as M } from "./decode.ts";
 import type { Emitter } from "./emitter.ts";
 import { EXIT, STRETCH_CYCLES } from "./exits.ts";
@@ -364,7 +363,7 @@ function prologue(e: Emitter, countsEntries: boolean): Code {
 	return code;
 }
 
-/** Stores what the body changed, then goes on through the jump cache or returns. */
+/** Stores what the body changed, and returns. */
 function epilogue(e: Emitter): void {
 	const { code } = e;
 	const store = (local: number, opcode: number, offset: number) => {
@@ -388,21 +387,7 @@ function epilogue(e: Emitter): void {
 	code.op(O.f64ConvertI32U);
 	code.op(O.f64Add);
 	code.access(O.f64Store, L.INSTRUCTIONS);
-	if (!e.mode.single) chain(e);
 	code.get(e.exitCode);
-}
-
-/** Goes on to the region at RIP if nothing asks to return. */
-function chain(e: Emitter): void {
-	const { code } = e;
-	code.get(e.exitCode);
-	code.op(O.i32Eqz);
-	code.if();
-	code.get(0);
-	code.get(e.rip);
-	code.op(O.returnCall);
-	code.unsigned(IMPORT.chain);
-	code.end();
 }
 
 /**

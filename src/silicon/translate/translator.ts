@@ -62,6 +62,7 @@ export interface TranslatorStats {
 /** Hears of every module, before it is compiled. Tests validate and print them. */
 export type ModuleObserver = (bytes: Uint8Array<ArrayBuffer>) => void;
 
+/** Translates and runs guest code for the processors of one machine. */
 export class Translator {
 	readonly memory: MachineMemory;
 	readonly stats: TranslatorStats = {
@@ -101,18 +102,13 @@ export class Translator {
 		this.services = services;
 		this.costs = new GuestCosts(model);
 		this.cache = new CodeCache(memory);
-		this.core = makeCore(memory.memory, this.table);
-		this.imports = {
-			m: {
-				memory: memory.memory,
-				flags: this.core.flags,
-				chain: this.core.chain,
-				load: (linear: bigint, bytes: number) => this.load(linear, bytes),
-				store: (linear: bigint, bytes: number, value: bigint) => this.store(linear, bytes, value),
-				probe: (linear: bigint, bytes: number) => this.probe(linear, bytes),
-				divide: (signed: number, high: bigint, low: bigint, by: bigint) => this.divide(signed, high, low, by),
-			},
-		};
+		this.core = makeCore(memory.memory, this.table, {
+			load: (linear, bytes) => this.load(linear, bytes),
+			store: (linear, bytes, value) => this.store(linear, bytes, value),
+			probe: (linear, bytes) => this.probe(linear, bytes),
+			divide: (signed, high, low, by) => this.divide(signed, high, low, by),
+		});
+		this.imports = { m: { memory: memory.memory, helper: this.core.helper } };
 		this.ids = {
 			site: (site) => this.sites.push(site) - 1,
 			system: (insn) => this.untranslatedId(insn),
@@ -381,7 +377,7 @@ export class Translator {
 		if (region === null) return this.services.deliverFault(cpu);
 		let exit: number = EXIT.system;
 		if (region.untranslated >= 0) exit |= region.untranslated << 8;
-		else exit = this.core.enter(cpu.base, region.slot);
+		else exit = this.core.enterOnce(cpu.base, region.slot);
 		let stopped = false;
 		if ((exit & 0xff) === EXIT.system) stopped = this.carryOut(cpu, exit >>> 8);
 		else if ((exit & 0xff) === EXIT.fault) {

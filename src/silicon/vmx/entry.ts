@@ -105,7 +105,6 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	if (refused !== 0)
 		return failEntry(cpu, mode, EXIT_REASON.msrLoading, refused, "27.4: VM-entry MSR-load area");
 	vmcs.launched = true;
-	contextChanged(cpu);
 	mode.begin();
 	cpu.observer?.onGuestEntry?.(cpu);
 	injectEvent(cpu, vmcs);

@@ -1,6 +1,7 @@
 /** The MSR areas of a VMCS: registers that VM entry loads, and that VM exit stores and loads (SDM Vol. 3C, 25.7.2, 25.8.2). */
 import type { Cpu } from "../cpu/cpu.ts";
 import { MSR, readMsr, writeMsr } from "../cpu/msr.ts";
+import { contextChanged } from "../paging/tlb.ts";
 import { O } from "./fields.ts";
 import type { Vmcs } from "./vmcs.ts";
 
@@ -33,11 +34,16 @@ function allowed(index: number, reserved: number): boolean {
 }
 
 function load(cpu: Cpu, vmcs: Vmcs, count: number, address: number): number {
-	return walk(cpu, vmcs, count, address, (index, reserved, at) => {
+	// The usual case, at every entry and exit: nothing to do, and nothing made for it.
+	if (vmcs.u32[count >> 2] === 0) return 0;
+	const failed = walk(cpu, vmcs, count, address, (index, reserved, at) => {
 		return (
 			allowed(index, reserved) && writeMsr(cpu, index, cpu.memory.view.getBigUint64(at + 8, true)) === null
 		);
 	});
+	// EFER and PAT among them may change what addresses mean.
+	contextChanged(cpu);
+	return failed;
 }
 
 /** @returns 0, or the number of the entry that fails the VM entry (exit reason 34) */
@@ -47,6 +53,7 @@ export function loadEntryMsrs(cpu: Cpu, vmcs: Vmcs): number {
 
 /** Stores the guest's, before the host's state is loaded. @throws Error for a VMX abort */
 export function storeExitMsrs(cpu: Cpu, vmcs: Vmcs): void {
+	if (vmcs.u32[O.VM_EXIT_MSR_STORE_COUNT >> 2] === 0) return;
 	const failed = walk(
 		cpu,
 		vmcs,

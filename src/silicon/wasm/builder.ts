@@ -8,13 +8,16 @@
  *     code.op(OPCODE.i32Add);
  */
 
+/** Value types, and the type of a block without a result. */
 export const TYPE = { i32: 0x7f, i64: 0x7e, f64: 0x7c, empty: 0x40 } as const;
+/** Type of a local, parameter or result. */
 export type ValueType = 0x7f | 0x7e | 0x7c;
 
+/** Opcodes that are used here. */
 // biome-ignore format: opcodes in the order of the specification's tables
 export const OPCODE = {
 	unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d,
-	return: 0x0f, call: 0x10, callIndirect: 0x11, returnCall: 0x12, returnCallIndirect: 0x13, drop: 0x1a, select: 0x1b,
+	return: 0x0f, call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b,
 	localGet: 0x20, localSet: 0x21, localTee: 0x22, globalGet: 0x23, globalSet: 0x24,
 	i32Load: 0x28, i64Load: 0x29, f64Load: 0x2b, i32Load8U: 0x2d, i32Load16U: 0x2f,
 	i32Store: 0x36, i64Store: 0x37, f64Store: 0x39, i32Store8: 0x3a, i32Store16: 0x3b,
@@ -96,28 +99,34 @@ export class Code {
 		this.unsigned(text.length);
 		for (let at = 0; at < text.length; at++) this.op(text.charCodeAt(at));
 	}
+	/** Pushes a constant, taken modulo 2^32. */
 	i32(value: number): void {
 		this.op(OPCODE.i32Const);
 		this.signed(value);
 	}
+	/** Pushes a constant, taken modulo 2^64. */
 	i64(value: number | bigint): void {
 		this.op(OPCODE.i64Const);
 		if (typeof value === "number" && value === (value | 0)) this.signed(value);
 		else this.signedBig(BigInt(value));
 	}
+	/** Pushes a constant. */
 	f64(value: number): void {
 		this.op(OPCODE.f64Const);
 		doubleView.setFloat64(0, value, true);
 		this.raw(doubleBytes);
 	}
+	/** Pushes a local. */
 	get(local: number): void {
 		this.op(OPCODE.localGet);
 		this.unsigned(local);
 	}
+	/** Pops into a local. */
 	set(local: number): void {
 		this.op(OPCODE.localSet);
 		this.unsigned(local);
 	}
+	/** Copies the top of the stack into a local. */
 	tee(local: number): void {
 		this.op(OPCODE.localTee);
 		this.unsigned(local);
@@ -128,6 +137,7 @@ export class Code {
 		this.op(0);
 		this.unsigned(offset);
 	}
+	/** Calls a function by index: imports first. */
 	call(index: number): void {
 		this.op(OPCODE.call);
 		this.unsigned(index);
@@ -150,17 +160,21 @@ export class Code {
 		this.op(type);
 		return ++this.depth;
 	}
+	/** The other arm of the innermost if. */
 	else(): void {
 		this.op(OPCODE.else);
 	}
+	/** Closes the innermost block, loop or if. */
 	end(): void {
 		this.op(OPCODE.end);
 		this.depth--;
 	}
+	/** Branches to a label: behind a block or if, to the start of a loop. */
 	br(label: number): void {
 		this.op(OPCODE.br);
 		this.unsigned(this.depth - label);
 	}
+	/** The same if the i32 on the stack is not 0. */
 	brIf(label: number): void {
 		this.op(OPCODE.brIf);
 		this.unsigned(this.depth - label);
@@ -173,6 +187,7 @@ export interface Signature {
 	readonly results: readonly ValueType[];
 }
 
+/** An import of a module. */
 export type Import =
 	| { readonly kind: "function"; readonly name: string; readonly type: number }
 	| { readonly kind: "memory"; readonly name: string }

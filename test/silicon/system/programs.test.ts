@@ -3,8 +3,9 @@ import { describe, expect, it } from "vitest";
 import { CR4 } from "../../../src/silicon/cpu/control.ts";
 import { type Cpu, PENDING } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
+import { OUTCOME } from "../../../src/silicon/translate/services.ts";
 import { cpl } from "../../../src/silicon/cpu/modes.ts";
-import { AT, peek64, poke64, SELECTOR, setGate } from "../machine-code.ts";
+import { AT, peek64, poke64, SELECTOR, setGate, step, takeFault } from "../machine-code.ts";
 import { ASM, bareMachine, program, programAt } from "../guest-machine.ts";
 
 const handler = (vector: number) => AT.handler + vector * 16;
@@ -69,7 +70,7 @@ describe("between level 0 and level 3", () => {
 });
 
 describe("faults on the way to a handler (SDM Vol. 3A, tables 7-4 and 7-5)", () => {
-	const GP = [0x0f, 0x22, 0xc0]; // MOV CR0, RAX with RAX = 0 would leave paging: #GP with the value below
+	const GP = [0x0f, 0x22, 0xc0]; // MOV CR0, RAX: PG without PE
 	it.each([
 		["#UD, its gate absent: #NP", ASM.ud2, [6], 11],
 		["#UD, then #NP absent too: #DF", ASM.ud2, [6, 11], 8],
@@ -150,5 +151,17 @@ describe("shadows and events of a bare processor", () => {
 		program(bad, ASM.movCr8Rax);
 		run(bad);
 		expect(halted(bad)).toBe(13);
+	});
+
+	it("MOV to CR3 under PAE paging with reserved bits in a PDPTE is #GP(0) and leaves CR3 (SDM Vol. 3A, 5.4.1)", () => {
+		const { cpu } = bareMachine("vmx");
+		cpu.write64(L.CR3, 0x9000n);
+		cpu.write32(L.EFER, 0);
+		poke64(cpu, 0x9000, 0x5001n);
+		poke64(cpu, 0xa000, 0x5003n);
+		cpu.setGpr(L.RAX, 0xa000n);
+		expect(step(cpu, ASM.movCr3Rax, 32)).toBe(OUTCOME.fault);
+		expect(takeFault(cpu)).toEqual({ vector: 13, errorCode: 0 });
+		expect(cpu.read64(L.CR3)).toBe(0x9000n);
 	});
 });

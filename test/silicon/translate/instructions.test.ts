@@ -178,3 +178,9 @@ for (const [at, [mode, bitness, bases]] of MODES.entries()) {
 		});
 	});
 }
+
+test("BEXTR with an immediate is XOP's, which no processor here has: it is left to the system side, as #UD", () => {
+	const xop = decode(new Uint8Array([0x8f, 0xea, 0x78, 0x10, 0xc0, 4, 4, 0, 0]), 0n, 64);
+	expect(xop.mnemonic).toBe(Mnemonic.Bextr);
+	expect(definitionOf(xop)).toBeUndefined();
+});

@@ -3,7 +3,7 @@ import * as L from "../../cpu/layout.ts";
 import { CC } from "../../cpu/rflags.ts";
 import { OPCODE as O } from "../../wasm/builder.ts";
 import { Mnemonic as M } from "../decode.ts";
-import { IMPORT } from "../core.ts";
+import { HELPER } from "../core.ts";
 import type { Emitter } from "../emitter.ts";
 import { BITS, flagsMatter, pushCarry, setFlags } from "../flags.ts";
 import { type Definition, readSigned } from "./definition.ts";
@@ -448,11 +448,12 @@ function divide64(e: Emitter, signed: boolean): void {
 	code.op(signed ? O.i64RemS : O.i64RemU);
 	code.set(remainder);
 	code.else();
-	code.i32(signed ? 1 : 0);
+	e.beginHelper(HELPER.divide, signed ? 1 : 0);
 	code.get(rdx);
 	code.get(rax);
 	code.get(divisor);
-	code.call(IMPORT.divide);
+	e.endHelper(3);
+	code.op(O.i32WrapI64);
 	code.if();
 	leaveWithDivideError(e);
 	code.end();
@@ -469,6 +470,7 @@ function divide64(e: Emitter, signed: boolean): void {
 	e.setIndex(L.RDX, 8);
 }
 
+/** Binary arithmetic and logic, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const ARITHMETIC: ReadonlyMap<number, Definition> = new Map<number, Definition>([
 	[M.Add, binary(O.i64Add, O.i32Add, CC.add)],

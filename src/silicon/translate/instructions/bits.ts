@@ -429,6 +429,7 @@ function sahf(e: Emitter): void {
 	e.op = CC.flags;
 }
 
+/** Bit, byte and flag instructions, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const BITS_CHAPTER: ReadonlyMap<number, Definition> = new Map<number, Definition>([
 	[M.Bt,     bitTest("test")],

@@ -96,14 +96,19 @@ function cmpxchg(e: Emitter): void {
 	code.get(accumulator);
 	e.by(bytes, O.i64Eq, O.i32Eq);
 	code.set(equal);
-	// The destination is written in any case, but the accumulator only when they differ: a 32-bit write
-	// would clear its upper half.
-	e.endModify(modification, value);
+	// Of registers only one is written, since a 32-bit write would clear the other's upper half: the accumulator
+	// keeps it when they are equal, and, on an EPYC, the destination when they differ. Memory is always written.
+	const isRegister = modification.operand.kind === "register";
+	if (!isRegister) e.endModify(modification, value);
 	code.get(equal);
 	code.op(O.i32Eqz);
 	code.if();
 	code.get(old);
 	e.setIndex(L.RAX, bytes);
+	if (isRegister) {
+		code.else();
+		e.endModify(modification, value);
+	}
 	code.end();
 	setFlags(e, CC.sub, bytes, accumulator, old);
 }
@@ -281,6 +286,7 @@ function xlat(e: Emitter): void {
 
 function nop(): void {}
 
+/** Data transfer, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const DATA: ReadonlyMap<number, Definition> = new Map<number, Definition>([
 	[M.Mov, mov],

@@ -5,9 +5,6 @@ import type { Emitter } from "../emitter.ts";
 /** Emits the code of the emitter's current instruction. */
 export type Definition = (e: Emitter) => void;
 
-/** Definitions by iced-x86 mnemonic. */
-export type Chapter = ReadonlyMap<number, Definition>;
-
 /** Pushes a register operand or memory value sign-extended to another size. */
 export function readSigned(e: Emitter, at: number, to: number): void {
 	const from = e.bytes(at);

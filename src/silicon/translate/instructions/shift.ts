@@ -397,6 +397,7 @@ function pushDouble64(e: Emitter, value: number, source: number, by: Count, left
 	code.op(O.i64Or);
 }
 
+/** Shifts and rotates, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const SHIFT: ReadonlyMap<number, Definition> = new Map<number, Definition>([
 	[M.Shl,  shift("shl")],

@@ -144,7 +144,8 @@ function cmpxchg(r: Reference, i: Instruction): void {
 	subtract(r, accumulator, old, 0n, bits);
 	if (accumulator === old) r.write(i, 0, source);
 	else {
-		r.write(i, 0, old);
+		// A register keeps its upper half here (measured on an EPYC); memory goes through a write cycle.
+		if (i.opKind(0) !== OpKind.Register) r.write(i, 0, old);
 		r.put(RAX, bits / 8, old);
 	}
 }

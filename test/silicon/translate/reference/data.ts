@@ -74,6 +74,8 @@ function enter(r: Reference, i: Instruction): void {
 	if (nesting > 0) r.push(bytes, frame);
 	r.put(RBP, bytes, frame);
 	r.moveStack(-size);
+	// #PF "if a write using the final value of the stack pointer would cause a page fault".
+	r.memory.probe(r.stackLinear(0n), bytes);
 }
 
 function extendAccumulator(bytes: number): Operation {

@@ -83,6 +83,10 @@ export class ReferenceMemory {
 			this.bytes[place] = Number((value >> BigInt(8 * at)) & 0xffn);
 		}
 	}
+	/** Faults where a write would. */
+	probe(linear: bigint, bytes: number): void {
+		for (let at = 0; at < bytes; at++) this.check(linear + BigInt(at), true);
+	}
 	/** What was written so far stays. */
 	commit(): void {
 		this.journal = [];
