@@ -37,6 +37,26 @@ function replaceBlock(file, name, content) {
 
 const fenced = (text) => `\`\`\`\n${text}\`\`\``;
 replaceBlock("README.md", "review", fenced(reenter("review", "series-v1", "series-v2")));
+
+// What the mails say of the INVD round trip, next to what the model gives.
+const PUBLISHED = [
+	["turin", "v6.18", [], "patch 3", "~2000"],
+	["turin", "series-v2:1-3", [], "patch 3", "~1500"],
+	["turin", "series-v2:1-3", ["--pke"], "patch 4", "~1560"],
+	["turin", "series-v2", ["--pke"], "patch 4", "~1500"],
+	["emerald-rapids", "v6.18", [], "patch 3", "~1300"],
+	["emerald-rapids", "series-v2:1-3", [], "patch 3", "~1000"],
+	["emerald-rapids", "series-v2:1-3", ["--pke"], "patch 4", "~810"],
+	["emerald-rapids", "series-v2", ["--pke"], "patch 4", "~770"],
+];
+const rows = PUBLISHED.map(([cpu, tree, options, mail, published]) => {
+	const printed = reenter("cost", "invd", "--cpu", cpu, "--tree", tree, ...options, "--json");
+	const { cyclesPerExit } = JSON.parse(printed);
+	const command = ["reenter cost invd --cpu", cpu, "--tree", tree, ...options].join(" ");
+	return `| \`${command}\` | ${published} (${mail}) | ${cyclesPerExit} |`;
+});
+const table = ["| command | published | printed |", "|---|---|---:|", ...rows].join("\n");
+replaceBlock("docs/costs.md", "published and printed", table);
 const { costTable } = await import("../dist/silicon/models/table.js");
 const { MODELS } = await import("../dist/silicon/models/models.js");
 for (const model of Object.values(MODELS))

@@ -7,7 +7,6 @@ import { compileTree } from "../kvm/flow/compile.ts";
 import { type Silicon, createSilicon } from "../kvm/api/kvm.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { skippedStep } from "./explain.ts";
-import { PROPERTIES } from "./properties/properties.ts";
 import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
 import { EVENT_TITLES, Tracer } from "./trace.ts";
 import type { CheckOptions, CheckResult, EventKind, Injection, Violation } from "./types.ts";
@@ -162,8 +161,3 @@ function explain(
 		trace: tracer.lines,
 	};
 }
-
-/** Names and titles of the properties, for `reenter check --list`. */
-export const PROPERTY_TITLES: Readonly<Record<string, string>> = Object.fromEntries(
-	PROPERTIES.map(({ name, title }) => [name, title]),
-);

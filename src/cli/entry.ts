@@ -50,6 +50,8 @@ try {
 	process.exitCode = main(process.argv.slice(2), io, SERVICES);
 } catch (error) {
 	// Node's own code for this would be 1, which is a verdict here.
-	io.err(`reenter: internal error, please report it: ${error instanceof Error ? error.stack : String(error)}\n`);
+	io.err(
+		`reenter: internal error, please report it: ${error instanceof Error ? error.stack : String(error)}\n`,
+	);
 	process.exitCode = EXIT.internal;
 }

@@ -27,7 +27,9 @@ export function checkOutput(io: Io, options: CommonOptions): void {
 }
 
 function unwritable(path: string, error: unknown): UsageError {
-	return new UsageError(`${path}: cannot be written: ${error instanceof Error ? error.message : String(error)}`);
+	return new UsageError(
+		`${path}: cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+	);
 }
 
 /** A progress line on a terminal, rewritten in place. */

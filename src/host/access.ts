@@ -36,12 +36,6 @@ export function wrmsrXfdErr(cpu: Cpu, value: number): void {
 	cpu.writeNumber(L.XFD_ERR, value);
 }
 
-/** RDMSR of IA32_XFD_ERR. */
-export function rdmsrXfdErr(cpu: Cpu): number {
-	cpu.op(OP["rdmsr(ia32_xfd_err)"]);
-	return cpu.readNumber(L.XFD_ERR);
-}
-
 /** RDMSR of IA32_XFD. */
 export function rdmsrXfd(cpu: Cpu): number {
 	cpu.op(OP["rdmsr(ia32_xfd)"]);

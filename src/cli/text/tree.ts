@@ -71,7 +71,9 @@ export function nodeJson(node: Node): object {
 }
 
 const where = ({ flow, within, after }: Place) =>
-	[flow, ...(within === undefined ? [] : [within]), after === "" ? "at the start" : `behind ${after}`].join(", ");
+	[flow, ...(within === undefined ? [] : [within]), after === "" ? "at the start" : `behind ${after}`].join(
+		", ",
+	);
 
 /** What moved, from where to where. */
 export function diffText(difference: TreeDifference, style: Style): string {

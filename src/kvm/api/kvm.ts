@@ -85,7 +85,13 @@ export function createMachine(options: MachineOptions): Machine {
 	bootKernel(cpu, kernel);
 	const tree = "ioctlRun" in options.tree ? options.tree : compileTree(options.tree, vendor);
 	const ops = vendor === "svm" ? svmOps : vendor === "tdx" ? tdxOps : vmxOps;
-	const vm = new Vm(kernel, ops, (made) => new Mmu(made), { vendor, tree, irqchip: options.irqchip ?? true }, FIRST_FREE_HPA);
+	const vm = new Vm(
+		kernel,
+		ops,
+		(made) => new Mmu(made),
+		{ vendor, tree, irqchip: options.irqchip ?? true },
+		FIRST_FREE_HPA,
+	);
 	const vcpu = createVcpu(vm);
 	return { memory, cpu, apic, kernel, vm, vcpu };
 }

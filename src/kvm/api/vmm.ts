@@ -109,7 +109,9 @@ export class Vmm {
 		const isTd = vm.vendor === "tdx";
 		if (isTd !== (image.protocol === "td")) {
 			throw new ImageError(
-				isTd ? "the vendor tdx runs TD images only, which begin at the reset vector" : "a TD image runs on the vendor tdx only",
+				isTd
+					? "the vendor tdx runs TD images only, which begin at the reset vector"
+					: "a TD image runs on the vendor tdx only",
 			);
 		}
 		if (!isTd) {

@@ -121,9 +121,8 @@ class Emitter {
 					out.push("}");
 					break;
 				case "break":
-				case "continue":
 					charge();
-					out.push(`${node.kind} ${label(node.loop)};`);
+					out.push(`break ${label(node.loop)};`);
 					break;
 				case "call": {
 					charge();
@@ -171,7 +170,7 @@ function verifyFlow(tree: Tree, flow: Flow): void {
 	const loops = new Set<string>();
 	for (const node of walk(flow.body)) if (node.kind === "loop") loops.add(node.name);
 	for (const node of walk(flow.body)) {
-		if ((node.kind === "break" || node.kind === "continue") && !loops.has(node.loop)) {
+		if (node.kind === "break" && !loops.has(node.loop)) {
 			throw new FlowError(`tree ${tree.name}: ${flow.name} has "${node.name}" but no such loop`);
 		}
 	}

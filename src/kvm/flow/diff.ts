@@ -64,7 +64,8 @@ export function diffTrees(a: Tree, b: Tree): TreeDifference {
 	for (const { node, place } of found.replaced) {
 		changes.push({ change: "replaced", step: node.name, in: place });
 	}
-	for (const name of b.flows.keys()) if (!a.flows.has(name)) changes.push({ change: "flow added", flow: name });
+	for (const name of b.flows.keys())
+		if (!a.flows.has(name)) changes.push({ change: "flow added", flow: name });
 	for (const name of a.flows.keys()) {
 		if (!b.flows.has(name)) changes.push({ change: "flow removed", flow: name });
 	}
@@ -161,7 +162,10 @@ function commonRun(a: readonly Node[], b: readonly Node[]): Map<Node, Node> {
 function canMove({ node, reported }: Odd): boolean {
 	if (node.kind === "step" || node.kind === "call" || node.kind === "loop") return true;
 	// Many functions begin with the same `if (…) return`: in a new function that is no move.
-	return node.kind === "if" && (reported || children(node).some((list) => list.some(({ kind }) => kind !== "return")));
+	return (
+		node.kind === "if" &&
+		(reported || children(node).some((list) => list.some(({ kind }) => kind !== "return")))
+	);
 }
 
 /** Pairs what is gone with what has come; looks into guards and loops where the whole has no partner. */

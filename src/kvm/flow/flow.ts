@@ -50,13 +50,6 @@ export interface Break {
 	readonly loop: string;
 }
 
-/** Goes to the next round of the named loop. */
-export interface Continue {
-	readonly kind: "continue";
-	readonly name: string;
-	readonly loop: string;
-}
-
 /** Calls a flow, or what kvm_x86_ops has for this vendor; may keep what it returned. */
 export interface Call {
 	readonly kind: "call";
@@ -73,7 +66,7 @@ export interface Return {
 	readonly value: ((v: Vcpu) => number) | null;
 }
 
-export type Node = Step | Guard | Loop | Break | Continue | Call | Return;
+export type Node = Step | Guard | Loop | Break | Call | Return;
 
 export interface Flow {
 	/** The kernel function's name. */
@@ -115,11 +108,6 @@ export function loop(name: string, body: readonly Node[]): Loop {
 /** Leaves a loop. */
 export function breakFrom(loopName: string): Break {
 	return { kind: "break", name: `break ${loopName}`, loop: loopName };
-}
-
-/** Goes on with the next round of a loop. */
-export function continueWith(loopName: string): Continue {
-	return { kind: "continue", name: `continue ${loopName}`, loop: loopName };
 }
 
 /** A call of another flow. */

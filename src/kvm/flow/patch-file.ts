@@ -11,7 +11,7 @@
  */
 import * as v from "valibot";
 import { FlowError } from "./errors.ts";
-import { type Node, type Tree, call, walk } from "./flow.ts";
+import { type Node, type Tree, call, walk, when } from "./flow.ts";
 import { type Anchor, type Edit, applyPatches, hint } from "./patch.ts";
 
 const anchor = {
@@ -127,7 +127,8 @@ function findNode(name: string, where: string, libraries: readonly Tree[]): Node
 /** A node of its own: edits find nodes by identity, so a step that is done twice is two nodes. */
 function copyOf(node: Node): Node {
 	if (node.kind === "if") {
-		return { ...node, then: node.then.map(copyOf), otherwise: node.otherwise.map(copyOf) };
+		const { name, test, instructions } = node;
+		return when(name, test, node.then.map(copyOf), node.otherwise.map(copyOf), instructions);
 	}
 	if (node.kind === "loop") return { ...node, body: node.body.map(copyOf) };
 	return { ...node };

@@ -11,7 +11,6 @@ import { handleNmi, isNmi } from "../vmx/flows.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
 
-
 /** tdx_prepare_switch_to_guest(): the user-return MSRs become what the module leaves behind (commit c0711f8c610e). */
 function tdxPrepareSwitchToGuest(v: Vcpu): void {
 	const tdx = v.tdx!;

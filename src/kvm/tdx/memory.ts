@@ -8,7 +8,9 @@ const PAGE_BYTES = 4096;
 export class SeamcallError extends Error {
 	override readonly name = "SeamcallError";
 	constructor(leaf: string, gpa: number, status: number) {
-		super(`SEAMCALL ${leaf} at GPA 0x${gpa.toString(16)} failed with status 0x${(status >>> 0).toString(16)}`);
+		super(
+			`SEAMCALL ${leaf} at GPA 0x${gpa.toString(16)} failed with status 0x${(status >>> 0).toString(16)}`,
+		);
 	}
 }
 

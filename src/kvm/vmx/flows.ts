@@ -4,13 +4,7 @@ import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
-import {
-	ENTRY_FAILURE,
-	EXIT_REASON,
-	INTR_INFO,
-	INTR_TYPE,
-	PREEMPTION_TIMER_RATE,
-} from "../../silicon/vmx/controls.ts";
+import { ENTRY_FAILURE, EXIT_REASON, INTR_TYPE, PREEMPTION_TIMER_RATE } from "../../silicon/vmx/controls.ts";
 import { vmlaunch, vmresume } from "../../silicon/vmx/entry.ts";
 import { F } from "../../silicon/vmx/fields.ts";
 import { vmread32, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
@@ -232,8 +226,3 @@ export const vmxFlows: readonly Flow[] = [
 	vmxVcpuEnterExit,
 	vmxHandleExitIrqoff,
 ];
-
-/** Whether interruption information is valid. */
-export function isValid(info: number): boolean {
-	return (info & INTR_INFO.valid) !== 0;
-}

@@ -103,9 +103,7 @@ export const SPEC_CTRL = 0x328;
 export const DR0 = 0x330;
 export const DR6 = 0x350;
 export const APIC_BASE = 0x358;
-export const TSC_OFFSET = 0x360;
 export const MCG_STATUS = 0x368;
-export const PKRS = 0x370;
 export const TSC_DEADLINE = 0x378;
 export const MISC_ENABLE = 0x380;
 export const U_CET = 0x388;
@@ -113,7 +111,6 @@ export const PL0_SSP = 0x390;
 export const PL1_SSP = 0x398;
 export const PL2_SSP = 0x3a0;
 export const PL3_SSP = 0x3a8;
-export const XCR0_ARCH_END = 0x3b0;
 /** IA32_PASID, which XSAVES component 10 saves. */
 export const PASID = 0x3b0;
 /** Extended state components that may differ from their initial configuration (SDM Vol. 1, 13.6). u32. */

@@ -6,8 +6,6 @@ import type { CpuModel } from "../models/model.ts";
 
 /** Bytes of the legacy region and the XSAVE header, which every XSAVE area begins with. */
 export const XSAVE_FIXED_BYTES = 576;
-/** Offset of the XSAVE header. */
-export const XSAVE_HEADER = 512;
 
 export interface StateComponent {
 	/** Its bit in XCR0 or IA32_XSS. */

@@ -3,7 +3,12 @@ import { OP_NAMES, type OpName } from "../ops.ts";
 import type { Cost, GuestCostClass, Origin } from "./model.ts";
 
 /** One row of a cost table. */
-export type CostRow<Name extends string> = readonly [name: Name, cycles: number, origin: Origin, source: string];
+export type CostRow<Name extends string> = readonly [
+	name: Name,
+	cycles: number,
+	origin: Origin,
+	source: string,
+];
 
 function record<Name extends string>(rows: readonly CostRow<Name>[]): Record<Name, Cost> {
 	const entries = rows.map(([name, cycles, origin, source]) => [name, { cycles, origin, source }] as const);
@@ -30,8 +35,8 @@ export function guestCosts(rows: readonly CostRow<GuestCostClass>[]): Record<Gue
 /** Reasons that several rows of both models share. */
 export const WHY = {
 	loop: "fitted last: the INVD round trip of the base tree (KVM mailing list, patch 3 of the series)",
-	swap: "fitted: XSETBV and WRMSR(IA32_XSS), two each, make up what patch 3 saves in the INVD round trip",
-	pkru: "fitted: RDPKRU and two WRPKRU make up what patch 4 saves in the INVD round trip",
+	swap: "fitted: two XSETBV, two WRMSR(IA32_XSS) and the tests around them make up what patches 1-3 save in the INVD round trip",
+	pkru: "fitted: RDPKRU, two WRPKRU and the tests around them make up what patch 4 saves in the INVD round trip",
 	msr: "no published figure; the cost of a microcoded MSR access of medium length",
 	rare: "no published figure; not on the path that the figures of the series measure",
 	kernel: "no published figure; a short kernel primitive of some tens of instructions",

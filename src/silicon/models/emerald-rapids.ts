@@ -2,8 +2,8 @@
 import { guestCosts, opCosts, WHY } from "./costs.ts";
 import type { CpuModel } from "./model.ts";
 
-const RATIO = `${WHY.swap}; 300 cycles, split 54:144 as the uops of XSETBV and WRMSR in LLVM's Sapphire Rapids model`;
-const PKRU = `${WHY.pkru}; 40 cycles, WRPKRU taken as twice RDPKRU`;
+const RATIO = `${WHY.swap}; 300 cycles with the tests, split 54:144 as the uops of XSETBV and WRMSR in LLVM's Sapphire Rapids model`;
+const PKRU = `${WHY.pkru}; 40 cycles with the tests, WRPKRU taken as twice RDPKRU`;
 
 // biome-ignore format: a table reads by columns
 const costs = opCosts([

@@ -1,17 +1,17 @@
 /** A CPU model's costs as a Markdown table: what docs/costs.md shows. */
-import { OP_NAMES } from "../ops.ts";
+import { OP_KINDS, OP_NAMES } from "../ops.ts";
 import type { Cost, CpuModel } from "./model.ts";
 
-function row(name: string, cost: Cost): string {
-	return `| \`${name}\` | ${cost.cycles} | ${cost.origin} | ${cost.source} |`;
+function row(name: string, kind: string, cost: Cost): string {
+	return `| \`${name}\` | ${kind} | ${cost.cycles} | ${cost.origin} | ${cost.source} |`;
 }
 
 /** The costs of all ops and classes of guest instructions. @returns lines, without a final newline */
 export function costTable(model: CpuModel): string {
 	return [
-		"| op | cycles | origin | source |",
-		"|---|---:|---|---|",
-		...OP_NAMES.map((name) => row(name, model.costs[name])),
-		...Object.entries(model.guestCosts).map(([name, cost]) => row(`guest: ${name}`, cost)),
+		"| op | kind | cycles | origin | source |",
+		"|---|---|---:|---|---|",
+		...OP_NAMES.map((name, op) => row(name, OP_KINDS[op]!, model.costs[name])),
+		...Object.entries(model.guestCosts).map(([name, cost]) => row(name, "guest", cost)),
 	].join("\n");
 }

@@ -2,8 +2,8 @@
 import { guestCosts, opCosts, WHY } from "./costs.ts";
 import type { CpuModel } from "./model.ts";
 
-const RATIO = `${WHY.swap}; 500 cycles, split 54:144: no uop counts are published for Zen 5, so Sapphire Rapids' ratio stands in`;
-const PKRU = `${WHY.pkru}; 60 cycles, WRPKRU taken as twice RDPKRU`;
+const RATIO = `${WHY.swap}; 500 cycles with the tests, split 54:144: no uop counts are published for Zen 5, so Sapphire Rapids' ratio stands in`;
+const PKRU = `${WHY.pkru}; 60 cycles with the tests, WRPKRU taken as twice RDPKRU`;
 
 // biome-ignore format: a table reads by columns
 const costs = opCosts([

@@ -29,13 +29,6 @@ for (const [code, handler] of [...controlRegisterHandlers, ...segmentCodeHandler
 	byCode[code] = handler;
 }
 
-/** Whether an instruction is one of the system instructions defined here. */
-export function isSystemInstruction(insn: Insn): boolean {
-	return byCode[insn.code] !== undefined
-		? byCode[insn.code] !== undefinedOpcode
-		: byMnemonic.has(insn.mnemonic);
-}
-
 /** Carries out an instruction that is not translated: one of the table, or #UD. RIP names it. */
 export function system(cpu: Cpu, insn: Insn): Outcome {
 	let handler = byCode[insn.code];

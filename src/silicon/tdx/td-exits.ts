@@ -118,7 +118,9 @@ function emulateCpuid(cpu: Cpu, vcpu: TdVcpu): number {
 	if (leaf >= 0x40000000 && leaf < 0x80000000) return injectVe(cpu, vcpu);
 	// "IntelTDX    " in EBX, EDX, ECX.
 	const own = leaf === TDX_LEAF && subleaf === 0;
-	const result = own ? { eax: 0, ebx: 0x65746e49, ecx: 0x20202020, edx: 0x5844546c } : cpuid(cpu, leaf, subleaf);
+	const result = own
+		? { eax: 0, ebx: 0x65746e49, ecx: 0x20202020, edx: 0x5844546c }
+		: cpuid(cpu, leaf, subleaf);
 	cpu.setGpr(L.RAX, BigInt(result.eax >>> 0));
 	cpu.setGpr(L.RBX, BigInt(result.ebx >>> 0));
 	cpu.setGpr(L.RCX, BigInt(result.ecx >>> 0));
@@ -160,7 +162,8 @@ function tdcall(cpu: Cpu, vcpu: TdVcpu): number {
 	switch (leaf) {
 		case TDG.vmcall: {
 			const mask = cpu.gpr(L.RCX);
-			if ((mask & ~BigInt(VMCALL_REGISTERS) & 0xffff_ffffn) !== 0n) return complete(cpu, vcpu, TDX_STATUS.operandInvalid);
+			if ((mask & ~BigInt(VMCALL_REGISTERS) & 0xffff_ffffn) !== 0n)
+				return complete(cpu, vcpu, TDX_STATUS.operandInvalid);
 			vcpu.vmcallMask = Number(mask & 0xffffn);
 			return DISPOSITION.tdExit;
 		}
@@ -206,7 +209,8 @@ function veInfoGet(cpu: Cpu, vcpu: TdVcpu): number {
  */
 function linkShared(vcpu: TdVcpu): boolean {
 	const { td, vmcs } = vcpu;
-	const gpa = vmcs.u32[O.GUEST_PHYSICAL_ADDRESS >> 2]! + vmcs.u32[(O.GUEST_PHYSICAL_ADDRESS >> 2) + 1]! * 2 ** 32;
+	const gpa =
+		vmcs.u32[O.GUEST_PHYSICAL_ADDRESS >> 2]! + vmcs.u32[(O.GUEST_PHYSICAL_ADDRESS >> 2) + 1]! * 2 ** 32;
 	if (gpa < SHARED_BIT || td.sharedEptRoot < 0) return false;
 	const { memory } = td;
 	const from = (memory.ramBase + td.sharedEptRoot + entryOffset(gpa, 4)) >> 2;

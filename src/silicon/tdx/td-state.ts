@@ -44,7 +44,8 @@ function enableXfam(cpu: Cpu, vcpu: TdVcpu): void {
 
 function restore(cpu: Cpu, vcpu: TdVcpu, image: XsaveImage): void {
 	const fault = xrstorsFrom(cpu, image, vcpu.xfam);
-	if (fault !== null) throw new Error("the TDX module's XRSTORS of a TD's state faulted: XFAM was checked at TDH.MNG.INIT");
+	if (fault !== null)
+		throw new Error("the TDX module's XRSTORS of a TD's state faulted: XFAM was checked at TDH.MNG.INIT");
 }
 
 /** The TD's extended state and registers become the processor's. */
@@ -60,13 +61,18 @@ export function saveTdState(cpu: Cpu, vcpu: TdVcpu): void {
 	enableXfam(cpu, vcpu);
 	xsavesTo(cpu, vcpu.image, vcpu.xfam);
 	restore(cpu, vcpu, vcpu.initialImage);
-	for (let at = AT.pkru; at < PRIVATE_FIELDS.length; at++) cpu.write64(PRIVATE_FIELDS[at]![0], PRIVATE_FIELDS[at]![2]);
+	for (let at = AT.pkru; at < PRIVATE_FIELDS.length; at++)
+		cpu.write64(PRIVATE_FIELDS[at]![0], PRIVATE_FIELDS[at]![2]);
 	cpu.write32(L.DR7, 0x400);
 	cpu.write32(L.DEBUGCTL, cpu.read32(L.DEBUGCTL) & TDX_PRESERVED_DEBUGCTL);
 }
 
 /** The TD's own XCR0, IA32_XSS and PKRU while it does not run. For checks and tests. */
-export function tdExtendedState(vcpu: TdVcpu): { readonly xcr0: number; readonly xss: number; readonly pkru: number } {
+export function tdExtendedState(vcpu: TdVcpu): {
+	readonly xcr0: number;
+	readonly xss: number;
+	readonly pkru: number;
+} {
 	return {
 		xcr0: Number(vcpu.fields[AT.xcr0]!),
 		xss: Number(vcpu.fields[AT.xss]!),

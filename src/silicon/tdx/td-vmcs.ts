@@ -1,19 +1,12 @@
 /** The VMCS that the TDX module runs a TD with, and the TD's state at reset (TDX Module Base Architecture, "TD VMCS"). */
-import {
-	CPU_BASED,
-	DEFAULT1,
-	ENTRY_CONTROL,
-	EXIT_CONTROL,
-	PIN,
-	SECONDARY,
-} from "../vmx/controls.ts";
+import { CPU_BASED, DEFAULT1, ENTRY_CONTROL, EXIT_CONTROL, PIN, SECONDARY } from "../vmx/controls.ts";
 import { Vmcs } from "../vmx/vmcs.ts";
 import type { Td } from "./td.ts";
 
 /** MSRs that a TD reads and writes without an exit; the module switches them. */
 const TD_OWNED_MSRS = [
-	0x174, 0x175, 0x176, 0x1c4, 0x1c5, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101, 0xc000_0102,
-	0xc000_0103,
+	0x174, 0x175, 0x176, 0x1c4, 0x1c5, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101,
+	0xc000_0102, 0xc000_0103,
 ];
 /** IA32_TIME_STAMP_COUNTER and IA32_EFER can be read. */
 const TD_READABLE_MSRS = [0x10, 0xc000_0080];
@@ -57,7 +50,10 @@ function fillMsrBitmap(td: Td): void {
 export function makeTdVmcs(td: Td, index: number): Vmcs {
 	const vmcs = new Vmcs();
 	fillMsrBitmap(td);
-	vmcs.set("PIN_BASED_VM_EXEC_CONTROL", DEFAULT1.pin | PIN.externalInterruptExiting | PIN.nmiExiting | PIN.virtualNmis);
+	vmcs.set(
+		"PIN_BASED_VM_EXEC_CONTROL",
+		DEFAULT1.pin | PIN.externalInterruptExiting | PIN.nmiExiting | PIN.virtualNmis,
+	);
 	vmcs.set(
 		"CPU_BASED_VM_EXEC_CONTROL",
 		((DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting)) |

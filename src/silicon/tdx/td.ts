@@ -120,7 +120,9 @@ export class TdVcpu {
 export function tdhMngInit(cpu: Cpu, parameters: TdParameters): Td {
 	const supported = cpu.model.features.xcr0 | cpu.model.features.xss;
 	if ((parameters.xfam & ~supported) !== 0 || (parameters.xfam & 3) !== 3) {
-		throw new RangeError(`XFAM 0x${parameters.xfam.toString(16)}: this processor has 0x${supported.toString(16)}, and x87 and SSE are a must`);
+		throw new RangeError(
+			`XFAM 0x${parameters.xfam.toString(16)}: this processor has 0x${supported.toString(16)}, and x87 and SSE are a must`,
+		);
 	}
 	return seamcall(cpu, () => new Td(cpu.memory, parameters));
 }
@@ -181,7 +183,14 @@ function holds(memory: MachineMemory, at: number, source: Uint8Array, offset: nu
  * @param source its first 4096 bytes from `offset`; what lies behind its end is 0
  * @returns a TDX_STATUS: operandInvalid for a shared address, opStateIncorrect after TDH.MR.FINALIZE
  */
-export function tdhMemPageAdd(cpu: Cpu, td: Td, gpa: number, hpa: number, source: Uint8Array, offset = 0): number {
+export function tdhMemPageAdd(
+	cpu: Cpu,
+	td: Td,
+	gpa: number,
+	hpa: number,
+	source: Uint8Array,
+	offset = 0,
+): number {
 	return seamcall(cpu, () => {
 		if (td.finalized) return TDX_STATUS.opStateIncorrect;
 		if (gpa >= SHARED_BIT || gpa % PAGE_BYTES !== 0) return TDX_STATUS.operandInvalid;

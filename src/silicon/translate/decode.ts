@@ -2,7 +2,7 @@
  * The one place that uses iced-x86. Instructions become plain objects and iced's own are freed or reused, since
  * they lie in the decoder's WebAssembly memory, which no garbage collector frees.
  */
-import { Code, Decoder, DecoderError, Formatter, FormatterSyntax } from "iced-x86";
+import { Code, Decoder, DecoderError } from "iced-x86";
 import { Instruction, MemorySizeExt, Mnemonic, OpKind, Register, RegisterExt } from "iced-x86";
 import * as L from "../cpu/layout.ts";
 import type { Insn, Operand } from "./insn.ts";
@@ -213,17 +213,4 @@ export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
 	instruction.free();
 	decoder.free();
 	return insn;
-}
-
-/** Disassembles one instruction, in Intel syntax. */
-export function format(bytes: Uint8Array, rip: bigint, bitness: Bitness): string {
-	const decoder = new Decoder(bitness, bytes, 0);
-	decoder.ip = rip;
-	const instruction = decoder.decode();
-	const formatter = new Formatter(FormatterSyntax.Intel);
-	const text = formatter.format(instruction);
-	formatter.free();
-	instruction.free();
-	decoder.free();
-	return text;
 }

@@ -32,7 +32,7 @@ import {
 	checkGuestSegments,
 } from "./entry-checks/guest-state.ts";
 import { checkHostState } from "./entry-checks/host-state.ts";
-import { GROUP, GUEST_RSP_OFFSET, HOST_AREA, HOST_RSP_OFFSET, O } from "./fields.ts";
+import { GROUP, GUEST_RSP_OFFSET, HOST_RSP_OFFSET, O } from "./fields.ts";
 import { VmxGuestMode } from "./guest-mode.ts";
 import { loadEntryMsrs, loadExitMsrs, storeExitMsrs } from "./msr-areas.ts";
 import type { Vmcs } from "./vmcs.ts";
@@ -264,9 +264,4 @@ function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);
 	cpu.guest = null;
 	loadExitMsrs(cpu, vmcs);
-}
-
-/** Byte offset of the host-state area's field for a state block offset: for the TDX module. */
-export function hostAreaOffset(stateOffset: number): number {
-	return HOST_AREA + stateOffset - L.SWITCHED;
 }

@@ -16,10 +16,19 @@ const VENDORS = [
 const FEATURES: GuestParameters = { iterations: 20, osxsave: true, pke: true, xcr0: 7, pkru: 0x5555_5550 };
 
 function machineFor(vendor: "vmx" | "svm", model: string, tree = "v6.18") {
-	return createMachine({ model: findModel(model)!, vendor, tree: findTree(tree)!, ramBytes: hostRamBytesFor(2 << 20) });
+	return createMachine({
+		model: findModel(model)!,
+		vendor,
+		tree: findTree(tree)!,
+		ramBytes: hostRamBytesFor(2 << 20),
+	});
 }
 
-function runProgram(vmm: Vmm, name: string, parameters: GuestParameters): { result: VmmResult; text: string } {
+function runProgram(
+	vmm: Vmm,
+	name: string,
+	parameters: GuestParameters,
+): { result: VmmResult; text: string } {
 	vmm.load(loadImage(programBytes(findProgram(name)!)), { parameters });
 	const result = vmm.run(5_000_000);
 	return { result, text: vmm.consoleText };

@@ -64,7 +64,14 @@ describe("the difference of two trees", () => {
 	});
 
 	it("sees a step whose code was replaced under the same name", () => {
-		const tree = patched(small, replace("b", "f", step("b", () => void 0)));
+		const tree = patched(
+			small,
+			replace(
+				"b",
+				"f",
+				step("b", () => void 0),
+			),
+		);
 		expect(diffTrees(small, tree).changes).toEqual([
 			{ change: "replaced", step: "b", in: { flow: "f", after: "a" } },
 		]);
@@ -86,12 +93,17 @@ describe("the difference of two trees", () => {
 
 	it("does not take the early return of a new function for one that moved", () => {
 		const { changes } = diffTrees(v618, findTree("series-v2"));
-		expect(changes.filter((change) => "step" in change && change.step === "guest_state_protected")).toEqual([]);
+		expect(changes.filter((change) => "step" in change && change.step === "guest_state_protected")).toEqual(
+			[],
+		);
 	});
 
 	it("is found for every step of the base that is moved to the end of its function", () => {
 		const places = [...v618.flows.values()].flatMap((one) =>
-			one.body.slice(0, -1).filter(({ kind }) => kind === "step").map(({ name }) => ({ flow: one.name, name })),
+			one.body
+				.slice(0, -1)
+				.filter(({ kind }) => kind === "step")
+				.map(({ name }) => ({ flow: one.name, name })),
 		);
 		const unique = places.filter(({ flow: name, name: node }) => {
 			const named = [...walk(v618.flows.get(name)!.body)].filter((one) => one.name === node);
