@@ -32,6 +32,19 @@ export function guestCosts(rows: readonly CostRow<GuestCostClass>[]): Record<Gue
 	return record(rows);
 }
 
+// biome-ignore format: one row an extension
+const OPS_OF: Readonly<Record<"VMX" | "SVM" | "TDX" | "XFD", readonly OpName[]>> = {
+	VMX: ["vmread", "vmwrite", "vmptrld", "vmclear", "vmlaunch", "vmresume", "vmexit"],
+	SVM: ["vmrun", "#vmexit", "vmload", "vmsave", "clgi", "stgi"],
+	TDX: ["seamcall", "seamret"],
+	XFD: ["rdmsr(ia32_xfd)", "wrmsr(ia32_xfd)", "wrmsr(ia32_xfd_err)"],
+};
+
+/** Rows for the ops of an extension that a model does not have. */
+export function absent(extension: keyof typeof OPS_OF): CostRow<OpName>[] {
+	return OPS_OF[extension].map((name) => [name, 0, "assumed", `this model has no ${extension}`] as const);
+}
+
 /** Reasons that several rows of both models share. */
 export const WHY = {
 	loop: "fitted last: the INVD round trip of the base tree (KVM mailing list, patch 3 of the series)",

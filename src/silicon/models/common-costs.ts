@@ -1,0 +1,53 @@
+/**
+ * Costs that no source tells apart by model: kernel primitives, rare instructions, plain code. All are assumed.
+ */
+import type { OpName } from "../ops.ts";
+import { type CostRow, WHY } from "./costs.ts";
+import type { GuestCostClass } from "./model.ts";
+
+// biome-ignore format: a table reads by columns
+export const COMMON_COSTS: readonly CostRow<OpName>[] = [
+	["rdmsr(ia32_debugctl)",     40,   "assumed",    WHY.msr],
+	["wrmsr(ia32_debugctl)",     100,  "assumed",    WHY.msr],
+	["wrmsr(ia32_spec_ctrl)",    100,  "assumed",    WHY.msr],
+	["sti",                      3,    "assumed",    WHY.cheap],
+	["cli",                      3,    "assumed",    WHY.cheap],
+	["mov_to_cr",                60,   "assumed",    WHY.rare],
+	["mov_from_cr",              4,    "assumed",    WHY.cheap],
+	["mov_to_dr",                60,   "assumed",    WHY.rare],
+	["mov_from_dr",              10,   "assumed",    WHY.rare],
+	["swap_segment_base",        20,   "assumed",    WHY.rare],
+	["rsb_fill",                 20,   "assumed",    "32 calls without their returns, or eIBRS's single one"],
+	["gpr_swap",                 12,   "assumed",    "16 loads or stores that hit the first-level cache"],
+	["user_transition",          250,  "assumed",    WHY.rare],
+	["preempt_disable",          1,    "assumed",    WHY.kernel],
+	["preempt_enable",           2,    "assumed",    WHY.kernel],
+	["srcu_read_lock",           8,    "assumed",    "a per-CPU increment and a full barrier"],
+	["srcu_read_unlock",         8,    "assumed",    "a full barrier and a per-CPU increment"],
+	["guest_timing_enter",       12,   "assumed",    WHY.kernel],
+	["guest_timing_exit",        12,   "assumed",    WHY.kernel],
+	["context_tracking_enter",   6,    "assumed",    WHY.kernel],
+	["context_tracking_exit",    6,    "assumed",    WHY.kernel],
+	["switch_to",                1500, "assumed",    WHY.handler],
+	["task_work_add",            40,   "assumed",    WHY.kernel],
+	["task_work_run",            40,   "assumed",    WHY.kernel],
+	["hrtimer_start",            200,  "assumed",    WHY.kernel],
+	["hrtimer_cancel",           100,  "assumed",    WHY.kernel],
+	["send_ipi",                 200,  "assumed",    WHY.kernel],
+	["apic_eoi",                 40,   "assumed",    "one x2APIC write"],
+	["do_machine_check",         5000, "assumed",    WHY.handler],
+	["nmi_handler",              1500, "assumed",    WHY.handler],
+	["irq_handler",              1000, "assumed",    WHY.handler],
+	["code",                     0.4,  "assumed",    "cycles of an instruction of compiled kernel code: 2.5 instructions a cycle"],
+];
+
+// biome-ignore format: a table reads by columns
+export const COMMON_GUEST_COSTS: readonly CostRow<GuestCostClass>[] = [
+	["simple",      0.25, "assumed", "four instructions a cycle"],
+	["multiply",    1,    "assumed", "one a cycle"],
+	["divide",      10,   "assumed", "latency of a 64-bit division"],
+	["string",      2,    "assumed", "an iteration of a short REP loop"],
+	["serializing", 100,  "assumed", WHY.rare],
+	["system",      30,   "assumed", WHY.rare],
+	["far",         60,   "assumed", WHY.rare],
+];
