@@ -11,20 +11,8 @@ import { EXIT, type Io, UsageError } from "./io.ts";
 import { checkOutput } from "./output.ts";
 import type { Services } from "./services.ts";
 import { type Style, makeStyle } from "./style.ts";
+import type { CommonOptions, Context } from "./context.ts";
 import { versionText } from "./version.ts";
-
-/** What every command gets. */
-export interface Context {
-	readonly io: Io;
-	readonly services: Services;
-	readonly style: Style;
-}
-
-/** Options that every command has. */
-export interface CommonOptions {
-	readonly json?: boolean;
-	readonly output?: string;
-}
 
 const START = `reenter: KVM's x86 run loop, to change and to check
 

@@ -1,6 +1,6 @@
 /** Where a command's text goes. */
 import { type Io, UsageError } from "./io.ts";
-import type { CommonOptions } from "./main.ts";
+import type { CommonOptions } from "./context.ts";
 
 /** Prints text or JSON, or writes it to the file of --output, whole or not at all. */
 export function emit(io: Io, options: CommonOptions, text: () => string, json: () => object): void {

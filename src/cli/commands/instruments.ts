@@ -5,7 +5,7 @@ import type { MceHandler } from "../../host/mce.ts";
 import { VENDORS, defaultModel } from "../../review/review.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import { EXIT, UsageError } from "../io.ts";
-import type { CommonOptions, Context } from "../main.ts";
+import type { CommonOptions, Context } from "../context.ts";
 import { emit, progressLine } from "../output.ts";
 import { resolveCpu, resolveModel, resolveTree, resolveVendor } from "../resolve.ts";
 import { checkJson, checkText } from "../text/check.ts";

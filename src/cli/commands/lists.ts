@@ -4,7 +4,7 @@ import { hint } from "../../kvm/flow/patch.ts";
 import { BUILT_IN_TREES } from "../../kvm/trees/trees.ts";
 import { MODELS } from "../../silicon/models/models.ts";
 import { EXIT, UsageError } from "../io.ts";
-import type { CommonOptions, Context } from "../main.ts";
+import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import { resolveModel, resolveTree } from "../resolve.ts";
 import { modelText } from "../text/cost.ts";

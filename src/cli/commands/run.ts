@@ -1,7 +1,7 @@
 /** `reenter run`. */
 import { EXIT, UsageError } from "../io.ts";
 import { ImageError } from "../../guests/image.ts";
-import type { CommonOptions, Context } from "../main.ts";
+import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import { readUserFile, resolveCpu, resolveTree } from "../resolve.ts";
 import { statText } from "../text/cost.ts";
