@@ -10,7 +10,7 @@ import { runCommand } from "./commands/run.ts";
 import { EXIT, type Io, UsageError } from "./io.ts";
 import { checkOutput } from "./output.ts";
 import type { Services } from "./services.ts";
-import { type Style, makeStyle } from "./style.ts";
+import { makeStyle } from "./style.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { versionText } from "./version.ts";
 
