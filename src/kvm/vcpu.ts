@@ -95,8 +95,12 @@ export class Vcpu {
 	readonly regs = new BigUint64Array(16);
 	/** The same registers as pairs of 32-bit halves, low first: for exit handlers that need no BigInt. */
 	readonly regs32 = new Uint32Array(this.regs.buffer);
+	/** Their bytes, to load and store them all. */
+	readonly regs8 = new Uint8Array(this.regs.buffer);
 	cr0 = 0n;
-	cr2 = 0n;
+	/** CR2 in 32-bit halves, low first: it is moved at each entry and exit, where a BigInt would be made for it. */
+	readonly cr2Words = new Uint32Array(2);
+	private readonly cr2Value = new BigUint64Array(this.cr2Words.buffer);
 	cr3 = 0n;
 	private cr4Value = 0n;
 	/** CR4 as a number: all its bits lie below 2^32, and the run loop tests them at each entry. */
@@ -170,6 +174,12 @@ export class Vcpu {
 	svm: SvmVcpu | null = null;
 	tdx: TdxVcpu | null = null;
 
+	get cr2(): bigint {
+		return this.cr2Value[0]!;
+	}
+	set cr2(value: bigint) {
+		this.cr2Value[0] = value;
+	}
 	get cr4(): bigint {
 		return this.cr4Value;
 	}

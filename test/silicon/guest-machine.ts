@@ -202,7 +202,7 @@ export function svmGuest(): Guest<Vmcb> {
 	const vmcb = new Vmcb();
 	const { memory, base } = cpu;
 	cpu.write32(L.EFER, cpu.read32(L.EFER) | 0x1000);
-	vmcb.switched.set(memory.u8.subarray(base + L.SWITCHED, base + L.SWITCHED_END));
+	vmcb.switched.set(memory.u8.subarray(base + L.SWITCHED, base + L.VMLOADED));
 	vmcb.rsp = BigInt(AT.stack);
 	vmcb.asid = 1;
 	vmcb.nestedCr3 = HOST_AT.root;

@@ -9,7 +9,7 @@ import { symbol } from "../../silicon/cpu/cpu.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { FlowError } from "./errors.ts";
-import { type Flow, type KvmModule, type Node, type Tree, walk } from "./flow.ts";
+import { type Flow, type KvmModule, type Node, type Tree, nothing, walk } from "./flow.ts";
 
 /** A compiled flow: runs it and gives its return value. */
 export type FlowFunction = (v: Vcpu) => number;
@@ -101,7 +101,7 @@ class Emitter {
 			switch (node.kind) {
 				case "step":
 					instructions += node.instructions;
-					out.push(`${this.constant(node.run)}(v);`);
+					if (node.run !== nothing) out.push(`${this.constant(node.run)}(v);`);
 					break;
 				case "if":
 					instructions += node.instructions;

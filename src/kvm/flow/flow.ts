@@ -84,6 +84,9 @@ export interface Tree {
 	readonly ops: Readonly<Record<KvmModule, Readonly<Record<VendorOp, string>>>>;
 }
 
+/** What a step does of which nothing but its instructions matters here. */
+export const nothing = (_v: Vcpu): void => {};
+
 /** A step. @param instructions plain instructions besides its ops */
 export function step(name: string, run: (v: Vcpu) => void, instructions = 4): Step {
 	return { kind: "step", name, run, instructions };

@@ -1,11 +1,12 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
 import { wrmsrDebugctl } from "../../host/access.ts";
 import { HOST_VECTOR } from "../../host/kernel.ts";
+import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { clgi, stgi, vmload, vmrun, vmsave } from "../../silicon/svm/instructions.ts";
-import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -24,13 +25,33 @@ function svmPrepareSwitchToGuest(v: Vcpu): void {
 	v.cpu.code(20);
 }
 
+// What moves at each run goes in 32-bit words, of which no BigInt is made.
+const RAX_WORD = 2 * L.RAX;
+const CR2_WORD = L.CR2 >> 2;
+
 /** RAX, RSP, RIP go into the VMCB; a forced immediate exit is a self-IPI that VMRUN takes at once. */
 function writeVmcb(v: Vcpu): void {
-	v.svm!.vmcb.rax = v.regs[L.RAX]!;
+	const { u32 } = v.svm!.vmcb;
+	u32[RAX_WORD] = v.regs32[RAX_WORD]!;
+	u32[RAX_WORD + 1] = v.regs32[RAX_WORD + 1]!;
 	if ((v.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0) {
 		v.cpu.op(OP.send_ipi);
 		v.kernel.apic.raise(HOST_VECTOR.reschedule);
 	}
+}
+
+function writeCr2(v: Vcpu): void {
+	const { u32 } = v.svm!.vmcb;
+	u32[CR2_WORD] = v.cr2Words[0]!;
+	u32[CR2_WORD + 1] = v.cr2Words[1]!;
+}
+
+function readVmcb(v: Vcpu): void {
+	const { u32 } = v.svm!.vmcb;
+	v.cr2Words[0] = u32[CR2_WORD]!;
+	v.cr2Words[1] = u32[CR2_WORD + 1]!;
+	v.regs32[RAX_WORD] = u32[RAX_WORD]!;
+	v.regs32[RAX_WORD + 1] = u32[RAX_WORD + 1]!;
 }
 
 /** The assembly of __svm_vcpu_run(). SPEC_CTRL is the hardware's to switch where V_SPEC_CTRL is there. */
@@ -45,9 +66,9 @@ function svmVcpuRunAsm(v: Vcpu): void {
 	}
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
-	cpu.loadGprs(v.regs32);
+	copyBlock(v.regs8, cpu.gprs);
 	vmrun(cpu, svm.vmcb);
-	cpu.saveGprs(v.regs32);
+	copyBlock(cpu.gprs, v.regs8);
 	cpu.op(OP.gpr_swap);
 	vmsave(cpu, svm.vmcb);
 	vmload(cpu, svm.hostVmcb);
@@ -88,9 +109,9 @@ const swapsDebugctl = (v: Vcpu) => {
 };
 
 const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
-	step("trace_kvm_entry", () => {}, 4),
+	step("trace_kvm_entry", nothing, 4),
 	step("write RAX, RSP, RIP", writeVmcb, 10),
-	step("pre_svm_run", () => {}, 12),
+	step("pre_svm_run", nothing, 12),
 	step(
 		"sync_lapic_to_cr8",
 		(v) => {
@@ -98,13 +119,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		},
 		8,
 	),
-	step(
-		"CR2 of the VMCB",
-		(v) => {
-			v.svm!.vmcb.cr2 = v.cr2;
-		},
-		2,
-	),
+	step("CR2 of the VMCB", writeCr2, 2),
 	step(
 		"DR6 of the VMCB",
 		(v) => {
@@ -121,16 +136,9 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 			v.svm!.debugctlSwapped = true;
 		}),
 	]),
-	step("kvm_wait_lapic_expire", () => {}, 5),
+	step("kvm_wait_lapic_expire", nothing, 5),
 	call("svm_vcpu_enter_exit"),
-	step(
-		"read CR2, RAX, RSP, RIP",
-		(v) => {
-			v.cr2 = v.svm!.vmcb.cr2;
-			v.regs[L.RAX] = v.svm!.vmcb.rax;
-		},
-		10,
-	),
+	step("read CR2, RAX, RSP, RIP", readVmcb, 10),
 	when("DEBUGCTL was swapped", (v) => v.svm!.debugctlSwapped, [
 		step("update_debugctlmsr(host)", (v) => {
 			wrmsrDebugctl(v.cpu, v.hostDebugctl);
@@ -154,7 +162,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		},
 		8,
 	),
-	step("vmcb_mark_all_clean", () => {}, 10),
+	step("vmcb_mark_all_clean", nothing, 10),
 	svmMachineCheckInGuest,
 	step("trace_kvm_exit", (v) => traceKvmExit(v, v.svm!.vmcb.exitCode), 4),
 	step("svm_complete_interrupts", completeInterrupts, 12),
@@ -181,7 +189,7 @@ const svmHandleExitIrqoff = flow("svm_handle_exit_irqoff", "svm/svm.c", [
 ]);
 
 export const svmFlows: readonly Flow[] = [
-	flow("svm_vcpu_pre_run", "svm/svm.c", [step("check", () => {}, 4)]),
+	flow("svm_vcpu_pre_run", "svm/svm.c", [step("check", nothing, 4)]),
 	flow("svm_prepare_switch_to_guest", "svm/svm.c", [step("switch host state", svmPrepareSwitchToGuest, 5)]),
 	svmVcpuRun,
 	svmVcpuEnterExit,

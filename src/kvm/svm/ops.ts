@@ -95,7 +95,7 @@ export const svmOps: VendorOps = {
 	setRip: (v, rip) => {
 		v.svm!.vmcb.rip = rip;
 	},
-	getRflags: (v) => Number(v.svm!.vmcb.rflags),
+	getRflags: (v) => v.svm!.vmcb.rflagsLow,
 	setRflags: (v, rflags) => {
 		v.svm!.vmcb.rflags = BigInt(rflags | 2);
 	},
@@ -143,7 +143,7 @@ export const svmOps: VendorOps = {
 		vmcb.skipToNextRip();
 		vmcb.interruptShadow = false;
 	},
-	interruptAllowed: (v) => (v.svm!.vmcb.rflags & BigInt(FLAG.IF)) !== 0n && !v.svm!.vmcb.interruptShadow,
+	interruptAllowed: (v) => (v.svm!.vmcb.rflagsLow & FLAG.IF) !== 0 && !v.svm!.vmcb.interruptShadow,
 	nmiAllowed: (v) => !v.svm!.nmiMasked && !v.svm!.vmcb.interruptShadow,
 	injectIrq,
 	injectNmi,

@@ -1,5 +1,6 @@
 /** The TDX side of the run loop (arch/x86/kvm/vmx/tdx.c, v6.18). The TDX module runs the TD; KVM enters it. */
 import { wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
+import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
 import { tdhVpEnter } from "../../silicon/tdx/tdh-vp-enter.ts";
@@ -8,17 +9,21 @@ import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
 import { FASTPATH } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
-import { traceKvmExit } from "../x86/trace-exit.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
+import { traceKvmExit } from "../x86/trace-exit.ts";
+import { NO_EXIT_REASON, tdxToVmxExitReason } from "./exit-reason.ts";
+
+/** TDX_SW_ERROR's upper half: the SEAMCALL itself faulted or found no module. */
+const TDX_SW_ERROR = 0x8000_ff00;
 
 /** tdx_prepare_switch_to_guest(): the user-return MSRs become what the module leaves behind (commit c0711f8c610e). */
 function tdxPrepareSwitchToGuest(v: Vcpu): void {
 	const tdx = v.tdx!;
 	if (tdx.guestStateLoaded) return;
 	tdx.guestStateLoaded = true;
+	// User space's GS base, which the kernel knows without reading the MSR.
+	tdx.hostKernelGsBase = v.cpu.read64(L.KERNEL_GS_BASE);
 	v.kernel.setUserReturnMsrs(TDX_MODULE_USER_RETURN_MSRS);
-	v.cpu.op(OP.swap_segment_base);
-	v.cpu.op(OP.wrmsr);
 	v.cpu.code(40);
 }
 
@@ -28,7 +33,7 @@ function tdhVpEnterStep(v: Vcpu): void {
 	v.cpu.op(OP.gpr_swap);
 	tdx.status = tdhVpEnter(v.cpu, tdx.td, v.regs);
 	v.cpu.op(OP.gpr_swap);
-	v.vt.exitReason = tdx.td.exitReason;
+	v.vt.exitReason = tdxToVmxExitReason(v, tdx.status, tdx.td.exitReason);
 	v.vt.exitIntrInfo = tdx.td.exitIntrInfo;
 	v.vt.exitQualification = tdx.td.exitQualification;
 }
@@ -65,7 +70,7 @@ export const tdxFlows: readonly Flow[] = [
 		call("tdx_load_host_xsave_state"),
 		when(
 			"TDX_SW_ERROR",
-			(v) => v.tdx!.status === -1,
+			(v) => (v.tdx!.status & TDX_SW_ERROR) >>> 0 === TDX_SW_ERROR,
 			[leave("EXIT_FASTPATH_NONE (error)", () => FASTPATH.NONE)],
 			[],
 			4,
@@ -74,7 +79,7 @@ export const tdxFlows: readonly Flow[] = [
 		step("trace_kvm_exit", (v) => traceKvmExit(v, v.vt.exitReason & 0xffff), 4),
 		when(
 			"TD entry failed",
-			(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0,
+			(v) => (v.vt.exitReason & ENTRY_FAILURE) !== 0 && v.vt.exitReason !== NO_EXIT_REASON,
 			[leave("EXIT_FASTPATH_NONE (failed entry)", () => FASTPATH.NONE)],
 			[],
 			2,

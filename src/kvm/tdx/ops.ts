@@ -1,4 +1,5 @@
 /** kvm_x86_ops for TDs (arch/x86/kvm/vmx/tdx.c and the vt_* wrappers of vmx/main.c, v6.18). */
+import * as L from "../../silicon/cpu/layout.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
 import { OP } from "../../silicon/ops.ts";
 import { tdhMngInit } from "../../silicon/tdx/td.ts";
@@ -35,8 +36,9 @@ function vcpuPut(v: Vcpu): void {
 	const tdx = v.tdx!;
 	if (!tdx.guestStateLoaded) return;
 	tdx.guestStateLoaded = false;
-	// KERNEL_GS_BASE, which TDH.VP.ENTER leaves at 0.
+	// TDH.VP.ENTER leaves 0 there.
 	v.cpu.op(OP.wrmsr);
+	v.cpu.write64(L.KERNEL_GS_BASE, tdx.hostKernelGsBase);
 	v.cpu.code(30);
 }
 

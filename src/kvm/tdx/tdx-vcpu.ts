@@ -4,9 +4,11 @@ import type { TdVcpu } from "../../silicon/tdx/td.ts";
 export class TdxVcpu {
 	/** The module's vCPU (TDVPR). */
 	readonly td: TdVcpu;
-	/** SEAMCALL's completion status: TDX_SUCCESS is 0. */
+	/** Completion status of the last TDH.VP.ENTER, its upper half: a TDX_STATUS. */
 	status = 0;
+	/** The host's KERNEL_GS_BASE is away: vt->guest_state_loaded. */
 	guestStateLoaded = false;
+	hostKernelGsBase = 0n;
 
 	constructor(td: TdVcpu) {
 		this.td = td;

@@ -2,13 +2,14 @@
 import { moveToDr, rdtsc, wrmsrDebugctl } from "../../host/access.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
+import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { ENTRY_FAILURE, EXIT_REASON, INTR_TYPE, PREEMPTION_TIMER_RATE } from "../../silicon/vmx/controls.ts";
 import { vmlaunch, vmresume } from "../../silicon/vmx/entry.ts";
 import { F } from "../../silicon/vmx/fields.ts";
 import { vmread32, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
-import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -74,9 +75,9 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 		cpu.write32(L.SPEC_CTRL, vmx.specCtrl);
 	}
 	cpu.op(OP.gpr_swap);
-	cpu.loadGprs(v.regs32);
+	copyBlock(v.regs8, cpu.gprs);
 	const result = vmx.vmcs.launched ? vmresume(cpu, vmx.vmcs) : vmlaunch(cpu, vmx.vmcs);
-	cpu.saveGprs(v.regs32);
+	copyBlock(cpu.gprs, v.regs8);
 	cpu.op(OP.gpr_swap);
 	vmx.fail = result !== 0;
 	cpu.op(OP.rsb_fill);
@@ -88,11 +89,20 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 
 /** CR2 is switched by nobody else: the guest's page faults leave it behind, the host's would overwrite it. */
 function loadCr2(v: Vcpu): void {
-	v.cpu.op(OP.mov_from_cr);
-	if (v.cpu.read64(L.CR2) !== v.cr2) {
-		v.cpu.op(OP.mov_to_cr);
-		v.cpu.write64(L.CR2, v.cr2);
+	const { cpu, cr2Words } = v;
+	cpu.op(OP.mov_from_cr);
+	if (cpu.read32(L.CR2) !== cr2Words[0] || cpu.read32(L.CR2 + 4) !== cr2Words[1]) {
+		cpu.op(OP.mov_to_cr);
+		cpu.write32(L.CR2, cr2Words[0]!);
+		cpu.write32(L.CR2 + 4, cr2Words[1]!);
 	}
+}
+
+function saveCr2(v: Vcpu): void {
+	const { cpu, cr2Words } = v;
+	cpu.op(OP.mov_from_cr);
+	cr2Words[0] = cpu.read32(L.CR2);
+	cr2Words[1] = cpu.read32(L.CR2 + 4);
 }
 
 function readExit(v: Vcpu): void {
@@ -115,22 +125,15 @@ const vmxVcpuEnterExit = flow("vmx_vcpu_enter_exit", "vmx/vmx.c", [
 	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
 	step("load CR2", loadCr2, 3),
 	step("__vmx_vcpu_run", vmxVcpuRunAsm, 24),
-	step(
-		"save CR2",
-		(v) => {
-			v.cpu.op(OP.mov_from_cr);
-			v.cr2 = v.cpu.read64(L.CR2);
-		},
-		4,
-	),
+	step("save CR2", saveCr2, 4),
 	step("read exit reason", readExit, 6),
 	when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
 	step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
 ]);
 
 const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
-	step("trace_kvm_entry", () => {}, 4),
-	step("write RSP and RIP", () => {}, 6),
+	step("trace_kvm_entry", nothing, 4),
+	step("write RSP and RIP", nothing, 6),
 	when("KVM_RUN_LOAD_GUEST_DR6", (v) => (v.runFlags & KVM_RUN.LOAD_GUEST_DR6) !== 0, [
 		step("DR6 = guest", (v) => moveToDr(v.cpu, L.DR6, v.dr6)),
 	]),
@@ -144,14 +147,14 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 	step("refresh HOST_CR3", refreshHostCr3, 6),
 	step("refresh HOST_CR4", refreshHostCr4, 5),
 	call("kvm_load_guest_xsave_state"),
-	step("pt_guest_enter, atomic_switch_perf_msrs", () => {}, 12),
+	step("pt_guest_enter, atomic_switch_perf_msrs", nothing, 12),
 	step("vmx_update_hv_timer", updateHvTimer, 8),
-	step("kvm_wait_lapic_expire", () => {}, 5),
+	step("kvm_wait_lapic_expire", nothing, 5),
 	call("vmx_vcpu_enter_exit"),
 	when("host_debugctl", (v) => v.hostDebugctl !== 0, [
 		step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),
 	]),
-	step("pt_guest_exit", () => {}, 3),
+	step("pt_guest_exit", nothing, 3),
 	call("kvm_load_host_xsave_state"),
 	when("vmx->fail", (v) => v.vmx!.fail, [leave("EXIT_FASTPATH_NONE (VMfail)", () => FASTPATH.NONE)], [], 2),
 	vmxMachineCheckOnEntry(),
@@ -163,7 +166,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 		[],
 		2,
 	),
-	step("vmx_recover_nmi_blocking", () => {}, 6),
+	step("vmx_recover_nmi_blocking", nothing, 6),
 	step("vmx_complete_interrupts", completeInterrupts, 8),
 	leave("vmx_exit_handlers_fastpath", vmxExitHandlersFastpath),
 ]);
@@ -204,7 +207,7 @@ function vmxPrepareSwitchToGuest(v: Vcpu): void {
 }
 
 export const vmxFlows: readonly Flow[] = [
-	flow("vt_vcpu_pre_run", "vmx/main.c", [step("is_td_vcpu or vmx", () => {}, 4)]),
+	flow("vt_vcpu_pre_run", "vmx/main.c", [step("is_td_vcpu or vmx", nothing, 4)]),
 	flow("vt_prepare_switch_to_guest", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [call("tdx_prepare_switch_to_guest"), leave()]),
 		call("vmx_prepare_switch_to_guest"),

@@ -32,8 +32,8 @@ const EFER_LMA = 1n << 10n;
 const CR4_GUEST_BITS = 0x1078en;
 const CR0_TS = 8n;
 
-const SEGMENT_NAMES = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR", "GDTR", "IDTR"] as const;
-/** The fields of each segment register, by layout.ts's numbers. */
+const SEGMENT_NAMES = ["GDTR", "IDTR", "ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"] as const;
+/** The fields of each segment register, in the order of layout.ts's numbers, of which GDTR is the first. */
 const SEGMENT_FIELDS = SEGMENT_NAMES.map((name) => ({
 	base: F[`GUEST_${name}_BASE` as VmcsFieldName],
 	limit: F[`GUEST_${name}_LIMIT` as VmcsFieldName],
@@ -150,7 +150,7 @@ function updateLongMode(v: Vcpu): void {
 
 function getSegment(v: Vcpu, segment: number): Segment {
 	const { vmcs } = v.vmx!;
-	const fields = SEGMENT_FIELDS[segment]!;
+	const fields = SEGMENT_FIELDS[segment - L.GDTR]!;
 	return {
 		base: vmread(v.cpu, vmcs, fields.base),
 		limit: vmread32(v.cpu, vmcs, fields.limit),
@@ -161,7 +161,7 @@ function getSegment(v: Vcpu, segment: number): Segment {
 
 function setSegment(v: Vcpu, segment: number, value: Segment): void {
 	const { vmcs } = v.vmx!;
-	const fields = SEGMENT_FIELDS[segment]!;
+	const fields = SEGMENT_FIELDS[segment - L.GDTR]!;
 	vmwrite(v.cpu, vmcs, fields.base, value.base);
 	vmwrite32(v.cpu, vmcs, fields.limit, value.limit);
 	if (fields.attributes >= 0) vmwrite32(v.cpu, vmcs, fields.attributes, value.attributes);

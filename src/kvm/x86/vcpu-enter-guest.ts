@@ -5,7 +5,7 @@
 import { moveFromDr, moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
-import { breakFrom, callOp, flow, leave, loop, step, when } from "../flow/flow.ts";
+import { breakFrom, callOp, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, VCPU_MODE } from "../requests.ts";
 import { type Vcpu, checkRequest, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents } from "./events.ts";
@@ -77,7 +77,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		step("kvm_apic_accept_events", (v) => v.apic?.acceptEvents(), 6),
 		step("kvm_check_and_inject_events", checkAndInjectEvents, 30),
 	]),
-	step("kvm_mmu_reload", () => {}, 3),
+	step("kvm_mmu_reload", nothing, 3),
 	step("preempt_disable", (v) => v.kernel.preemptDisable(), 1),
 	callOp("prepare_switch_to_guest"),
 	step("local_irq_disable", (v) => v.kernel.localIrqDisable(), 1),
@@ -203,7 +203,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("guest_fpu.xfd_err (after exit)", (v) => v.xfdErr !== 0, [
 		step("WRMSR(XFD_ERR, 0)", (v) => wrmsrXfdErr(v.cpu, 0)),
 	]),
-	step("kvm_before_interrupt", () => {}, 2),
+	step("kvm_before_interrupt", nothing, 2),
 	step("local_irq_enable (window)", (v) => v.kernel.localIrqEnable(), 1),
 	step(
 		"++stat.exits",
@@ -213,7 +213,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		1,
 	),
 	step("local_irq_disable (window)", (v) => v.kernel.localIrqDisable(), 1),
-	step("kvm_after_interrupt", () => {}, 1),
+	step("kvm_after_interrupt", nothing, 1),
 	step("guest_timing_exit_irqoff", (v) => v.cpu.op(OP.guest_timing_exit), 2),
 	step("local_irq_enable", (v) => v.kernel.localIrqEnable(), 1),
 	step("preempt_enable", (v) => v.kernel.preemptEnable(), 1),

@@ -1,7 +1,7 @@
 /** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
 import { restoreFpregs, saveFpregs } from "../../host/fpu.ts";
 import { readPkru } from "../../host/access.ts";
-import { breakFrom, call, flow, leave, loop, step, when } from "../flow/flow.ts";
+import { breakFrom, call, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
 import { type Vcpu, checkRequest } from "../vcpu.ts";
 import { hasEventToDeliver } from "./events.ts";
@@ -84,7 +84,7 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 		},
 		40,
 	),
-	step("kvm_sigset_activate", () => {}, 12),
+	step("kvm_sigset_activate", nothing, 12),
 	step("kvm_load_guest_fpu", (v) => swapFpstate(v, true), 12),
 	step("srcu_read_lock", srcuReadLock, 2),
 	when("complete_userspace_io", (v) => v.completeUserspaceIo !== null, [
@@ -98,13 +98,13 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 			20,
 		),
 	]),
-	step("vcpu_pre_run", () => {}, 4),
+	step("vcpu_pre_run", nothing, 4),
 	call("vcpu_run", (v, result) => {
 		v.runResult = result;
 	}),
 	step("kvm_put_guest_fpu", (v) => swapFpstate(v, false), 12),
 	step("srcu_read_unlock", srcuReadUnlock, 2),
-	step("kvm_sigset_deactivate", () => {}, 12),
+	step("kvm_sigset_deactivate", nothing, 12),
 	step(
 		"vcpu_put",
 		(v) => {

@@ -114,7 +114,10 @@ export function symbolName(id: number): string {
 }
 
 const STACK_DEPTH_MAX = 256;
-const GPR_WORDS = 32;
+const GPR_BYTES = 16 * 8;
+const TWO_32 = 2 ** 32;
+// V8 folds a constant of this module, not one that is imported; `code` is called between any two ops.
+const CODE = OP.code;
 
 export class Cpu {
 	readonly memory: MachineMemory;
@@ -125,6 +128,12 @@ export class Cpu {
 	readonly u32: Uint32Array;
 	readonly u64: BigUint64Array;
 	readonly f64: Float64Array;
+	/** The bytes of the 16 general-purpose registers in encoding order, for those who load or store them all. */
+	readonly gprs: Uint8Array;
+	/** What VMLOAD and VMSAVE move: the state block's bytes from VMLOADED to VMLOADED_END. */
+	readonly vmloaded: Uint8Array;
+	/** The first host physical address beyond what this processor has bits for. */
+	readonly physicalEnd: number;
 	/** Cycles of each op, by op id. */
 	readonly costs: Float64Array;
 	/** How often each op was done, by op id. `code` counts instructions. */
@@ -174,11 +183,14 @@ export class Cpu {
 		this.u32 = memory.u32;
 		this.u64 = memory.u64;
 		this.f64 = memory.f64;
+		this.gprs = memory.u8.subarray(this.base + L.GPR, this.base + L.GPR + GPR_BYTES);
+		this.vmloaded = memory.u8.subarray(this.base + L.VMLOADED, this.base + L.VMLOADED_END);
+		this.physicalEnd = 2 ** model.features.physicalAddressBits;
 		this.costs = costsById(model);
 		this.cyclesAt = (this.base + L.CYCLES) >> 3;
 		this.deadlineAt = (this.base + L.DEADLINE) >> 3;
 		this.rflagsAt = (this.base + L.RFLAGS) >> 2;
-		this.f64[(this.base + L.DEADLINE) >> 3] = Number.POSITIVE_INFINITY;
+		this.deadline = Number.POSITIVE_INFINITY;
 	}
 
 	// ---- the door ------------------------------------------------------------------------------------
@@ -204,8 +216,8 @@ export class Cpu {
 
 	/** Charges `instructions` plain instructions of host code. No event arrives inside. */
 	code(instructions: number): void {
-		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[OP.code]! * instructions;
-		this.opCounts[OP.code] = this.opCounts[OP.code]! + instructions;
+		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[CODE]! * instructions;
+		this.opCounts[CODE] = this.opCounts[CODE]! + instructions;
 	}
 
 	/** Enters a host function, for the call stack. Pair with `leave`. */
@@ -269,10 +281,10 @@ export class Cpu {
 	}
 	/** Cycles at which translated code returns. */
 	get deadline(): number {
-		return this.f64[(this.base + L.DEADLINE) >> 3]!;
+		return this.f64[this.deadlineAt]!;
 	}
 	set deadline(value: number) {
-		this.f64[(this.base + L.DEADLINE) >> 3] = value;
+		this.f64[this.deadlineAt] = value;
 	}
 	/** Guest instructions retired. */
 	get instructions(): number {
@@ -307,13 +319,13 @@ export class Cpu {
 	/** Reads a 64-bit field whose value is below 2^53 as a number. */
 	readNumber(offset: number): number {
 		const at = (this.base + offset) >> 2;
-		return this.u32[at]! + this.u32[at + 1]! * 2 ** 32;
+		return this.u32[at]! + this.u32[at + 1]! * TWO_32;
 	}
 	/** Writes a non-negative number below 2^53 into a 64-bit field. */
 	writeNumber(offset: number, value: number): void {
 		const at = (this.base + offset) >> 2;
 		this.u32[at] = value >>> 0;
-		this.u32[at + 1] = Math.floor(value / 2 ** 32);
+		this.u32[at + 1] = Math.floor(value / TWO_32);
 	}
 	/** A general-purpose register by its encoding number. */
 	gpr(index: number): bigint {
@@ -321,17 +333,6 @@ export class Cpu {
 	}
 	setGpr(index: number, value: bigint): void {
 		this.u64[(this.base + L.GPR) / 8 + index] = value;
-	}
-
-	/** Loads all 16 from pairs of words, low first. */
-	loadGprs(words: Uint32Array): void {
-		const at = (this.base + L.GPR) >> 2;
-		for (let n = 0; n < GPR_WORDS; n++) this.u32[at + n] = words[n]!;
-	}
-	/** Stores all 16 likewise. */
-	saveGprs(words: Uint32Array): void {
-		const at = (this.base + L.GPR) >> 2;
-		for (let n = 0; n < GPR_WORDS; n++) words[n] = this.u32[at + n]!;
 	}
 
 	/** XCR0 of the physical processor. */

@@ -7,9 +7,10 @@
  *     0x8000  software TLB for writes    the same
  *    0x10000  jump cache                 4096 entries × 16 bytes: rip i64, table index i32, pad
  *
- * VM entry and VM exit switch exactly the bytes from SWITCHED to SWITCHED_END (SDM Vol. 3C, Guest-State
- * Area; APM Vol. 2, VMCB State Save Area); GPRs are swapped by the hypervisor; what lies from
- * PHYSICAL on belongs to the physical processor and is switched by nobody but software.
+ * What is switched together lies together, so that each switch is one copy. VMX's entry and exit switch the bytes from
+ * SWITCHED to SWITCHED_END (SDM Vol. 3C, Guest-State Area), VMRUN and #VMEXIT those up to VMLOADED (APM Vol. 2, VMCB
+ * State Save Area), VMLOAD and VMSAVE those from VMLOADED to VMLOADED_END. GPRs are swapped by the hypervisor; what
+ * lies from PHYSICAL on belongs to the physical processor and is switched by nobody but software.
  */
 
 export const CPU_AREA_BYTES = 0x20000;
@@ -47,22 +48,24 @@ export const EFER = 0x0d0;
 export const DR7 = 0x0d8;
 export const DEBUGCTL = 0x0e0;
 export const PAT = 0x0e8;
-export const SYSENTER_CS = 0x0f0;
-export const SYSENTER_ESP = 0x0f8;
-export const SYSENTER_EIP = 0x100;
 /** Pending debug exceptions (VMX). */
-export const PENDING_DBG = 0x108;
-export const S_CET = 0x110;
-export const SSP = 0x118;
-export const INTERRUPT_SSP_TABLE = 0x120;
+export const PENDING_DBG = 0x0f0;
+export const S_CET = 0x0f8;
+export const SSP = 0x100;
+export const INTERRUPT_SSP_TABLE = 0x108;
+/** PDPTEs 0-3 for PAE paging, i64 each. */
+export const PDPTE = 0x110;
 
 /**
- * Segment registers: ES CS SS DS FS GS LDTR TR, then GDTR and IDTR (base and limit only).
+ * Segment registers: GDTR and IDTR (base and limit only), then ES CS SS DS, then FS GS LDTR TR, which are VMLOAD's.
  * base u64 +0, limit u32 +8, attributes u32 +12 (the VMCS access-rights format: type 0-3, S 4, DPL 5-6,
  * P 7, AVL 12, L 13, D/B 14, G 15, unusable 16), selector u32 +16, pad.
  */
-export const SEG = 0x140;
+export const SEG = 0x160;
 export const SEG_BYTES = 24;
+/** Numbers of the segment registers: ES to GS are those of instruction encodings, so what stands before is negative. */
+export const GDTR = -2;
+export const IDTR = -1;
 export const ES = 0;
 export const CS = 1;
 export const SS = 2;
@@ -71,22 +74,27 @@ export const FS = 4;
 export const GS = 5;
 export const LDTR = 6;
 export const TR = 7;
-export const GDTR = 8;
-export const IDTR = 9;
 export const SEG_BASE = 0;
 export const SEG_LIMIT = 8;
 export const SEG_ATTR = 12;
 export const SEG_SELECTOR = 16;
-/** PDPTEs 0-3 for PAE paging, i64 each. */
-export const PDPTE = 0x230;
-export const SWITCHED_END = 0x250;
 
-// ---- switched by software, or by SVM's VMLOAD/VMSAVE -----------------------------------------------
-export const KERNEL_GS_BASE = 0x260;
-export const STAR = 0x268;
-export const LSTAR = 0x270;
-export const CSTAR = 0x278;
-export const SFMASK = 0x280;
+// ---- switched by VMX's VM entry and exit, and by VMLOAD and VMSAVE ---------------------------------
+export const VMLOADED = SEG + FS * SEG_BYTES;
+export const SYSENTER_CS = 0x220;
+export const SYSENTER_ESP = 0x228;
+export const SYSENTER_EIP = 0x230;
+export const SWITCHED_END = 0x238;
+
+// ---- switched by software, or by VMLOAD and VMSAVE -------------------------------------------------
+export const KERNEL_GS_BASE = 0x238;
+export const STAR = 0x240;
+export const LSTAR = 0x248;
+export const CSTAR = 0x250;
+export const SFMASK = 0x258;
+export const VMLOADED_END = 0x260;
+
+// ---- switched by software --------------------------------------------------------------------------
 export const TSC_AUX = 0x288;
 export const CR2 = 0x290;
 export const CR8 = 0x298;

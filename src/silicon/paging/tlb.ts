@@ -9,6 +9,7 @@ import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 
+const TWO_32 = 2 ** 32;
 const TLB_END = L.TLB_WRITE + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
 const JUMP_CACHE_END = L.JUMP_CACHE + L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES;
 
@@ -60,7 +61,7 @@ export function contextChanged(cpu: Cpu): void {
 	const pkru = (cr4 & CR4.PKE) !== 0 ? cpu.read32(L.PKRU) : 0;
 	const secondLevel = cpu.guest === null ? null : cpu.guest.secondLevel;
 	const rootLo = secondLevel === null ? 0 : (secondLevel.root | 1) >>> 0;
-	const rootHi = secondLevel === null ? 0 : Math.floor(secondLevel.root / 2 ** 32);
+	const rootHi = secondLevel === null ? 0 : Math.floor(secondLevel.root / TWO_32);
 	if (
 		u32[key] === modes &&
 		u32[key + 1] === cr3Lo &&

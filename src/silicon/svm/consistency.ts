@@ -34,7 +34,7 @@ export function checkVmcb(cpu: Cpu, vmcb: Vmcb): string | null {
 	}
 	if (!vmcb.intercepted(EXIT_CODE.vmrun)) return "15.5.1: the VMRUN intercept is clear";
 	if (vmcb.asid === 0) return "15.5.1: ASID 0";
-	const limit = 2 ** cpu.model.features.physicalAddressBits;
+	const limit = cpu.physicalEnd;
 	if (vmcb.msrpm + MSRPM_BYTES > limit || vmcb.iopm + IOPM_BYTES > limit)
 		return "15.5.1: permissions map beyond physical addresses";
 	if (vmcb.nestedCr3 >= limit) return "15.25.3: nested CR3 beyond physical addresses";

@@ -32,7 +32,7 @@ export class SvmGuestMode implements GuestMode {
 	constructor(cpu: Cpu, vmcb: Vmcb) {
 		this.cpu = cpu;
 		this.vmcb = vmcb;
-		this.state = cpu.memory.u8.subarray(cpu.base + L.SWITCHED, cpu.base + L.SWITCHED_END);
+		this.state = cpu.memory.u8.subarray(cpu.base + L.SWITCHED, cpu.base + L.VMLOADED);
 		this.host = new Uint8Array(this.state.length);
 		this.hostWords = new Uint32Array(this.host.buffer);
 	}

@@ -1,10 +1,10 @@
 /**
  * VMRUN and #VMEXIT (APM Vol. 2, 15.5 and 15.6), VMLOAD, VMSAVE, CLGI and STGI.
  *
- * VMRUN moves the block from SWITCHED to SWITCHED_END as one. What of it belongs to VMLOAD (FS, GS, LDTR, TR,
- * SYSENTER) or is switched only with LBR virtualization (DEBUGCTL) is first copied into the block that comes, so
- * that it survives.
+ * VMRUN moves the block from SWITCHED to VMLOADED as one. DEBUGCTL in it is switched only with LBR virtualization:
+ * without, it is first copied into the block that comes, so that it survives.
  */
+import { copyBlock } from "../cpu/copy.ts";
 import { type Cpu, PENDING } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, beginShadow, settleShadow } from "../cpu/modes.ts";
@@ -15,13 +15,8 @@ import { deliverEvent } from "../system/exceptions.ts";
 import { checkVmcb } from "./consistency.ts";
 import { EXIT_CODE } from "./exit-codes.ts";
 import { SvmGuestMode } from "./guest-mode.ts";
-import { VMLOAD_RANGES, type Vmcb } from "./vmcb.ts";
+import type { Vmcb } from "./vmcb.ts";
 
-/** Words, from and to, of the switched block that VMRUN leaves alone. */
-const LEFT_ALONE: readonly (readonly [from: number, to: number])[] = [
-	[(L.SEG + L.FS * L.SEG_BYTES) >> 2, (L.SEG + (L.TR + 1) * L.SEG_BYTES) >> 2],
-	[L.SYSENTER_CS >> 2, (L.SYSENTER_EIP + 8) >> 2],
-];
 const DEBUGCTL_WORD = L.DEBUGCTL >> 2;
 const RIP_WORD = L.RIP >> 2;
 const RSP_WORD = 2 * L.RSP;
@@ -78,7 +73,7 @@ function run(cpu: Cpu, vmcb: Vmcb): void {
 function saveHost(cpu: Cpu, mode: SvmGuestMode): void {
 	const { u32 } = cpu;
 	const at = cpu.base >> 2;
-	mode.host.set(mode.state);
+	copyBlock(mode.state, mode.host);
 	mode.hostGprs[0] = u32[at]!;
 	mode.hostGprs[1] = u32[at + 1]!;
 	mode.hostGprs[2] = u32[at + RSP_WORD]!;
@@ -87,23 +82,13 @@ function saveHost(cpu: Cpu, mode: SvmGuestMode): void {
 	mode.hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
 }
 
-/** Copies what VMRUN leaves alone from the state block into a block that will replace it. @param to its word 0 is the state block's offset `toBase` */
-function carryOver(cpu: Cpu, to: Uint32Array, toBase: number): void {
-	const { u32 } = cpu;
-	const at = cpu.base >> 2;
-	for (const range of LEFT_ALONE) {
-		for (let word = range[0]; word < range[1]; word++) to[word - toBase] = u32[at + word]!;
-	}
-}
-
 function loadGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	const { vmcb } = mode;
 	const { u32 } = cpu;
 	const at = cpu.base >> 2;
-	carryOver(cpu, vmcb.u32, 0);
 	vmcb.u32[DEBUGCTL_WORD] = vmcb.lbrVirtualization ? vmcb.debugctl : u32[at + DEBUGCTL_WORD]!;
 	vmcb.u32[DEBUGCTL_WORD + 1] = 0;
-	mode.state.set(vmcb.switched);
+	copyBlock(vmcb.switched, mode.state);
 	u32[at] = vmcb.u32[0]!;
 	u32[at + 1] = vmcb.u32[1]!;
 	u32[at + RSP_WORD] = vmcb.u32[RSP_WORD]!;
@@ -146,7 +131,7 @@ function saveGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	const at = cpu.base >> 2;
 	settleShadow(cpu);
 	readRflags(cpu);
-	vmcb.switched.set(mode.state);
+	copyBlock(mode.state, vmcb.switched);
 	vmcb.u32[0] = u32[at]!;
 	vmcb.u32[1] = u32[at + 1]!;
 	vmcb.u32[RSP_WORD] = u32[at + RSP_WORD]!;
@@ -166,11 +151,10 @@ function loadHost(cpu: Cpu, mode: SvmGuestMode): void {
 	const at = cpu.base >> 2;
 	const words = mode.hostWords;
 	const base = L.SWITCHED >> 2;
-	carryOver(cpu, words, base);
 	if (!mode.vmcb.lbrVirtualization) words[DEBUGCTL_WORD - base] = u32[at + DEBUGCTL_WORD]!;
 	// Breakpoints are off after #VMEXIT (APM 15.6).
 	words[(L.DR7 >> 2) - base] = 0x400;
-	mode.state.set(mode.host);
+	copyBlock(mode.host, mode.state);
 	u32[at] = mode.hostGprs[0]!;
 	u32[at + 1] = mode.hostGprs[1]!;
 	u32[at + RSP_WORD] = mode.hostGprs[2]!;
@@ -184,23 +168,13 @@ function loadHost(cpu: Cpu, mode: SvmGuestMode): void {
 /** VMLOAD: FS, GS, LDTR, TR, KERNEL_GS_BASE and the SYSCALL and SYSENTER MSRs from the VMCB. */
 export function vmload(cpu: Cpu, vmcb: Vmcb): void {
 	cpu.op(OP.vmload);
-	const { u32 } = cpu;
-	const { loadable32 } = vmcb;
-	const at = cpu.base >> 2;
-	for (const range of VMLOAD_RANGES) {
-		for (let word = range[0] >> 2; word < range[1] >> 2; word++) u32[at + word] = loadable32[word]!;
-	}
+	copyBlock(vmcb.vmloaded, cpu.vmloaded);
 }
 
 /** VMSAVE: the same into the VMCB. */
 export function vmsave(cpu: Cpu, vmcb: Vmcb): void {
 	cpu.op(OP.vmsave);
-	const { u32 } = cpu;
-	const { loadable32 } = vmcb;
-	const at = cpu.base >> 2;
-	for (const range of VMLOAD_RANGES) {
-		for (let word = range[0] >> 2; word < range[1] >> 2; word++) loadable32[word] = u32[at + word]!;
-	}
+	copyBlock(cpu.vmloaded, vmcb.vmloaded);
 }
 
 /** CLGI: NMIs, interrupts, SMIs and #MCs are held pending from here on (APM 15.17). */

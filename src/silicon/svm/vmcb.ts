@@ -1,7 +1,6 @@
 /**
  * The virtual machine control block (APM Vol. 2, Appendix B): intercepts and controls, what an exit recorded, and
- * the state save area. The part that VMRUN and #VMEXIT move has the layout of the state block's bytes SWITCHED to
- * SWITCHED_END; what VMLOAD and VMSAVE move lies apart from it.
+ * the state save area, which has the layout of the state block.
  *
  *     const vmcb = new Vmcb();
  *     vmcb.intercept("cpuid", "hlt", "vmrun");
@@ -23,15 +22,6 @@ export interface SegmentState {
 const EFER_SVME = 0x1000n;
 
 const segmentOffset = (segment: number) => L.SEG + segment * L.SEG_BYTES;
-
-/** Byte ranges of the state block that VMLOAD and VMSAVE move (APM Vol. 3, VMLOAD). */
-export const VMLOAD_RANGES: readonly (readonly [from: number, to: number])[] = [
-	[segmentOffset(L.FS), segmentOffset(L.TR) + L.SEG_BYTES],
-	[L.SYSENTER_CS, L.SYSENTER_EIP + 8],
-	[L.KERNEL_GS_BASE, L.SFMASK + 8],
-];
-
-const isVmloadOffset = (offset: number) => VMLOAD_RANGES.some(([from, to]) => offset >= from && offset < to);
 
 const AREA_BYTES = L.PHYSICAL;
 
@@ -89,12 +79,10 @@ export class Vmcb {
 	private readonly state = new Uint8Array(AREA_BYTES);
 	readonly u32 = new Uint32Array(this.state.buffer);
 	readonly u64 = new BigUint64Array(this.state.buffer);
-	/** What VMRUN and #VMEXIT move, as one block. */
-	readonly switched = this.state.subarray(L.SWITCHED, L.SWITCHED_END);
-	private readonly loadable = new Uint8Array(AREA_BYTES);
-	/** What VMLOAD and VMSAVE move, at the state block's offsets. */
-	readonly loadable32 = new Uint32Array(this.loadable.buffer);
-	private readonly loadable64 = new BigUint64Array(this.loadable.buffer);
+	/** What VMRUN and #VMEXIT move: the state block's bytes SWITCHED to VMLOADED. */
+	readonly switched = this.state.subarray(L.SWITCHED, L.VMLOADED);
+	/** What VMLOAD and VMSAVE move: its bytes VMLOADED to VMLOADED_END. */
+	readonly vmloaded = this.state.subarray(L.VMLOADED, L.VMLOADED_END);
 	/** The guest mode that runs this VMCB on the processor where it ran last. */
 	guestMode: SvmGuestMode | null = null;
 
@@ -198,34 +186,34 @@ export class Vmcb {
 	/** Reads 64 bits of saved state by its offset in the state block. */
 	readState(offset: number): bigint {
 		if (offset === L.DEBUGCTL) return BigInt(this.debugctl);
-		return (isVmloadOffset(offset) ? this.loadable64 : this.u64)[offset >> 3]!;
+		return this.u64[offset >> 3]!;
 	}
 
 	/** Writes 64 bits of saved state by its offset in the state block. */
 	writeState(offset: number, value: bigint): void {
 		if (offset === L.DEBUGCTL) this.debugctl = Number(value);
-		else (isVmloadOffset(offset) ? this.loadable64 : this.u64)[offset >> 3] = value;
+		else this.u64[offset >> 3] = value;
 	}
 
-	/** A segment register. @param segment layout.ts ES … IDTR */
+	/** A segment register. @param segment layout.ts GDTR … TR */
 	getSegment(segment: number): SegmentState {
 		const at = segmentOffset(segment);
-		const words = isVmloadOffset(at) ? this.loadable32 : this.u32;
+		const { u32 } = this;
 		return {
 			base: this.readState(at + L.SEG_BASE),
-			limit: words[(at + L.SEG_LIMIT) >> 2]!,
-			attributes: words[(at + L.SEG_ATTR) >> 2]!,
-			selector: words[(at + L.SEG_SELECTOR) >> 2]!,
+			limit: u32[(at + L.SEG_LIMIT) >> 2]!,
+			attributes: u32[(at + L.SEG_ATTR) >> 2]!,
+			selector: u32[(at + L.SEG_SELECTOR) >> 2]!,
 		};
 	}
 
 	setSegment(segment: number, value: SegmentState): void {
 		const at = segmentOffset(segment);
-		const words = isVmloadOffset(at) ? this.loadable32 : this.u32;
+		const { u32 } = this;
 		this.writeState(at + L.SEG_BASE, BigInt.asUintN(64, value.base));
-		words[(at + L.SEG_LIMIT) >> 2] = value.limit;
-		words[(at + L.SEG_ATTR) >> 2] = value.attributes;
-		words[(at + L.SEG_SELECTOR) >> 2] = value.selector;
+		u32[(at + L.SEG_LIMIT) >> 2] = value.limit;
+		u32[(at + L.SEG_ATTR) >> 2] = value.attributes;
+		u32[(at + L.SEG_SELECTOR) >> 2] = value.selector;
 	}
 
 	/** CPL: kept as the DPL of SS, where the rest of the processor looks for it. */
@@ -278,6 +266,10 @@ export class Vmcb {
 		this.u64[L.RFLAGS >> 3] = value;
 		// The arithmetic flags now stand in RFLAGS itself.
 		this.u32[L.CC_OP >> 2] = 0;
+	}
+	/** RFLAGS without a BigInt: its upper half is 0. */
+	get rflagsLow(): number {
+		return this.u32[L.RFLAGS >> 2]!;
 	}
 	get cr0(): bigint {
 		return this.u64[L.CR0 >> 3]!;

@@ -1,5 +1,6 @@
 /** The table of system instructions: which handler carries out which instruction. */
 import type { Cpu } from "../cpu/cpu.ts";
+import { Code } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import type { Outcome } from "../translate/services.ts";
 import { controlRegisterHandlers } from "./control-registers.ts";
@@ -12,6 +13,8 @@ import { registerHandlers } from "./registers.ts";
 import { segmentCodeHandlers, segmentHandlers } from "./segment-loads.ts";
 import { virtualizationHandlers } from "./virtualization.ts";
 
+const CODES = 1 + Math.max(...Object.values(Code).filter((code) => typeof code === "number"));
+
 /** Every encoding has a mnemonic; most handlers serve all encodings of one. */
 const byMnemonic = new Map<number, Handler>([
 	...registerHandlers,
@@ -23,8 +26,11 @@ const byMnemonic = new Map<number, Handler>([
 	...virtualizationHandlers,
 ]);
 
-/** Handlers by iced-x86 `Code`, completed from `byMnemonic` as instructions are met. */
-const byCode: (Handler | undefined)[] = [];
+/**
+ * Handlers by iced-x86 `Code`, completed from `byMnemonic` as instructions are met. Made at its full length: an array
+ * with holes would be a hash table, and this is looked into at every instruction that is not translated.
+ */
+const byCode = new Array<Handler | undefined>(CODES).fill(undefined);
 for (const [code, handler] of [...controlRegisterHandlers, ...segmentCodeHandlers, ...farCodeHandlers]) {
 	byCode[code] = handler;
 }

@@ -29,7 +29,7 @@ export const TDX_MODULE_USER_RETURN_MSRS: readonly { readonly field: number; rea
 /** IA32_DEBUGCTL bits that TDH.VP.ENTER leaves as the host had them: BTF, FREEZE_PERFMON_ON_PMI, FREEZE_IN_SMM. */
 export const TDX_PRESERVED_DEBUGCTL = (1 << 1) | (1 << 12) | (1 << 14);
 
-/** Levels of the secure EPT: 4 is the root. */
+/** Address bits that a table of the secure EPT translates. */
 const LEVEL_BITS = 9;
 
 /**

@@ -2,12 +2,12 @@
  * VM exits of a TD that the TDX module handles by itself, and TDCALL leaves (TDX Module Architecture Specification,
  * TD non-root mode instructions; TDX Module ABI, TDG.*).
  */
-import { isValidXcr0, writeXcr } from "../cpu/control.ts";
+import { CR0, EFER, writeXcr } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
-import { cpuid } from "../cpu/cpuid.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
 import { MSR } from "../cpu/msr.ts";
+import { tdCpuid } from "./td-cpuid.ts";
 import { ENTRY_FAILURE, EXIT_REASON, INTR_INFO, INTR_TYPE } from "../vmx/controls.ts";
 import { O } from "../vmx/fields.ts";
 import { entryOffset, TDX_STATUS } from "./module.ts";
@@ -20,9 +20,12 @@ const R11 = 11;
 
 /** TDG leaves. */
 const TDG = { vmcall: 0, vpInfo: 1, veInfoGet: 3, memPageAccept: 6 } as const;
-/** GPRs that TDG.VP.VMCALL can expose: all but RAX, RCX and RSP. */
-const VMCALL_REGISTERS = 0xffec;
-const TDX_LEAF = 0x21;
+/** Registers that TDG.VP.VMCALL can expose: XMM0-XMM15, and GPRs but RAX, RCX, RSP, and RBP (NO_RBP_MOD). */
+const VMCALL_REGISTERS = 0xffff_ffccn;
+/** Operands of TDG leaves, as completion statuses name them in their low half. */
+const OPERAND = { rax: 0n, rcx: 1n } as const;
+/** Interruptibility: blocking by NMI. */
+const BLOCKING_BY_NMI = 8;
 
 /** What the module does with a VM exit of a TD. */
 export const DISPOSITION = { resume: 0, tdExit: 1 } as const;
@@ -35,8 +38,9 @@ const field = (vcpu: TdVcpu, offset: number) => vcpu.vmcs.u32[offset >> 2]!;
  */
 export function handleTdExit(cpu: Cpu, vcpu: TdVcpu): number {
 	const reason = field(vcpu, O.VM_EXIT_REASON);
-	requeueEvent(vcpu);
+	// Of a failed entry's information only the reason is new.
 	if ((reason & ENTRY_FAILURE) !== 0) return DISPOSITION.tdExit;
+	requeueEvent(vcpu);
 	switch (reason) {
 		case EXIT_REASON.cpuid:
 			return emulateCpuid(cpu, vcpu);
@@ -54,10 +58,11 @@ export function handleTdExit(cpu: Cpu, vcpu: TdVcpu): number {
 		case EXIT_REASON.vmcall:
 		case EXIT_REASON.monitor:
 		case EXIT_REASON.mwait:
-			return injectVe(cpu, vcpu);
+			return injectVe(vcpu);
 		case EXIT_REASON.rdpmc:
-		case EXIT_REASON.crAccess:
 			return inject(vcpu, VECTOR.GP, 0);
+		case EXIT_REASON.crAccess:
+			return crAccess(cpu, vcpu);
 		case EXIT_REASON.vmclear:
 		case EXIT_REASON.rsm:
 		case EXIT_REASON.vmfunc:
@@ -73,9 +78,10 @@ export function handleTdExit(cpu: Cpu, vcpu: TdVcpu): number {
 function requeueEvent(vcpu: TdVcpu): void {
 	const { u32 } = vcpu.vmcs;
 	const info = u32[O.IDT_VECTORING_INFO_FIELD >> 2]!;
-	if ((field(vcpu, O.VM_EXIT_REASON) & ENTRY_FAILURE) !== 0 || (info & INTR_INFO.valid) === 0) return;
-	setEntryEvent(vcpu, info, u32[O.IDT_VECTORING_ERROR_CODE >> 2]!);
-	u32[O.VM_ENTRY_INSTRUCTION_LEN >> 2] = u32[O.VM_EXIT_INSTRUCTION_LEN >> 2]!;
+	if ((info & INTR_INFO.valid) === 0) return;
+	if (((info >>> 8) & 7) === INTR_TYPE.nmi) u32[O.GUEST_INTERRUPTIBILITY_INFO >> 2]! &= ~BLOCKING_BY_NMI;
+	setEntryEvent(vcpu, info & ~INTR_INFO.nmiUnblocked, u32[O.IDT_VECTORING_ERROR_CODE >> 2]!);
+	vcpu.vmcs.set("VM_ENTRY_INSTRUCTION_LEN", u32[O.VM_EXIT_INSTRUCTION_LEN >> 2]!);
 }
 
 function setEntryEvent(vcpu: TdVcpu, info: number, errorCode: number): void {
@@ -90,7 +96,7 @@ function inject(vcpu: TdVcpu, vector: number, errorCode: number | null): number 
 }
 
 /** #VE with the exit's information; a second one before the first was fetched becomes #DF. */
-function injectVe(cpu: Cpu, vcpu: TdVcpu): number {
+function injectVe(vcpu: TdVcpu): number {
 	const { veInfo, vmcs } = vcpu;
 	if (veInfo.valid) return inject(vcpu, VECTOR.DF, 0);
 	veInfo.exitReason = field(vcpu, O.VM_EXIT_REASON);
@@ -99,28 +105,20 @@ function injectVe(cpu: Cpu, vcpu: TdVcpu): number {
 	veInfo.guestPhysical = 0n;
 	veInfo.instructionLength = field(vcpu, O.VM_EXIT_INSTRUCTION_LEN);
 	veInfo.valid = true;
-	cpu.write32(L.FAULT, 0);
 	return inject(vcpu, VECTOR.VE, null);
 }
 
 /** RIP moves behind the instruction that exited, and its interrupt shadow is over. */
-export function skipInstruction(vcpu: TdVcpu): number {
+function skipInstruction(vcpu: TdVcpu): number {
 	const { vmcs } = vcpu;
 	vmcs.set("GUEST_RIP", vmcs.get("GUEST_RIP") + BigInt(field(vcpu, O.VM_EXIT_INSTRUCTION_LEN)));
 	vmcs.u32[O.GUEST_INTERRUPTIBILITY_INFO >> 2] = field(vcpu, O.GUEST_INTERRUPTIBILITY_INFO) & ~3;
 	return DISPOSITION.resume;
 }
 
-/** CPUID: the module's leaf, the processor's leaves, #VE for what only the VMM could answer. */
 function emulateCpuid(cpu: Cpu, vcpu: TdVcpu): number {
-	const leaf = cpu.read32(L.GPR + 8 * L.RAX);
-	const subleaf = cpu.read32(L.GPR + 8 * L.RCX);
-	if (leaf >= 0x40000000 && leaf < 0x80000000) return injectVe(cpu, vcpu);
-	// "IntelTDX    " in EBX, EDX, ECX.
-	const own = leaf === TDX_LEAF && subleaf === 0;
-	const result = own
-		? { eax: 0, ebx: 0x65746e49, ecx: 0x20202020, edx: 0x5844546c }
-		: cpuid(cpu, leaf, subleaf);
+	const result = tdCpuid(cpu, vcpu, cpu.read32(L.GPR + 8 * L.RAX), cpu.read32(L.GPR + 8 * L.RCX));
+	if (result === null) return injectVe(vcpu);
 	cpu.setGpr(L.RAX, BigInt(result.eax >>> 0));
 	cpu.setGpr(L.RBX, BigInt(result.ebx >>> 0));
 	cpu.setGpr(L.RCX, BigInt(result.ecx >>> 0));
@@ -133,38 +131,80 @@ const edxEax = (cpu: Cpu) => cpu.read32(L.GPR + 8 * L.RAX) + cpu.read32(L.GPR + 
 /** XSETBV: any valid value within XFAM. */
 function emulateXsetbv(cpu: Cpu, vcpu: TdVcpu): number {
 	const value = edxEax(cpu);
-	const allowed = value <= 0xffffffff && (value & ~vcpu.xfam) === 0 && isValidXcr0(cpu, value);
-	if (cpu.read32(L.GPR + 8 * L.RCX) !== 0 || !allowed) return inject(vcpu, VECTOR.GP, 0);
+	if (value > 0xffffffff || (value & ~vcpu.xfam) !== 0) return inject(vcpu, VECTOR.GP, 0);
 	// The module runs with CR4.OSXSAVE, and so must the TD have to get here.
-	if (writeXcr(cpu, 0, value) !== null) return inject(vcpu, VECTOR.GP, 0);
+	if (writeXcr(cpu, cpu.read32(L.GPR + 8 * L.RCX), value) !== null) return inject(vcpu, VECTOR.GP, 0);
 	return skipInstruction(vcpu);
 }
 
-/** IA32_XSS within XFAM; every other MSR that exits is the VMM's to emulate. */
+/** IA32_XSS within XFAM, EFER.SCE; most other MSRs that exit are the VMM's to emulate. */
 function emulateMsr(cpu: Cpu, vcpu: TdVcpu, write: boolean): number {
-	if (cpu.read32(L.GPR + 8 * L.RCX) !== MSR.IA32_XSS) return injectVe(cpu, vcpu);
-	if (write) {
-		const value = edxEax(cpu);
-		const supported = vcpu.xfam & cpu.model.features.xss;
-		if (value > 0xffffffff || (value & ~supported) !== 0) return inject(vcpu, VECTOR.GP, 0);
-		cpu.writeNumber(L.XSS, value);
-	} else {
-		cpu.setGpr(L.RAX, BigInt(cpu.read32(L.XSS)));
-		cpu.setGpr(L.RDX, 0n);
+	switch (cpu.read32(L.GPR + 8 * L.RCX)) {
+		case MSR.IA32_XSS:
+			if (write) return writeTdXss(cpu, vcpu);
+			cpu.setGpr(L.RAX, BigInt(cpu.read32(L.XSS)));
+			cpu.setGpr(L.RDX, 0n);
+			return skipInstruction(vcpu);
+		case MSR.IA32_EFER:
+			return writeTdEfer(cpu, vcpu);
+		case MSR.IA32_XFD:
+		case MSR.IA32_XFD_ERR:
+			// XFAM has no feature that these are for.
+			return inject(vcpu, VECTOR.GP, 0);
+		default:
+			return injectVe(vcpu);
 	}
+}
+
+function writeTdXss(cpu: Cpu, vcpu: TdVcpu): number {
+	const value = edxEax(cpu);
+	const supported = vcpu.xfam & cpu.model.features.xss;
+	if (value > 0xffffffff || (value & ~supported) !== 0) return inject(vcpu, VECTOR.GP, 0);
+	cpu.writeNumber(L.XSS, value);
 	return skipInstruction(vcpu);
 }
 
-const statusValue = (status: number) => BigInt(status) << 32n;
+/** Only SCE can change; LMA is read-only. */
+function writeTdEfer(cpu: Cpu, vcpu: TdVcpu): number {
+	const { vmcs } = vcpu;
+	const old = vmcs.get("GUEST_IA32_EFER");
+	const value = BigInt(edxEax(cpu));
+	if (((value ^ old) & ~BigInt(EFER.SCE | EFER.LMA)) !== 0n) return injectVe(vcpu);
+	vmcs.set("GUEST_IA32_EFER", (value & ~BigInt(EFER.LMA)) | (old & BigInt(EFER.LMA)));
+	return skipInstruction(vcpu);
+}
+
+/**
+ * A MOV to CR0 or CR4 that would change a bit of the module's. What bare hardware refuses, and CR4.SMXE and VMXE,
+ * which the TD does not have, give #GP; the rest, such as CR0.CD or a cleared CR4.MCE, #VE.
+ */
+function crAccess(cpu: Cpu, vcpu: TdVcpu): number {
+	const qualification = field(vcpu, O.EXIT_QUALIFICATION);
+	const register = (qualification >> 8) & 15;
+	const value =
+		register === L.RSP ? Number(vcpu.vmcs.get("GUEST_RSP") & 0xffff_ffffn) : cpu.read32(L.GPR + 8 * register);
+	const refused =
+		(qualification & 15) === 0
+			? (value & (CR0.NW | CR0.CD)) === CR0.NW || ((value & CR0.PG) !== 0 && (value & CR0.PE) === 0)
+			: (value & CR4_NOT_OFFERED) !== 0;
+	return refused ? inject(vcpu, VECTOR.GP, 0) : injectVe(vcpu);
+}
+
+/** CR4.VMXE and SMXE. */
+const CR4_NOT_OFFERED = (1 << 13) | (1 << 14);
 
 function tdcall(cpu: Cpu, vcpu: TdVcpu): number {
+	if (!isIn64BitMode(vcpu)) return inject(vcpu, VECTOR.GP, 0);
 	const leaf = Number(cpu.gpr(L.RAX) & 0xffffn);
 	switch (leaf) {
 		case TDG.vmcall: {
 			const mask = cpu.gpr(L.RCX);
-			if ((mask & ~BigInt(VMCALL_REGISTERS) & 0xffff_ffffn) !== 0n)
-				return complete(cpu, vcpu, TDX_STATUS.operandInvalid);
-			vcpu.vmcallMask = Number(mask & 0xffffn);
+			if ((mask & ~VMCALL_REGISTERS) !== 0n)
+				return complete(cpu, vcpu, TDX_STATUS.operandInvalid, OPERAND.rcx);
+			vcpu.vmcallMask = Number(mask);
+			vcpu.inVmcall = true;
+			// The exit is like a trap: the TD goes on behind its TDCALL.
+			skipInstruction(vcpu);
 			return DISPOSITION.tdExit;
 		}
 		case TDG.vpInfo:
@@ -181,12 +221,20 @@ function tdcall(cpu: Cpu, vcpu: TdVcpu): number {
 			// Pages are the TD's from the moment they are added.
 			return complete(cpu, vcpu, TDX_STATUS.success);
 		default:
-			return complete(cpu, vcpu, TDX_STATUS.operandInvalid);
+			return complete(cpu, vcpu, TDX_STATUS.operandInvalid, OPERAND.rax);
 	}
 }
 
-function complete(cpu: Cpu, vcpu: TdVcpu, status: number): number {
-	cpu.setGpr(L.RAX, statusValue(status));
+/** EFER.LMA and CS.L. */
+function isIn64BitMode(vcpu: TdVcpu): boolean {
+	const { vmcs } = vcpu;
+	const lma = (Number(vmcs.get("GUEST_IA32_EFER")) & EFER.LMA) !== 0;
+	return lma && (Number(vmcs.get("GUEST_CS_AR_BYTES")) & 0x2000) !== 0;
+}
+
+/** The leaf returns to the TD. @param operand the one that the status is about, as its low half */
+function complete(cpu: Cpu, vcpu: TdVcpu, status: number, operand = 0n): number {
+	cpu.setGpr(L.RAX, (BigInt(status) << 32n) | operand);
 	return skipInstruction(vcpu);
 }
 

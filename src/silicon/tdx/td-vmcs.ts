@@ -1,18 +1,44 @@
 /** The VMCS that the TDX module runs a TD with, and the TD's state at reset (TDX Module Base Architecture, "TD VMCS"). */
+import { XFEATURE } from "../cpu/control.ts";
+import { MSR } from "../cpu/msr.ts";
 import { CPU_BASED, DEFAULT1, ENTRY_CONTROL, EXIT_CONTROL, PIN, SECONDARY } from "../vmx/controls.ts";
 import { Vmcs } from "../vmx/vmcs.ts";
 import type { Td } from "./td.ts";
 
-/** MSRs that a TD reads and writes without an exit; the module switches them. */
+/** MSRs that a TD reads and writes without an exit; the module or VM entry switches them. */
 const TD_OWNED_MSRS = [
-	0x174, 0x175, 0x176, 0x1c4, 0x1c5, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0084, 0xc000_0100, 0xc000_0101,
-	0xc000_0102, 0xc000_0103,
+	MSR.IA32_SPEC_CTRL,
+	MSR.IA32_SYSENTER_CS,
+	MSR.IA32_SYSENTER_ESP,
+	MSR.IA32_SYSENTER_EIP,
+	MSR.IA32_PAT,
+	MSR.IA32_STAR,
+	MSR.IA32_LSTAR,
+	MSR.IA32_FMASK,
+	MSR.IA32_FS_BASE,
+	MSR.IA32_GS_BASE,
+	MSR.IA32_KERNEL_GS_BASE,
+	MSR.IA32_TSC_AUX,
 ];
-/** IA32_TIME_STAMP_COUNTER and IA32_EFER can be read. */
-const TD_READABLE_MSRS = [0x10, 0xc000_0080];
+/** Those that belong to a feature, by its XFAM bits. */
+const XFAM_MSRS: readonly (readonly [feature: number, ...msrs: number[]])[] = [
+	[XFEATURE.xtiledata, MSR.IA32_XFD, MSR.IA32_XFD_ERR],
+	[
+		XFEATURE.cetUser,
+		MSR.IA32_U_CET,
+		MSR.IA32_S_CET,
+		MSR.IA32_PL0_SSP,
+		MSR.IA32_PL1_SSP,
+		MSR.IA32_PL2_SSP,
+		MSR.IA32_PL3_SSP,
+		MSR.IA32_INTERRUPT_SSP_TABLE,
+	],
+];
+const TD_READABLE_MSRS = [MSR.IA32_TSC, MSR.IA32_EFER];
+const TD_WRITABLE_MSRS = [MSR.IA32_PRED_CMD, MSR.IA32_FLUSH_CMD];
 
 const RESET = {
-	/** Where the first instruction lies. */
+	/** Where the first instruction lies, with paging off. */
 	rip: 0xffff_fff0,
 	/** PE and NE. */
 	cr0: 0x21n,
@@ -20,8 +46,8 @@ const RESET = {
 	cr4: 0x2040n,
 	/** The TD sees MCE alone. */
 	cr4Shadow: 0x40n,
-	/** LME: the TD has no other way than to long mode. */
-	efer: 0x100n,
+	/** SCE, LME and NXE: the TD has no other way than to long mode, and only SCE can change. */
+	efer: 0x901n,
 	pat: 0x0007040600070406n,
 } as const;
 /** CR0.NE and CR0.PE; CR0.CD and CR0.NW stay 0. */
@@ -29,7 +55,7 @@ const CR0_OWNED = (1n << 0n) | (1n << 5n) | (1n << 29n) | (1n << 30n);
 /** CR4.MCE, VMXE and SMXE. */
 const CR4_OWNED = (1n << 6n) | (1n << 13n) | (1n << 14n);
 
-const ATTR = { code32: 0xc09b, data: 0xc093, tss: 0x8b, ldt: 0x82 } as const;
+const ATTR = { code32: 0xc09b, data: 0xc093, tss: 0x8b, unusableLdt: 0x1_0082 } as const;
 
 function fillMsrBitmap(td: Td): void {
 	const { u8, ramBase } = td.memory;
@@ -39,11 +65,10 @@ function fillMsrBitmap(td: Td): void {
 		const bit = ((write ? 2048 : 0) + (index >= 0xc000_0000 ? 1024 : 0)) * 8 + (index & 0x1fff);
 		u8[at + (bit >> 3)]! &= ~(1 << (bit & 7));
 	};
-	for (const index of TD_READABLE_MSRS) clear(index, false);
-	for (const index of TD_OWNED_MSRS) {
-		clear(index, false);
-		clear(index, true);
-	}
+	const owned = XFAM_MSRS.flatMap(([feature, ...msrs]) => ((td.xfam & feature) !== 0 ? msrs : []));
+	owned.push(...TD_OWNED_MSRS);
+	for (const index of [...owned, ...TD_READABLE_MSRS]) clear(index, false);
+	for (const index of [...owned, ...TD_WRITABLE_MSRS]) clear(index, true);
 }
 
 /** Makes the VMCS of a new vCPU. @param index of the vCPU */
@@ -118,11 +143,10 @@ function setResetState(vmcs: Vmcs): void {
 		vmcs.set(`GUEST_${segment}_AR_BYTES`, ATTR.data);
 	}
 	vmcs.set("GUEST_LDTR_LIMIT", 0xffff);
-	vmcs.set("GUEST_LDTR_AR_BYTES", ATTR.ldt);
+	vmcs.set("GUEST_LDTR_AR_BYTES", ATTR.unusableLdt);
 	vmcs.set("GUEST_TR_LIMIT", 0xffff);
 	vmcs.set("GUEST_TR_AR_BYTES", ATTR.tss);
 	vmcs.set("GUEST_GDTR_LIMIT", 0xffff);
-	vmcs.set("GUEST_IDTR_LIMIT", 0xffff);
 }
 
 /** The module's own state in SEAM root mode, which is not modelled: what passes the checks on host state. */

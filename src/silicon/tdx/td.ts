@@ -8,7 +8,9 @@
  *     tdhMemSeptAdd(cpu, td, gpa, 3, tableHpa); …; tdhMemPageAdd(cpu, td, gpa, pageHpa, bytes);
  *     tdhMrFinalize(cpu, td);
  */
+import { isValidXcr0, XFEATURE } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
+import * as L from "../cpu/layout.ts";
 import type { MachineMemory } from "../machine.ts";
 import type { Vmcs } from "../vmx/vmcs.ts";
 import { XsaveImage } from "../xsave/image.ts";
@@ -57,7 +59,11 @@ export class Td {
 	sharedEptRoot = -1;
 	readonly msrBitmapHpa: number;
 	readonly vcpus: TdVcpu[] = [];
+	/** Extended state in its initial configuration: what the VMM gets back from a TD exit. */
+	readonly initialImage = new XsaveImage();
 	finalized = false;
+	/** Another processor holds a lock that an entry needs, as in TDH.MEM.TRACK: TDX_OPERAND_BUSY. */
+	busy = false;
 
 	constructor(memory: MachineMemory, parameters: TdParameters) {
 		this.memory = memory;
@@ -65,8 +71,12 @@ export class Td {
 		this.attributes = parameters.attributes ?? 0n;
 		this.secureEptRoot = parameters.rootHpa;
 		this.msrBitmapHpa = parameters.msrBitmapHpa;
+		this.initialImage.setCompacted(parameters.xfam);
 	}
 }
+
+/** XMM0-XMM15 as words: what a TDG.VP.VMCALL may pass besides GPRs. */
+const XMM_WORDS = 64;
 
 /** A virtual CPU of a TD: TDVPS. */
 export class TdVcpu {
@@ -77,10 +87,13 @@ export class TdVcpu {
 	readonly gprs = new BigUint64Array(16);
 	/** Extended state while the TD does not run. */
 	readonly image = new XsaveImage();
-	/** Extended state in its initial configuration: what the VMM gets back. */
-	readonly initialImage = new XsaveImage();
-	/** Values of td-state.ts PRIVATE_FIELDS while the TD does not run. */
-	readonly fields: BigUint64Array;
+	/** Values of td-state.ts PRIVATE_FIELDS while the TD does not run, two words each. */
+	readonly fields: Uint32Array;
+	/** XMM registers on their way through a TDG.VP.VMCALL. */
+	readonly xmm = new Uint32Array(XMM_WORDS);
+	/** While the TD runs: the VMM's IA32_SPEC_CTRL, and its bytes that VM entry would switch. */
+	hostSpecCtrl = 0;
+	readonly hostState = new Uint8Array(L.SWITCHED_END - L.SWITCHED);
 	readonly veInfo: VeInfo = {
 		valid: false,
 		exitReason: 0,
@@ -89,21 +102,22 @@ export class TdVcpu {
 		guestPhysical: 0n,
 		instructionLength: 0,
 	};
-	/** Registers that the TDG.VP.VMCALL under way exposes, one bit each; -1: none is under way. */
-	vmcallMask = -1;
+	/** A TDG.VP.VMCALL waits for the VMM's answer. */
+	inVmcall = false;
+	/** Registers that it exposes, one bit each: GPRs in 15:0, XMM0-XMM15 in 31:16. */
+	vmcallMask = 0;
 
 	// ---- the last TD exit, as TDH.VP.ENTER's outputs say ----
 	exitReason = 0;
 	exitIntrInfo = 0;
 	exitQualification = 0;
 
-	constructor(td: Td, index: number, fields: BigUint64Array) {
+	constructor(td: Td, index: number, fields: Uint32Array) {
 		this.td = td;
 		this.index = index;
 		this.fields = fields;
 		this.vmcs = makeTdVmcs(td, index);
 		this.image.setCompacted(td.xfam);
-		this.initialImage.setCompacted(td.xfam);
 	}
 
 	/** The TD's. */
@@ -112,16 +126,25 @@ export class TdVcpu {
 	}
 }
 
+const CET = XFEATURE.cetUser | XFEATURE.cetSupervisor;
+
+/** Whether TDs can have these features here: x87 and SSE are a must, PASID never, groups go together. */
+function isValidXfam(cpu: Cpu, xfam: number): boolean {
+	const { xcr0, xss } = cpu.model.features;
+	if ((xfam & ~(xcr0 | xss)) !== 0 || (xfam & 3) !== 3 || (xfam & XFEATURE.pasid) !== 0) return false;
+	return isValidXcr0(cpu, xfam & xcr0) && ((xfam & CET) === 0 || (xfam & CET) === CET);
+}
+
 /**
  * TDH.MNG.CREATE, .KEY.CONFIG, .ADDCX and .INIT in one.
  * @param parameters XFAM must be a valid combination for this processor
  * @throws RangeError for an XFAM that the processor does not support
  */
 export function tdhMngInit(cpu: Cpu, parameters: TdParameters): Td {
-	const supported = cpu.model.features.xcr0 | cpu.model.features.xss;
-	if ((parameters.xfam & ~supported) !== 0 || (parameters.xfam & 3) !== 3) {
+	if (!isValidXfam(cpu, parameters.xfam)) {
+		const supported = cpu.model.features.xcr0 | cpu.model.features.xss;
 		throw new RangeError(
-			`XFAM 0x${parameters.xfam.toString(16)}: this processor has 0x${supported.toString(16)}, and x87 and SSE are a must`,
+			`XFAM 0x${parameters.xfam.toString(16)} is no valid combination of what this processor has, 0x${supported.toString(16)}; x87 and SSE are a must`,
 		);
 	}
 	return seamcall(cpu, () => new Td(cpu.memory, parameters));
@@ -149,31 +172,51 @@ function setEntry(td: Td, gpa: number, level: number, hpa: number, bits: number)
 	return TDX_STATUS.success;
 }
 
-/**
- * TDH.MEM.SEPT.ADD: a page becomes a table of the secure EPT.
- * @param level of the entry that will point to it: 2 to 4
- * @param hpa a page of host memory; its content is lost
- * @returns a TDX_STATUS
- */
-export function tdhMemSeptAdd(cpu: Cpu, td: Td, gpa: number, level: number, hpa: number): number {
-	return seamcall(cpu, () => {
-		const at = td.memory.ramBase + hpa;
-		td.memory.u8.fill(0, at, at + PAGE_BYTES);
-		return setEntry(td, gpa, level, hpa, EPT_RWX);
-	});
-}
-
-/** Whether the secure EPT has the table that an entry of this level lies in. For the VMM's own bookkeeping. */
-export function hasSeptTable(td: Td, gpa: number, level: number): boolean {
-	return tableAt(td, gpa, level) >= 0;
-}
-
 /** Whether a page has a source's content already. */
 function holds(memory: MachineMemory, at: number, source: Uint8Array, offset: number): boolean {
 	const given = Math.min(PAGE_BYTES, source.length - offset);
 	for (let i = 0; i < given; i++) if (memory.u8[at + i] !== source[offset + i]) return false;
 	for (let i = given; i < PAGE_BYTES; i++) if (memory.u8[at + i] !== 0) return false;
 	return true;
+}
+
+/**
+ * Gives a page of host memory new content. Writes, and drops code that was translated from the page, only when
+ * the content changes.
+ * @param source its bytes from `offset`; what lies behind its end is 0
+ */
+function fillPage(memory: MachineMemory, hpa: number, source: Uint8Array, offset: number): void {
+	const at = memory.ramBase + hpa;
+	if (holds(memory, at, source, offset)) return;
+	const page = hpa / PAGE_BYTES;
+	if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
+	memory.u8.fill(0, at, at + PAGE_BYTES);
+	memory.u8.set(source.subarray(offset, offset + PAGE_BYTES), at);
+}
+
+const NOTHING = new Uint8Array(0);
+
+const isPrivatePage = (gpa: number) => gpa < SHARED_BIT && gpa % PAGE_BYTES === 0;
+
+/**
+ * TDH.MEM.SEPT.ADD: a page becomes a table of the secure EPT.
+ * @param gpa a multiple of 4 KiB below SHARED_BIT
+ * @param level of the entry that will point to it: 2 to 4
+ * @param hpa a page of host memory; its content is lost if the table is added
+ * @returns a TDX_STATUS
+ */
+export function tdhMemSeptAdd(cpu: Cpu, td: Td, gpa: number, level: number, hpa: number): number {
+	return seamcall(cpu, () => {
+		if (!isPrivatePage(gpa) || level < 2 || level > 4) return TDX_STATUS.operandInvalid;
+		const status = setEntry(td, gpa, level, hpa, EPT_RWX);
+		if (status === TDX_STATUS.success) fillPage(td.memory, hpa, NOTHING, 0);
+		return status;
+	});
+}
+
+/** Whether the secure EPT has the table that an entry of this level lies in. For the VMM's own bookkeeping. */
+export function hasSeptTable(td: Td, gpa: number, level: number): boolean {
+	return tableAt(td, gpa, level) >= 0;
 }
 
 /**
@@ -193,17 +236,9 @@ export function tdhMemPageAdd(
 ): number {
 	return seamcall(cpu, () => {
 		if (td.finalized) return TDX_STATUS.opStateIncorrect;
-		if (gpa >= SHARED_BIT || gpa % PAGE_BYTES !== 0) return TDX_STATUS.operandInvalid;
+		if (!isPrivatePage(gpa)) return TDX_STATUS.operandInvalid;
 		const status = setEntry(td, gpa, 1, hpa, EPT_LEAF);
-		if (status !== TDX_STATUS.success) return status;
-		const { memory } = td;
-		const at = memory.ramBase + hpa;
-		if (holds(memory, at, source, offset)) return status;
-		// Only when the content changes: code that was translated from it stays otherwise.
-		const page = hpa / PAGE_BYTES;
-		if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
-		memory.u8.fill(0, at, at + PAGE_BYTES);
-		memory.u8.set(source.subarray(offset, offset + PAGE_BYTES), at);
+		if (status === TDX_STATUS.success) fillPage(td.memory, hpa, source, offset);
 		return status;
 	});
 }

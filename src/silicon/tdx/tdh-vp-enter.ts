@@ -9,20 +9,17 @@
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { OP } from "../ops.ts";
-import { ENTRY_FAILURE, EXIT_REASON } from "../vmx/controls.ts";
+import { EXIT_REASON } from "../vmx/controls.ts";
 import { runNonRoot, VMX_RESULT } from "../vmx/entry.ts";
 import { O } from "../vmx/fields.ts";
 import { seamcall, TDX_STATUS } from "./module.ts";
 import { type Td, TdVcpu } from "./td.ts";
-import { DISPOSITION, handleTdExit, skipInstruction } from "./td-exits.ts";
+import { DISPOSITION, handleTdExit } from "./td-exits.ts";
 import { initialPrivateFields, loadTdState, saveTdState } from "./td-state.ts";
 
 const GPRS = 16;
 const R8 = 8;
 const R9 = 9;
-
-/** The VMM's bytes that VM entry would switch. One is enough: there is one TDH.VP.ENTER at a time. */
-const hostState = new Uint8Array(L.SWITCHED_END - L.SWITCHED);
 
 /** TDH.VP.CREATE, .ADDCX and .INIT in one: a vCPU at the reset vector. */
 export function tdhVpInit(cpu: Cpu, td: Td): TdVcpu {
@@ -34,10 +31,12 @@ export function tdhVpInit(cpu: Cpu, td: Td): TdVcpu {
 }
 
 /**
- * TDH.VP.ENTER.
- * @param regs the VMM's GPRs in encoding order. In: what a TDG.VP.VMCALL under way gets back. Out: after a
- * TDG.VP.VMCALL (exit reason 77) the registers that its mask exposes, RCX the mask; after every other exit RCX the
- * exit qualification, R8 the guest physical address, R9 the interruption information, the rest 0
+ * TDH.VP.ENTER. NON-TDX: an #MC in a TD or on its entry does not disable the TD here; the status is success, and
+ * the VMM may enter it again.
+ * @param regs the VMM's GPRs in encoding order, RBP and RSP left alone (CONFIG_FLAGS.NO_RBP_MOD). In: what a
+ * TDG.VP.VMCALL under way gets back. Out: after a TDG.VP.VMCALL (exit reason 77) the registers that its mask
+ * exposes, RCX the mask; after every other exit RCX the exit qualification, R8 the guest physical address of an
+ * EPT violation, R9 the interruption information; the rest 0. Without an entry nothing changes
  * @returns the completion status, a TDX_STATUS; `vcpu.exitReason` and its neighbours say why the TD exited
  */
 export function tdhVpEnter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
@@ -45,28 +44,37 @@ export function tdhVpEnter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number
 }
 
 function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
-	if (!vcpu.td.finalized) return TDX_STATUS.opStateIncorrect;
-	if (vcpu.vmcallMask >= 0) finishVmcall(vcpu, regs);
+	const refused = vcpu.td.busy
+		? TDX_STATUS.operandBusy
+		: vcpu.td.finalized
+			? TDX_STATUS.success
+			: TDX_STATUS.opStateIncorrect;
+	if (refused !== TDX_STATUS.success) {
+		// There was no entry that a machine check could hit: it is the host's.
+		cpu.machineCheckDuringEntry = false;
+		return refused;
+	}
+	const { gprs, hostState } = vcpu;
+	if (vcpu.inVmcall) finishVmcall(vcpu, regs);
 	const gprAt = (cpu.base + L.GPR) >> 3;
 	const switched = cpu.memory.u8.subarray(cpu.base + L.SWITCHED, cpu.base + L.SWITCHED_END);
 	const hostRsp = cpu.gpr(L.RSP);
 	hostState.set(switched);
 	loadTdState(cpu, vcpu);
-	cpu.u64.set(vcpu.gprs, gprAt);
+	vcpu.inVmcall = false;
+	cpu.u64.set(gprs, gprAt);
 	runUntilExit(cpu, vcpu);
-	for (let at = 0; at < GPRS; at++) vcpu.gprs[at] = cpu.u64[gprAt + at]!;
+	for (let at = 0; at < GPRS; at++) gprs[at] = cpu.u64[gprAt + at]!;
 	switched.set(hostState);
 	cpu.setGpr(L.RSP, hostRsp);
 	saveTdState(cpu, vcpu);
 	return report(vcpu, regs);
 }
 
-/** The TD resumes behind its TDCALL with success in RAX and the VMM's values in the registers it exposed. */
+/** TDG.VP.VMCALL succeeds in the TD, with the VMM's values in the registers that it exposed. */
 function finishVmcall(vcpu: TdVcpu, regs: BigUint64Array): void {
 	for (let at = 0; at < GPRS; at++) if ((vcpu.vmcallMask & (1 << at)) !== 0) vcpu.gprs[at] = regs[at]!;
 	vcpu.gprs[L.RAX] = 0n;
-	vcpu.vmcallMask = -1;
-	skipInstruction(vcpu);
 }
 
 /** Enters the TD, again and again until an exit is the VMM's. */
@@ -81,21 +89,33 @@ function runUntilExit(cpu: Cpu, vcpu: TdVcpu): void {
 	}
 }
 
+/** An EPT violation tells the VMM the page and the kind of access, not the address (qualification bits 12:7). */
+const EPT_QUALIFICATION_KEPT = ~0x1f80;
+
 /** Fills in the outputs. @returns the completion status */
 function report(vcpu: TdVcpu, regs: BigUint64Array): number {
-	const { u32, u64 } = vcpu.vmcs;
+	const { u32 } = vcpu.vmcs;
 	const reason = u32[O.VM_EXIT_REASON >> 2]!;
+	const isEptViolation = reason === EXIT_REASON.eptViolation;
+	const qualification = u32[O.EXIT_QUALIFICATION >> 2]!;
 	vcpu.exitReason = reason;
-	vcpu.exitQualification = u32[O.EXIT_QUALIFICATION >> 2]!;
-	vcpu.exitIntrInfo = (reason & ENTRY_FAILURE) !== 0 ? 0 : u32[O.VM_EXIT_INTR_INFO >> 2]!;
-	regs.fill(0n);
-	if (reason === EXIT_REASON.tdcall) {
-		for (let at = 0; at < GPRS; at++) if ((vcpu.vmcallMask & (1 << at)) !== 0) regs[at] = vcpu.gprs[at]!;
-		regs[L.RCX] = BigInt(vcpu.vmcallMask);
+	vcpu.exitQualification = isEptViolation ? (qualification & EPT_QUALIFICATION_KEPT) >>> 0 : qualification;
+	vcpu.exitIntrInfo = hasIntrInfo(reason) ? u32[O.VM_EXIT_INTR_INFO >> 2]! : 0;
+	const isVmcall = reason === EXIT_REASON.tdcall;
+	for (let at = 0; at < GPRS; at++) {
+		const exposed = isVmcall && (vcpu.vmcallMask & (1 << at)) !== 0;
+		if (at !== L.RSP && at !== L.RBP) regs[at] = exposed ? vcpu.gprs[at]! : 0n;
+	}
+	if (isVmcall) {
+		regs[L.RCX] = BigInt(vcpu.vmcallMask >>> 0);
 		return TDX_STATUS.success;
 	}
-	regs[L.RCX] = u64[O.EXIT_QUALIFICATION >> 3]!;
-	regs[R8] = u64[O.GUEST_PHYSICAL_ADDRESS >> 3]!;
+	regs[L.RCX] = BigInt(vcpu.exitQualification);
+	if (isEptViolation) regs[R8] = vcpu.vmcs.u64[O.GUEST_PHYSICAL_ADDRESS >> 3]! & ~0xfffn;
 	regs[R9] = BigInt(vcpu.exitIntrInfo);
 	return reason === EXIT_REASON.tripleFault ? TDX_STATUS.nonRecoverableVcpu : TDX_STATUS.success;
+}
+
+function hasIntrInfo(reason: number): boolean {
+	return reason === EXIT_REASON.exceptionOrNmi || reason === EXIT_REASON.externalInterrupt;
 }

@@ -87,6 +87,8 @@ export class Translator {
 	private readonly ids: Ids;
 	private readonly cpus = new Set<Cpu>();
 	private running: Cpu | null = null;
+	/** The processor that ran last. */
+	private last: Cpu | null = null;
 	/** The slow store under way: offset in its page and bytes, or 0 bytes if none or if it crosses pages. */
 	private storeOffset = 0;
 	private storeBytes = 0;
@@ -287,10 +289,12 @@ export class Translator {
 	execute(cpu: Cpu): void {
 		const outer = this.running;
 		this.running = cpu;
-		if (!this.cpus.has(cpu)) {
+		// Guests are entered often, mostly on the processor that was the last: then the set is not asked.
+		if (cpu !== this.last && !this.cpus.has(cpu)) {
 			this.cpus.add(cpu);
 			flushJumpCache(cpu);
 		}
+		this.last = cpu;
 		let stopped = false;
 		while (!stopped) stopped = this.step(cpu);
 		this.running = outer;

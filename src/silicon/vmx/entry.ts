@@ -5,6 +5,7 @@
  *     const result = vmcs.launched ? vmresume(cpu, vmcs) : vmlaunch(cpu, vmcs);   // 0: there was an exit
  */
 import { EFER } from "../cpu/control.ts";
+import { copyBlock } from "../cpu/copy.ts";
 import { type Cpu, PENDING } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, beginShadow, settleShadow } from "../cpu/modes.ts";
@@ -173,17 +174,21 @@ const kept = new Uint32Array(8);
 function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	const { vmcs, entryControls } = mode;
 	const { u32, base } = cpu;
-	copyWord(u32, base + L.DR7, kept, 0);
-	copyWord(u32, base + L.DEBUGCTL, kept, 8);
-	copyWord(u32, base + L.PAT, kept, 16);
+	const keepsDebug = (entryControls & ENTRY_CONTROL.loadDebugControls) === 0;
+	const keepsPat = (entryControls & ENTRY_CONTROL.loadPat) === 0;
+	if (keepsDebug) {
+		copyWord(u32, base + L.DR7, kept, 0);
+		copyWord(u32, base + L.DEBUGCTL, kept, 8);
+	}
+	if (keepsPat) copyWord(u32, base + L.PAT, kept, 16);
 	const efer = cpu.read32(L.EFER);
-	mode.state.set(vmcs.guestArea);
+	copyBlock(vmcs.guestArea, mode.state);
 	copyWord(vmcs.u32, GUEST_RSP_OFFSET, u32, base + RSP_OFFSET);
-	if ((entryControls & ENTRY_CONTROL.loadDebugControls) === 0) {
+	if (keepsDebug) {
 		copyWord(kept, 0, u32, base + L.DR7);
 		copyWord(kept, 8, u32, base + L.DEBUGCTL);
 	}
-	if ((entryControls & ENTRY_CONTROL.loadPat) === 0) copyWord(kept, 16, u32, base + L.PAT);
+	if (keepsPat) copyWord(kept, 16, u32, base + L.PAT);
 	if ((entryControls & ENTRY_CONTROL.loadEfer) === 0) {
 		const long = (entryControls & ENTRY_CONTROL.ia32eModeGuest) !== 0;
 		cpu.write32(L.EFER, long ? efer | EFER.LME | EFER.LMA : efer & ~(EFER.LME | EFER.LMA));
@@ -230,18 +235,23 @@ function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	settleShadow(cpu);
 	readRflags(cpu);
 	const { u32 } = vmcs;
-	copyWord(u32, O.GUEST_DR7, kept, 0);
-	copyWord(u32, O.GUEST_IA32_DEBUGCTL, kept, 8);
-	copyWord(u32, O.GUEST_IA32_PAT, kept, 16);
-	copyWord(u32, O.GUEST_IA32_EFER, kept, 24);
-	vmcs.guestArea.set(mode.state);
+	const keepsDebug = (exitControls & EXIT_CONTROL.saveDebugControls) === 0;
+	const keepsPat = (exitControls & EXIT_CONTROL.savePat) === 0;
+	const keepsEfer = (exitControls & EXIT_CONTROL.saveEfer) === 0;
+	if (keepsDebug) {
+		copyWord(u32, O.GUEST_DR7, kept, 0);
+		copyWord(u32, O.GUEST_IA32_DEBUGCTL, kept, 8);
+	}
+	if (keepsPat) copyWord(u32, O.GUEST_IA32_PAT, kept, 16);
+	if (keepsEfer) copyWord(u32, O.GUEST_IA32_EFER, kept, 24);
+	copyBlock(mode.state, vmcs.guestArea);
 	copyWord(cpu.u32, cpu.base + RSP_OFFSET, u32, GUEST_RSP_OFFSET);
-	if ((exitControls & EXIT_CONTROL.saveDebugControls) === 0) {
+	if (keepsDebug) {
 		copyWord(kept, 0, u32, O.GUEST_DR7);
 		copyWord(kept, 8, u32, O.GUEST_IA32_DEBUGCTL);
 	}
-	if ((exitControls & EXIT_CONTROL.savePat) === 0) copyWord(kept, 16, u32, O.GUEST_IA32_PAT);
-	if ((exitControls & EXIT_CONTROL.saveEfer) === 0) copyWord(kept, 24, u32, O.GUEST_IA32_EFER);
+	if (keepsPat) copyWord(kept, 16, u32, O.GUEST_IA32_PAT);
+	if (keepsEfer) copyWord(kept, 24, u32, O.GUEST_IA32_EFER);
 	// The "IA-32e mode guest" control takes over EFER.LMA, whether or not EFER is saved (SDM 28.2).
 	const long = (cpu.read32(L.EFER) & EFER.LMA) !== 0;
 	if (long !== ((mode.entryControls & ENTRY_CONTROL.ia32eModeGuest) !== 0)) {
@@ -256,11 +266,12 @@ function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
 /** Loads the host-state area (SDM 28.5). */
 function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	const { vmcs, exitControls } = mode;
-	copyWord(cpu.u32, cpu.base + L.PAT, kept, 0);
+	const keepsPat = (exitControls & EXIT_CONTROL.loadPat) === 0;
+	if (keepsPat) copyWord(cpu.u32, cpu.base + L.PAT, kept, 0);
 	const efer = cpu.read32(L.EFER);
-	mode.state.set(vmcs.hostArea);
+	copyBlock(vmcs.hostArea, mode.state);
 	copyWord(vmcs.u32, HOST_RSP_OFFSET, cpu.u32, cpu.base + RSP_OFFSET);
-	if ((exitControls & EXIT_CONTROL.loadPat) === 0) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
+	if (keepsPat) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
 	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);
 	cpu.guest = null;
 	loadExitMsrs(cpu, vmcs);

@@ -25,6 +25,8 @@ import {
 } from "./fields.ts";
 import type { VmxGuestMode } from "./guest-mode.ts";
 
+const TWO_32 = 2 ** 32;
+
 /** VMREAD or VMWRITE of a field that does not exist or cannot be written: VMfailValid (SDM 31.3). */
 export class VmcsFieldError extends Error {
 	/** VM-instruction error number. */
@@ -165,7 +167,7 @@ export function vmread32(cpu: Cpu, vmcs: Vmcs, encoding: number): number {
 /** VMREAD of a value below 2^53, such as a guest physical address. */
 export function vmreadNumber(cpu: Cpu, vmcs: Vmcs, encoding: number): number {
 	const at = readOffset(cpu, vmcs, encoding) >> 2;
-	return FIELD_BYTES[encoding] === 8 ? vmcs.u32[at]! + vmcs.u32[at + 1]! * 2 ** 32 : vmcs.u32[at]!;
+	return FIELD_BYTES[encoding] === 8 ? vmcs.u32[at]! + vmcs.u32[at + 1]! * TWO_32 : vmcs.u32[at]!;
 }
 
 /**
@@ -184,7 +186,7 @@ export function vmwrite32(cpu: Cpu, vmcs: Vmcs, encoding: number, value: number)
 
 /** VMWRITE of a non-negative number below 2^53. */
 export function vmwriteNumber(cpu: Cpu, vmcs: Vmcs, encoding: number, value: number): void {
-	vmwritePair(cpu, vmcs, encoding, value >>> 0, Math.floor(value / 2 ** 32));
+	vmwritePair(cpu, vmcs, encoding, value >>> 0, Math.floor(value / TWO_32));
 }
 
 /** VMWRITE of a 64-bit value given as two halves, without a BigInt. */

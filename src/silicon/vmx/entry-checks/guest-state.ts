@@ -146,21 +146,25 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 	return null;
 }
 
-/** RIP and RFLAGS (27.3.1.4): checked at most entries, so without BigInt. @returns the failed check, or null */
+/**
+ * RIP and RFLAGS (27.3.1.4). Checked at most entries, so without BigInt and without looking fields up by name.
+ * @returns the failed check, or null
+ */
 export function checkGuestRip(vmcs: Vmcs): string | null {
-	const top = high(vmcs, "GUEST_RIP") | 0;
-	const long = (low(vmcs, "VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0;
-	if (long && (low(vmcs, "GUEST_CS_AR_BYTES") & 0x2000) !== 0) {
+	const { u32 } = vmcs;
+	const top = u32[(O.GUEST_RIP >> 2) + 1]! | 0;
+	const long = (u32[O.VM_ENTRY_CONTROLS >> 2]! & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+	if (long && (u32[O.GUEST_CS_AR_BYTES >> 2]! & 0x2000) !== 0) {
 		const sign = top >> 15;
 		if (sign !== 0 && sign !== -1) return "27.3.1.4: guest RIP not canonical";
 	} else if (top !== 0) return "27.3.1.4: upper half of guest RIP outside 64-bit mode";
-	const flags = low(vmcs, "GUEST_RFLAGS");
-	if ((flags & 2) === 0 || (flags & 0xffc0_8028) !== 0 || high(vmcs, "GUEST_RFLAGS") !== 0) {
+	const flags = u32[O.GUEST_RFLAGS >> 2]!;
+	if ((flags & 2) === 0 || (flags & 0xffc0_8028) !== 0 || u32[(O.GUEST_RFLAGS >> 2) + 1]! !== 0) {
 		return "27.3.1.4: reserved bits of guest RFLAGS";
 	}
-	if ((flags & FLAG.VM) !== 0 && (long || (low(vmcs, "GUEST_CR0") & CR0.PE) === 0))
+	if ((flags & FLAG.VM) !== 0 && (long || (u32[O.GUEST_CR0 >> 2]! & CR0.PE) === 0))
 		return "27.3.1.4: guest RFLAGS.VM";
-	const info = low(vmcs, "VM_ENTRY_INTR_INFO_FIELD");
+	const info = u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]!;
 	if (
 		(info & INTR_INFO.valid) !== 0 &&
 		((info >>> 8) & 7) === INTR_TYPE.external &&
