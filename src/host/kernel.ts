@@ -57,12 +57,18 @@ export interface KernelOptions {
 	readonly mceHandler?: MceHandler;
 }
 
+/** struct kvm_user_return_msrs: the host's value, and the one that the processor is taken to have. */
+interface UserReturnMsr {
+	readonly host: bigint;
+	current: bigint;
+}
+
 export class Kernel implements HostVectors {
 	readonly cpu: Cpu;
 	readonly apic: LocalApic;
 	readonly hrtimers: HrtimerQueue;
-	/** What user_return_notifier callbacks put back: the host's values. */
-	private readonly userReturnMsrs: { readonly field: number; readonly value: bigint }[] = [];
+	/** By field of the state block. */
+	private readonly userReturnMsrs = new Map<number, UserReturnMsr>();
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
@@ -223,7 +229,7 @@ export class Kernel implements HostVectors {
 		this.runTaskWork(task);
 		this.localIrqDisable();
 		if (task.needFpuLoad) this.switchFpuReturn();
-		if (this.userReturnMsrs.length > 0) this.restoreUserReturnMsrs();
+		this.restoreUserReturnMsrs();
 		cpu.op(OP.user_transition);
 		cpu.interruptFlag = true;
 		cpu.poll();
@@ -231,27 +237,33 @@ export class Kernel implements HostVectors {
 	}
 
 	/**
-	 * kvm_set_user_return_msr(): MSRs that matter to user space alone change now, and back on the way there.
+	 * kvm_set_user_return_msr(): MSRs that matter to user space alone change now, and back on the way there. Goes by
+	 * what it noted, not by the register: a write that it does not hear of leaves it wrong.
 	 * @param msrs field of the state block, and value
 	 */
 	setUserReturnMsrs(msrs: readonly { readonly field: number; readonly value: bigint }[]): void {
-		const { cpu } = this;
-		const isFirst = this.userReturnMsrs.length === 0;
+		const { cpu, userReturnMsrs } = this;
 		for (const { field, value } of msrs) {
-			if (isFirst) this.userReturnMsrs.push({ field, value: cpu.read64(field) });
-			cpu.op(OP.wrmsr);
-			cpu.write64(field, value);
+			let noted = userReturnMsrs.get(field);
+			if (noted === undefined) {
+				const host = cpu.read64(field);
+				noted = { host, current: host };
+				userReturnMsrs.set(field, noted);
+			}
+			this.writeUserReturnMsr(field, noted, value);
 		}
+	}
+
+	private writeUserReturnMsr(field: number, noted: UserReturnMsr, value: bigint): void {
+		if (noted.current === value) return;
+		this.cpu.op(OP.wrmsr);
+		this.cpu.write64(field, value);
+		noted.current = value;
 	}
 
 	/** kvm_on_user_return(). */
 	private restoreUserReturnMsrs(): void {
-		for (const { field, value } of this.userReturnMsrs) {
-			if (this.cpu.read64(field) === value) continue;
-			this.cpu.op(OP.wrmsr);
-			this.cpu.write64(field, value);
-		}
-		this.userReturnMsrs.length = 0;
+		for (const [field, noted] of this.userReturnMsrs) this.writeUserReturnMsr(field, noted, noted.host);
 	}
 
 	/** task_work_run(): what was queued for this task, in a context that may sleep. */

@@ -5,7 +5,7 @@ import { OP } from "../../silicon/ops.ts";
 import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
 import { tdhVpEnter } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { ENTRY_FAILURE } from "../../silicon/vmx/controls.ts";
-import { type Flow, call, flow, leave, step, when } from "../flow/flow.ts";
+import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
@@ -61,8 +61,8 @@ export const tdxFlows: readonly Flow[] = [
 		step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
 	]),
 	flow("tdx_vcpu_run", "vmx/tdx.c", [
-		step("trace_kvm_entry", () => {}, 4),
-		step("pi_test_on", () => {}, 4),
+		step("trace_kvm_entry", nothing, 4),
+		step("pi_test_on", nothing, 4),
 		call("tdx_vcpu_enter_exit"),
 		when("host_debugctl", (v) => (v.hostDebugctl & ~TDX_PRESERVED_DEBUGCTL) !== 0, [
 			step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),

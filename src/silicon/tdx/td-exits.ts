@@ -195,8 +195,8 @@ const CR4_NOT_OFFERED = (1 << 13) | (1 << 14);
 
 function tdcall(cpu: Cpu, vcpu: TdVcpu): number {
 	if (!isIn64BitMode(vcpu)) return inject(vcpu, VECTOR.GP, 0);
-	const leaf = Number(cpu.gpr(L.RAX) & 0xffffn);
-	switch (leaf) {
+	// With the version in bits 23:16, which is 0 for all leaves here.
+	switch (Number(cpu.gpr(L.RAX))) {
 		case TDG.vmcall: {
 			const mask = cpu.gpr(L.RCX);
 			if ((mask & ~VMCALL_REGISTERS) !== 0n)

@@ -71,10 +71,12 @@ function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
 	return report(vcpu, regs);
 }
 
-/** TDG.VP.VMCALL succeeds in the TD, with the VMM's values in the registers that it exposed. */
+/**
+ * TDG.VP.VMCALL succeeds in the TD, with the VMM's values in the registers that it exposed. RAX, which cannot be
+ * among them, holds the leaf's number 0, and that is success as well.
+ */
 function finishVmcall(vcpu: TdVcpu, regs: BigUint64Array): void {
 	for (let at = 0; at < GPRS; at++) if ((vcpu.vmcallMask & (1 << at)) !== 0) vcpu.gprs[at] = regs[at]!;
-	vcpu.gprs[L.RAX] = 0n;
 }
 
 /** Enters the TD, again and again until an exit is the VMM's. */

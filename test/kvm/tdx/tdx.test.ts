@@ -132,6 +132,8 @@ describe("TDG.VP.VMCALL", () => {
 		["a direction of 2", call(0, 30, 1, 2, SEEN_PORT)],
 		["an MSR that KVM does not have", call(0, 31, 0x4000_1234)],
 		["a WRMSR of an MSR that a TD's VMM does not emulate (IA32_TIME_STAMP_COUNTER)", call(0, 32, 0x10, 1)],
+		["a WRMSR of an MSR that can only be read (IA32_APIC_BASE)", call(0, 32, 0x1b, 0xfee0_0d00)],
+		["a RDMSR of an x2APIC register that the processor virtualizes (EOI)", call(0, 31, 0x80b)],
 		["a WRMSR of a value that the register refuses", call(0, 32, 0x83f, 0xffff_ffff_ffffn)],
 	])("%s is an invalid operand", (_what, code) => {
 		expect(resultOf(code)[0]).toBe(INVALID_OPERAND);

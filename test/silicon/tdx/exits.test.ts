@@ -332,8 +332,8 @@ describe("TDG.VP.VMCALL", () => {
 		expect(made.regs[R.rbx]).toBe(0xc000_0100_0000_0001n);
 	});
 
-	it("a leaf that does not exist is TDX_OPERAND_INVALID for RAX", () => {
-		const made = makeTd({ program: [...tdg(0x3ff), ...copy(R.rbx, R.rax), ...vmcall(1 << R.rbx)] });
+	it.each([0x3ff, 0x1_0000, 0x100_0000])("leaf %i does not exist: TDX_OPERAND_INVALID for RAX", (leaf) => {
+		const made = makeTd({ program: [...tdg(leaf), ...copy(R.rbx, R.rax), ...vmcall(1 << R.rbx)] });
 		enterTd(made);
 		expect(made.regs[R.rbx]).toBe(0xc000_0100_0000_0000n);
 	});
