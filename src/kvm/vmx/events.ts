@@ -1,5 +1,5 @@
 /** Event injection by the VMCS, and what an exit interrupted (arch/x86/kvm/vmx/vmx.c, v6.18). */
-import { INTR_INFO, INTR_TYPE } from "../../silicon/vmx/controls.ts";
+import { CPU_BASED, INTR_INFO, INTR_TYPE } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
 import { vmread32, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { KVM_REQ } from "../requests.ts";
@@ -77,4 +77,12 @@ export function cancelInjection(v: Vcpu): void {
 	const info = vmread32(v.cpu, vmcs, F.VM_ENTRY_INTR_INFO_FIELD);
 	v.vmx!.idtVectoringInfo = 0;
 	if ((info & INTR_INFO.valid) !== 0) vmwrite32(v.cpu, vmcs, F.VM_ENTRY_INTR_INFO_FIELD, 0);
+}
+
+/** Sets or clears interrupt-window or NMI-window exiting. */
+export function setWindow(v: Vcpu, kind: "interrupt" | "nmi", open: boolean): void {
+	const { vmcs } = v.vmx!;
+	const bit = kind === "nmi" ? CPU_BASED.nmiWindowExiting : CPU_BASED.interruptWindowExiting;
+	const controls = vmread32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);
+	vmwrite32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL, (open ? controls | bit : controls & ~bit) >>> 0);
 }

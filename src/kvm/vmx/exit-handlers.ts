@@ -21,7 +21,7 @@ import {
 } from "../emulate/simple.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
-import { closeWindow } from "./ops.ts";
+import { setWindow } from "./events.ts";
 
 const again = () => 1;
 
@@ -91,12 +91,12 @@ const handlers: readonly (Handler | undefined)[] = (() => {
 		return 0;
 	});
 	set(EXIT_REASON.interruptWindow, (v) => {
-		closeWindow(v, false);
+		setWindow(v, "interrupt", false);
 		makeRequest(v, KVM_REQ.EVENT);
 		return 1;
 	});
 	set(EXIT_REASON.nmiWindow, (v) => {
-		closeWindow(v, true);
+		setWindow(v, "nmi", false);
 		makeRequest(v, KVM_REQ.EVENT);
 		return 1;
 	});

@@ -15,7 +15,7 @@ import { vmptrld, vmread, vmread32, vmwrite, vmwrite32 } from "../../silicon/vmx
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
 import { dumpVmcs } from "./dump.ts";
-import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
+import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } from "./events.ts";
 import { vmxHandleExit } from "./exit-handlers.ts";
 import { exitReasonName } from "./exit-names.ts";
 import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
@@ -208,17 +208,6 @@ function setMsr(v: Vcpu, index: number, value: bigint): boolean {
 	return true;
 }
 
-function changeCpuControl(v: Vcpu, bit: number, on: boolean): void {
-	const { vmcs } = v.vmx!;
-	const controls = vmread32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);
-	vmwrite32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL, (on ? controls | bit : controls & ~bit) >>> 0);
-}
-
-/** Clears interrupt-window or NMI-window exiting after the window's exit. */
-export function closeWindow(v: Vcpu, nmi: boolean): void {
-	changeCpuControl(v, nmi ? CPU_BASED.nmiWindowExiting : CPU_BASED.interruptWindowExiting, false);
-}
-
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
@@ -265,8 +254,8 @@ export const vmxOps: VendorOps = {
 	injectNmi,
 	injectException,
 	cancelInjection,
-	enableIrqWindow: (v) => changeCpuControl(v, CPU_BASED.interruptWindowExiting, true),
-	enableNmiWindow: (v) => changeCpuControl(v, CPU_BASED.nmiWindowExiting, true),
+	enableIrqWindow: (v) => setWindow(v, "interrupt", true),
+	enableNmiWindow: (v) => setWindow(v, "nmi", true),
 	setHvTimer: (v, deadline) => {
 		v.vmx!.hvDeadlineTsc = deadline;
 		return true;
