@@ -113,6 +113,9 @@ export function inject(machine: Machine, event: EventKind): void {
 class Watcher implements OpObserver {
 	ops = 0;
 	switches = 0;
+	fastpathReentries = 0;
+	/** There was a VM entry, and guest time has not been accounted since: the loop of vcpu_enter_guest() goes on. */
+	private inLoop = false;
 	readonly entries: number[] = [];
 	readonly failures: Failure[] = [];
 	// `machine` and `schedule` make this a PropertyContext.
@@ -131,7 +134,11 @@ class Watcher implements OpObserver {
 		this.ops++;
 		if (op === OP.switch_to) this.switches++;
 		const isEntry = op === OP.vmresume || op === OP.vmlaunch || op === OP.vmrun || op === OP.seamcall;
-		if (isEntry) this.entries.push(this.ops);
+		if (isEntry) {
+			this.entries.push(this.ops);
+			if (this.inLoop) this.fastpathReentries++;
+			this.inLoop = true;
+		} else if (op === OP.guest_timing_exit) this.inLoop = false;
 		this.arrive(false);
 		for (const property of PROPERTIES) {
 			const detail = property.onOp?.(this, op) ?? null;
@@ -223,7 +230,7 @@ export function runSchedule(
 		ops: watcher.ops,
 		entries: watcher.entries,
 		exits: watcher.entries.length,
-		fastpathReentries: vcpu.stat.exits,
+		fastpathReentries: watcher.fastpathReentries,
 		interruptsHandled: kernel.interruptCounts.reduce((sum, count) => sum + count, 0),
 		machineChecks: kernel.machineChecks,
 		switches: watcher.switches,

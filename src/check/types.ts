@@ -73,7 +73,7 @@ export interface CheckResult {
 	readonly violations: readonly Violation[];
 	/** What the kernel survives but should not do; does not fail the check. */
 	readonly findings: readonly Violation[];
-	/** Properties of the form "this must be reachable", with how often it was. 0 fails the check as vacuous. */
+	/** What the runs reached, and how often. A pass says nothing about what was never reached. */
 	readonly sometimes: Readonly<Record<string, number>>;
 	/** What was looked at. */
 	readonly bounds: {

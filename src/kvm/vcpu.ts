@@ -48,7 +48,6 @@ export interface VcpuStat {
 	ioExits: number;
 	mmioExits: number;
 	nmiExits: number;
-	hostReentries: number;
 	/** Exits by the vendor's exit reason number. */
 	readonly byReason: Map<number, number>;
 }
@@ -84,7 +83,6 @@ export class Vcpu {
 		ioExits: 0,
 		mmioExits: 0,
 		nmiExits: 0,
-		hostReentries: 0,
 		byReason: new Map(),
 	};
 	/** Completes an access that user space served: arch.complete_userspace_io. Returns as an exit handler does. */

@@ -24,6 +24,14 @@ describe("the series", () => {
 		}
 	});
 
+	it("the fastpath re-enters VMX and SVM guests, and never a TD", () => {
+		const quiet = { only: [] };
+		// INVD twice and WRMSR of the TSC deadline.
+		expect(check(v618, "vmx", quiet).sometimes["fastpath re-entry"]).toBe(3);
+		expect(check(v618, "svm", quiet).sometimes["fastpath re-entry"]).toBe(3);
+		expect(check(v618, "tdx", quiet).sometimes["fastpath re-entry"]).toBe(0);
+	});
+
 	it("version 1 holds on VMX and SVM", () => {
 		expect(check(findTree("series-v1"), "vmx").verdict).toBe("holds");
 		expect(check(findTree("series-v1"), "svm").verdict).toBe("holds");
