@@ -47,7 +47,7 @@ const io: Io = {
 };
 
 try {
-	process.exitCode = main(process.argv.slice(2), io, SERVICES);
+	process.exitCode = await main(process.argv.slice(2), io, SERVICES);
 } catch (error) {
 	// Node's own code for this would be 1, which is a verdict here.
 	io.err(

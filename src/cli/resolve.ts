@@ -69,3 +69,9 @@ export function resolveCpu(
 	}
 	return { model, vendor: chosen };
 }
+
+/** Vendors that were asked for: one, those of a CPU model, or all. */
+export function resolveVendors(vendor: string | undefined, cpu: string | undefined): readonly Vendor[] {
+	if (vendor !== undefined) return [resolveCpu(cpu, vendor).vendor];
+	return cpu === undefined ? VENDORS : resolveModel(cpu).vendors;
+}

@@ -41,8 +41,8 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		[["reveiw"], /no command "reveiw"; did you mean "review"/],
 		[["trees", "--jsn"], /unknown option '--jsn'/],
 		[["cost"], /missing required argument/],
-	])("reenter %j", (argv, message) => {
-		const { code, out, err } = reenter(argv, files);
+	])("reenter %j", async (argv, message) => {
+		const { code, out, err } = await reenter(argv, files);
 		expect(err).toMatch(message);
 		expect(oneLine(err), err).toBe(true);
 		expect(out).toBe("");
@@ -51,36 +51,36 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 });
 
 describe("lists", () => {
-	it("trees names the built-in trees and their patches", () => {
-		const { code, out } = reenter(["trees"]);
+	it("trees names the built-in trees and their patches", async () => {
+		const { code, out } = await reenter(["trees"]);
 		expect(code).toBe(0);
 		for (const name of ["v6.18", "series-v1", "series-v2", "dedup"]) expect(out).toContain(name);
-		expect(JSON.parse(reenter(["trees", "--json"]).out).trees).toHaveLength(4);
+		expect(JSON.parse((await reenter(["trees", "--json"])).out).trees).toHaveLength(4);
 	});
 
-	it("show prints the fastpath loop as a loop", () => {
-		const { out } = reenter(["show", "v6.18", "vcpu_enter_guest"]);
+	it("show prints the fastpath loop as a loop", async () => {
+		const { out } = await reenter(["show", "v6.18", "vcpu_enter_guest"]);
 		expect(out).toMatch(/for \(;;\) {2}fastpath\n {4}kvm_x86_ops.vcpu_run\(\)/);
 	});
 
-	it("diff tells where the #MC case went", () => {
-		const { out } = reenter(["diff", "v6.18", "series-v2:1"]);
+	it("diff tells where the #MC case went", async () => {
+		const { out } = await reenter(["diff", "v6.18", "series-v2:1"]);
 		expect(out).toContain("moved     #MC in guest");
-		expect(reenter(["diff", "v6.18", "v6.18"]).out).toBe("v6.18 and v6.18 are the same\n");
+		expect((await reenter(["diff", "v6.18", "v6.18"])).out).toBe("v6.18 and v6.18 are the same\n");
 	});
 
-	it("models prints every op's cost with its origin", () => {
-		expect(reenter(["models", "turin"]).out).toMatch(/xsetbv\s+[\d.]+\s+calibrated/);
+	it("models prints every op's cost with its origin", async () => {
+		expect((await reenter(["models", "turin"])).out).toMatch(/xsetbv\s+[\d.]+\s+calibrated/);
 	});
 
-	it("without arguments says in a few lines what can be done", () => {
-		const { code, out } = reenter([]);
+	it("without arguments says in a few lines what can be done", async () => {
+		const { code, out } = await reenter([]);
 		expect(code).toBe(0);
 		expect(out.trimEnd().split("\n").length).toBeLessThanOrEqual(8);
 	});
 
-	it("--output writes to the file and nowhere else", () => {
-		const { out, written } = reenter(["trees", "--output", "trees.txt"]);
+	it("--output writes to the file and nowhere else", async () => {
+		const { out, written } = await reenter(["trees", "--output", "trees.txt"]);
 		expect(out).toBe("");
 		expect(written.get("trees.txt")).toContain("series-v1");
 	});
@@ -88,8 +88,8 @@ describe("lists", () => {
 
 describe("run", () => {
 	const spin = programBytes(findProgram("compute")!);
-	it("prints what the guest prints and ends with the guest's exit code", () => {
-		const { code, out, err } = reenter(["run", "invd.elf"], {
+	it("prints what the guest prints and ends with the guest's exit code", async () => {
+		const { code, out, err } = await reenter(["run", "invd.elf"], {
 			"invd.elf": programBytes(findProgram("invd")!),
 		});
 		expect(out).toMatch(/^invd \d+\n$/);
@@ -98,8 +98,8 @@ describe("run", () => {
 		expect(code).toBe(0);
 	});
 
-	it("ends with 3 when the budget of instructions is used up", () => {
-		const { code, err } = reenter(["run", "a.elf", "--budget", "1000"], { "a.elf": spin });
+	it("ends with 3 when the budget of instructions is used up", async () => {
+		const { code, err } = await reenter(["run", "a.elf", "--budget", "1000"], { "a.elf": spin });
 		expect(err).toContain("budget");
 		expect(code).toBe(3);
 	});

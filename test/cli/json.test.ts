@@ -93,22 +93,22 @@ const check = v.strictObject({
 });
 
 describe("JSON output has its documented form", () => {
-	it("review", () => {
-		const { code, out } = reenter(["review", "series-v1", "--vendor", "tdx", "--json"]);
+	it("review", async () => {
+		const { code, out } = await reenter(["review", "series-v1", "--vendor", "tdx", "--json"]);
 		const { reviews } = v.parse(review, JSON.parse(out));
 		expect(reviews[0]!.vendors[0]!.verdict).toBe("violated");
 		expect(code).toBe(1);
 	});
 
-	it("cost", () => {
-		const { out } = reenter(["cost", "invd", "--tree", "v6.18", "--cpu", "turin", "--json"]);
+	it("cost", async () => {
+		const { out } = await reenter(["cost", "invd", "--tree", "v6.18", "--cpu", "turin", "--json"]);
 		expect(v.parse(cost, JSON.parse(out)).opsPerExit.xsetbv).toBe(2);
 	});
 
-	it("check", () => {
+	it("check", async () => {
 		const { checks } = v.parse(
 			check,
-			JSON.parse(reenter(["check", "series-v1", "--vendor", "tdx", "--json"]).out),
+			JSON.parse((await reenter(["check", "series-v1", "--vendor", "tdx", "--json"])).out),
 		);
 		expect(checks[0]!.violations.length).toBeGreaterThan(0);
 	});

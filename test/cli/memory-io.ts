@@ -11,11 +11,11 @@ export interface Outcome {
 }
 
 /** Runs a command line. @param files what can be read, by path */
-export function reenter(
+export async function reenter(
 	argv: readonly string[],
 	files: Record<string, Uint8Array | string> = {},
 	services: Services = SERVICES,
-): Outcome {
+): Promise<Outcome> {
 	let out = "";
 	let err = "";
 	const written = new Map<string, string>();
@@ -44,6 +44,6 @@ export function reenter(
 			written.set(path, text);
 		},
 	};
-	const code = main(argv, io, services);
+	const code = await main(argv, io, services);
 	return { code, out, err, written };
 }

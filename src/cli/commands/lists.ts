@@ -6,12 +6,12 @@ import { MODELS } from "../../silicon/models/models.ts";
 import { EXIT, UsageError } from "../io.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
+import type { Registry } from "../registry.ts";
 import { resolveModel, resolveTree } from "../resolve.ts";
 import { modelText } from "../text/cost.ts";
 import { diffText, nodeJson, showText, treesText } from "../text/tree.ts";
 
-/** `reenter trees`. */
-export function treesCommand({ io, style }: Context, options: CommonOptions): number {
+function treesCommand({ io, style }: Context, options: CommonOptions): number {
 	emit(
 		io,
 		options,
@@ -21,8 +21,7 @@ export function treesCommand({ io, style }: Context, options: CommonOptions): nu
 	return EXIT.holds;
 }
 
-/** `reenter show`. */
-export function showCommand(
+function showCommand(
 	{ io, style }: Context,
 	spec: string,
 	flowName: string | undefined,
@@ -50,8 +49,7 @@ export function showCommand(
 	return EXIT.holds;
 }
 
-/** `reenter diff`. */
-export function diffCommand({ io, style }: Context, a: string, b: string, options: CommonOptions): number {
+function diffCommand({ io, style }: Context, a: string, b: string, options: CommonOptions): number {
 	const difference = diffTrees(resolveTree(io, a), resolveTree(io, b));
 	emit(
 		io,
@@ -62,12 +60,7 @@ export function diffCommand({ io, style }: Context, a: string, b: string, option
 	return EXIT.holds;
 }
 
-/** `reenter models`. */
-export function modelsCommand(
-	{ io, style }: Context,
-	name: string | undefined,
-	options: CommonOptions,
-): number {
+function modelsCommand({ io, style }: Context, name: string | undefined, options: CommonOptions): number {
 	const models = name === undefined ? Object.values(MODELS) : [resolveModel(name)];
 	emit(
 		io,
@@ -76,4 +69,34 @@ export function modelsCommand(
 		() => ({ models }),
 	);
 	return EXIT.holds;
+}
+
+/** Adds `reenter trees`. */
+export function registerTrees({ context, command, action }: Registry): void {
+	command("trees", "the built-in trees and their patches").action(
+		action((options: CommonOptions) => treesCommand(context, options)),
+	);
+}
+
+/** Adds `reenter show`. */
+export function registerShow({ context, command, action }: Registry): void {
+	command("show <tree> [flow]", "the steps of a tree, or of one kernel function").action(
+		action((tree: string, flow: string | undefined, options: CommonOptions) =>
+			showCommand(context, tree, flow, options),
+		),
+	);
+}
+
+/** Adds `reenter diff`. */
+export function registerDiff({ context, command, action }: Registry): void {
+	command("diff <a> <b>", "what moved between two trees, from where to where").action(
+		action((a: string, b: string, options: CommonOptions) => diffCommand(context, a, b, options)),
+	);
+}
+
+/** Adds `reenter models`. */
+export function registerModels({ context, command, action }: Registry): void {
+	command("models [model]", "CPU models: features, and the cost of each op with its source").action(
+		action((model: string | undefined, options: CommonOptions) => modelsCommand(context, model, options)),
+	);
 }

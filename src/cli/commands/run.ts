@@ -3,6 +3,7 @@ import { EXIT, UsageError } from "../io.ts";
 import { ImageError } from "../../guests/image.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
+import type { Registry } from "../registry.ts";
 import { readUserFile, resolveCpu, resolveTree } from "../resolve.ts";
 import { statText } from "../text/cost.ts";
 
@@ -24,7 +25,7 @@ function readBudget(text: string | undefined): number {
 }
 
 /** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
-export function runCommand({ io, services }: Context, file: string, options: RunArguments): number {
+function runCommand({ io, services }: Context, file: string, options: RunArguments): number {
 	const { model, vendor } = resolveCpu(options.cpu, options.vendor);
 	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
 	const tree = resolveTree(io, options.tree);
@@ -63,4 +64,15 @@ export function runCommand({ io, services }: Context, file: string, options: Run
 	if (outcome.kind === "exit") return outcome.code;
 	io.err(`reenter: ${outcome.message}\n`);
 	return EXIT.guest;
+}
+
+/** Adds `reenter run`. */
+export function registerRun({ context, command, action }: Registry): void {
+	command("run <file>", "run a guest image, ELF64 or multiboot")
+		.option("--tree <tree>", "the tree", "v6.18")
+		.option("--cpu <model>", "CPU model")
+		.option("--vendor <vendor>", "vmx or svm")
+		.option("--append <args>", "arguments for a multiboot guest", "")
+		.option("--budget <instructions>", "guest instructions after which to stop")
+		.action(action((file: string, options: RunArguments) => runCommand(context, file, options)));
 }
