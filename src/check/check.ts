@@ -8,21 +8,10 @@ import { type Silicon, createSilicon } from "../kvm/api/kvm.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { skippedStep } from "./explain.ts";
 import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
-import { EVENT_TITLES, Tracer } from "./trace.ts";
+import { type Configuration, DEFAULT_CONFIGURATION, configurationName } from "./configuration.ts";
+import { EVENT_KINDS, eventRow, findEventKind } from "./events.ts";
+import { Tracer } from "./trace.ts";
 import type { CheckOptions, CheckResult, EventKind, Injection, Violation } from "./types.ts";
-
-/** All kinds of event, in the order in which they are tried. */
-export const EVENT_KINDS: readonly EventKind[] = [
-	"irq",
-	"irq-fpu",
-	"tick",
-	"preempt",
-	"signal",
-	"kick",
-	"nmi",
-	"mce",
-	"mce-entry",
-];
 
 /** The program that a vendor's check runs. */
 export function checkGuest(vendor: CheckOptions["vendor"]): string {
@@ -51,7 +40,7 @@ export function parseSchedule(token: string): Injection[] | null {
 	const schedule: Injection[] = [];
 	for (const part of token.split(",")) {
 		const match = /^([a-z-]+)@(\d+)(g?)$/.exec(part);
-		const event = EVENT_KINDS.find((kind) => kind === match?.[1]);
+		const event = findEventKind(match?.[1] ?? "");
 		if (match === null || event === undefined) return null;
 		schedule.push({ event, at: Number(match[2]), ...(match[3] === "g" ? { inGuest: true } : {}) });
 	}
@@ -64,9 +53,11 @@ function singleEvents(quiet: RunResult, kinds: readonly EventKind[]): Injection[
 	const schedules: Injection[][] = [];
 	for (let at = 1; at <= quiet.ops; at++) {
 		for (const event of kinds) {
-			if (event !== "mce-entry" || entries.has(at)) schedules.push([{ event, at }]);
-			if (entries.has(at) && (event === "nmi" || event === "mce"))
-				schedules.push([{ event, at, inGuest: true }]);
+			const { places } = eventRow(event);
+			const isEntry = entries.has(at);
+			if (places.includes(isEntry && places.includes("entry") ? "entry" : "host"))
+				schedules.push([{ event, at }]);
+			if (isEntry && places.includes("guest")) schedules.push([{ event, at, inGuest: true }]);
 		}
 	}
 	return schedules;
@@ -75,9 +66,10 @@ function singleEvents(quiet: RunResult, kinds: readonly EventKind[]): Injection[
 /** Runs a check. */
 export function runCheck(options: CheckOptions): CheckResult {
 	const { vendor, model, mceHandler } = options;
+	const configuration: Configuration = options.configuration ?? { ...DEFAULT_CONFIGURATION, mceHandler };
 	const guest = checkGuest(vendor);
 	const silicon = siliconFor(model);
-	const setup = (tree: CompiledTree): RunSetup => ({ tree, model, mceHandler, silicon, guest });
+	const setup = (tree: CompiledTree): RunSetup => ({ tree, model, configuration, silicon, guest });
 	const ours = setup(compileTree(options.tree, vendor, true));
 	const kinds = options.events ?? EVENT_KINDS;
 	const quiet = runSchedule(ours, []);
@@ -129,7 +121,7 @@ export function runCheck(options: CheckOptions): CheckResult {
 			exits,
 			guest,
 			mceHandler,
-			configurations: ["CR4.OSXSAVE, CR4.PKE set; guest XCR0, XSS, PKRU differ from the host's"],
+			configurations: [configurationName(configuration)],
 		},
 	};
 }
@@ -149,7 +141,7 @@ function explain(
 			? null
 			: skippedStep(ours, base, failure.property, schedule, places);
 	const [first] = schedule;
-	const event = first === undefined ? "" : `${EVENT_TITLES[first.event]}: `;
+	const event = first === undefined ? "" : `${eventRow(first.event).title}: `;
 	const token = scheduleToken(schedule);
 	const handler = options.mceHandler === "task-work" ? "" : ` --mce-handler ${options.mceHandler}`;
 	return {

@@ -1,20 +1,18 @@
 /** One run of a guest under one schedule, with every op looked at. */
 import { loadImage } from "../guests/load.ts";
 import { findProgram, programBytes } from "../guests/programs.ts";
-import { HOST_VECTOR } from "../host/kernel.ts";
 import { HostFault, HostInvariant } from "../host/errors.ts";
-import type { MceHandler } from "../host/mce.ts";
 import { type Machine, type Silicon, createMachine } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
-import type { GuestParameters } from "../kvm/api/vmm-boot.ts";
 import type { CompiledTree, NodePlace } from "../kvm/flow/compile.ts";
-import { KVM_REQ } from "../kvm/requests.ts";
 import type { Image } from "../guests/image.ts";
-import { type Cpu, type OpObserver, PENDING, symbolName } from "../silicon/cpu/cpu.ts";
+import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { OP } from "../silicon/ops.ts";
+import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
+import { eventRow } from "./events.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
-import type { Property } from "./properties/property.ts";
+import type { Property, PropertyContext } from "./properties/property.ts";
 import type { EventKind, Injection } from "./types.ts";
 
 /** Guest instructions after which a run is taken for stuck. */
@@ -53,7 +51,7 @@ export interface RunResult {
 export interface RunSetup {
 	readonly tree: CompiledTree;
 	readonly model: CpuModel;
-	readonly mceHandler: MceHandler;
+	readonly configuration: Configuration;
 	readonly silicon: Silicon;
 	readonly guest: string;
 }
@@ -70,47 +68,10 @@ export function programImage(name: string): Image {
 	return image;
 }
 
-/** Puts an event before the machine. What may not be delivered yet waits as hardware makes it wait. */
-export function inject(machine: Machine, event: EventKind): void {
-	const { cpu, apic, kernel, vcpu } = machine;
-	switch (event) {
-		case "mce":
-			cpu.pending |= PENDING.machineCheck;
-			break;
-		case "mce-entry":
-			cpu.machineCheckDuringEntry = true;
-			break;
-		case "nmi":
-			cpu.pending |= PENDING.nmi;
-			break;
-		case "irq":
-			apic.raise(HOST_VECTOR.device);
-			break;
-		case "irq-fpu":
-			apic.raise(HOST_VECTOR.deviceFpu);
-			break;
-		case "tick":
-			kernel.reschedOnTick = true;
-			apic.raise(HOST_VECTOR.localTimer);
-			break;
-		case "preempt":
-			kernel.current.needResched = true;
-			apic.raise(HOST_VECTOR.reschedule);
-			break;
-		case "signal":
-			kernel.vcpuTask.signalPending = true;
-			apic.raise(HOST_VECTOR.reschedule);
-			break;
-		case "kick":
-			vcpu.requests |= KVM_REQ.OUTSIDE_GUEST_MODE;
-			apic.raise(HOST_VECTOR.reschedule);
-			break;
-		default:
-			event satisfies never;
-	}
-}
+/** Words of a property's memory, which starts as zeroes. */
+const memories = () => PROPERTIES.map(({ words }) => new Int32Array(words ?? 0));
 
-class Watcher implements OpObserver {
+class Watcher implements OpObserver, PropertyContext {
 	ops = 0;
 	switches = 0;
 	fastpathReentries = 0;
@@ -118,9 +79,10 @@ class Watcher implements OpObserver {
 	private inLoop = false;
 	readonly entries: number[] = [];
 	readonly failures: Failure[] = [];
-	// `machine` and `schedule` make this a PropertyContext.
 	readonly machine: Machine;
-	readonly schedule: readonly Injection[];
+	private readonly arrived = new Map<EventKind, number>();
+	private readonly memory = memories();
+	private readonly schedule: readonly Injection[];
 	private readonly witness: RunWitness | null;
 	private next = 0;
 
@@ -140,19 +102,37 @@ class Watcher implements OpObserver {
 			this.inLoop = true;
 		} else if (op === OP.guest_timing_exit) this.inLoop = false;
 		this.arrive(false);
-		for (const property of PROPERTIES) {
-			const detail = property.onOp?.(this, op) ?? null;
-			if (detail !== null) this.fail(property, detail);
-		}
+		this.ask((property, memory) => property.onOp?.(this, op, memory));
 	}
 
 	onGuestEntry(): void {
 		this.arrive(true);
+		this.ask((property, memory) => property.onGuestEntry?.(this, memory));
 	}
 
 	onEnter(_cpu: Cpu, symbol: number): void {
-		for (const property of PROPERTIES) {
-			const detail = property.onEnter?.(this, symbol) ?? null;
+		this.ask((property, memory) => property.onEnter?.(this, symbol, memory));
+	}
+
+	onLeave(_cpu: Cpu, symbol: number): void {
+		this.ask((property, memory) => property.onLeave?.(this, symbol, memory));
+	}
+
+	onEnd(): void {
+		this.ask((property, memory) => property.onEnd?.(this, memory));
+	}
+
+	raised(kind: EventKind): number {
+		return this.arrived.get(kind) ?? 0;
+	}
+
+	owed(kind: EventKind): number {
+		return this.raised(kind) - (eventRow(kind).handled?.(this.machine) ?? 0);
+	}
+
+	private ask(question: (property: Property, memory: Int32Array) => string | null | undefined): void {
+		for (const [at, property] of PROPERTIES.entries()) {
+			const detail = question(property, this.memory[at]!) ?? null;
 			if (detail !== null) this.fail(property, detail);
 		}
 	}
@@ -165,7 +145,10 @@ class Watcher implements OpObserver {
 				return;
 			this.next++;
 			this.witness?.onEvent(injection, this.machine);
-			inject(this.machine, injection.event);
+			const { event } = injection;
+			for (const [at, property] of PROPERTIES.entries()) property.onEvent?.(this, event, this.memory[at]!);
+			this.arrived.set(event, this.raised(event) + 1);
+			eventRow(event).inject(this.machine);
 		}
 	}
 
@@ -194,12 +177,14 @@ export function runSchedule(
 	schedule: readonly Injection[],
 	witness: RunWitness | null = null,
 ): RunResult {
-	const { model, tree, mceHandler, silicon } = setup;
-	const machine = createMachine({ model, vendor: tree.vendor, tree, silicon, kernel: { mceHandler } });
+	const { model, tree, configuration, silicon } = setup;
+	const kernelBoot = kernelOptions(configuration);
+	const machine = createMachine({ model, vendor: tree.vendor, tree, silicon, kernel: kernelBoot });
+	applyConfiguration(machine, configuration);
 	const { cpu, vcpu, kernel } = machine;
 	cpu.stackDepth = 0;
 	const vmm = new Vmm(machine);
-	vmm.load(programImage(setup.guest), { parameters: guestParameters(model) });
+	vmm.load(programImage(setup.guest), { parameters: guestParameters(configuration, model) });
 	const watcher = new Watcher(machine, schedule, witness);
 	cpu.observer = watcher;
 	if (witness !== null)
@@ -211,10 +196,7 @@ export function runSchedule(
 			const how = result.kind === "exit" ? `the guest gave up: ${said}` : `the guest ended by ${result.kind}`;
 			watcher.fail({ name: GUEST_ENDS, degree: "violation" }, how);
 		}
-		for (const property of PROPERTIES) {
-			const detail = property.onEnd?.({ machine, schedule }) ?? null;
-			if (detail !== null) watcher.fail(property, detail);
-		}
+		watcher.onEnd();
 	} catch (error) {
 		if (error instanceof HostFault)
 			watcher.fail({ name: HOST_FAULT, degree: "violation" }, error.message, error.callStack);
@@ -235,10 +217,4 @@ export function runSchedule(
 		machineChecks: kernel.machineChecks,
 		switches: watcher.switches,
 	};
-}
-
-/** Guest registers that differ from the host's in every swapped register: the case in which a swap matters. */
-export function guestParameters(model: CpuModel): GuestParameters {
-	// x87, SSE and AVX, without the rest of what the host has; all keys but 0 denied writes.
-	return { iterations: 1, osxsave: true, xcr0: 7, pke: model.features.pku, pkru: 0xaaaa_aaa8, quiet: true };
 }

@@ -4,6 +4,7 @@ import type { NodePlace } from "../kvm/flow/compile.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
+import { eventRow } from "./events.ts";
 import type { Failure, RunWitness } from "./run.ts";
 import type { Injection, TraceLine } from "./types.ts";
 
@@ -29,19 +30,6 @@ const WATCHED: readonly (readonly [string, (machine: Machine) => string])[] = [
 	["requests", ({ vcpu }) => hex(vcpu.requests)],
 ];
 
-/** Names of events in sentences. */
-export const EVENT_TITLES: Readonly<Record<Injection["event"], string>> = {
-	mce: "#MC",
-	"mce-entry": "#MC while VM entry loads the guest",
-	nmi: "NMI",
-	irq: "external interrupt",
-	"irq-fpu": "external interrupt whose handler uses the FPU",
-	tick: "timer tick that ends the time slice",
-	preempt: "a wake-up wants this CPU",
-	signal: "signal for the vCPU's thread",
-	kick: "request and kick from another CPU",
-};
-
 /** Collects the lines of a run. */
 export class Tracer implements RunWitness {
 	readonly lines: TraceLine[] = [];
@@ -62,7 +50,7 @@ export class Tracer implements RunWitness {
 		this.settle(machine);
 		this.eventSeen = true;
 		const where = injection.inGuest === true ? " in the guest" : "";
-		const step = `${EVENT_TITLES[injection.event]} arrives${where}`;
+		const step = `${eventRow(injection.event).title} arrives${where}`;
 		this.lines.push({ at: injection.at, flow: "", step, kind: "event", changes: [] });
 	}
 

@@ -2,6 +2,7 @@
 import type { MceHandler } from "../host/mce.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+import type { Configuration } from "./configuration.ts";
 
 /** The kinds of event that a check injects. */
 export type EventKind =
@@ -30,6 +31,8 @@ export interface CheckOptions {
 	readonly vendor: Vendor;
 	readonly model: CpuModel;
 	readonly mceHandler: MceHandler;
+	/** The only configuration to look at. Default: the default one with the #MC handler above. */
+	readonly configuration?: Configuration;
 	/** Kinds to inject. Default: all. */
 	readonly events?: readonly EventKind[];
 	/** Only this schedule: a replay. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { EVENT_KINDS, runCheck } from "../../src/check/check.ts";
+import { runCheck } from "../../src/check/check.ts";
+import { EVENT_KINDS } from "../../src/check/events.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "../../src/check/properties/properties.ts";
 import type { HistoryCase } from "../../src/kvm/trees/history/case.ts";
 import { HISTORY } from "../../src/kvm/trees/history/cases.ts";

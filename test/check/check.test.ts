@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { EVENT_KINDS, parseSchedule, runCheck, scheduleToken } from "../../src/check/check.ts";
+import { parseSchedule, runCheck, scheduleToken } from "../../src/check/check.ts";
+import { EVENT_KINDS } from "../../src/check/events.ts";
 import type { CheckOptions } from "../../src/check/types.ts";
 import { applyPatches, remove } from "../../src/kvm/flow/patch.ts";
 import type { Tree } from "../../src/kvm/flow/flow.ts";

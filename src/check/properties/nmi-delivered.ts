@@ -8,9 +8,10 @@ export const nmiDelivered: Property = {
 	name: "nmi-delivered",
 	title: "an NMI reaches the host's handler",
 	degree: "violation",
-	onEnd({ machine: { cpu, kernel }, schedule }) {
-		const injected = schedule.filter(({ event }) => event === "nmi").length;
-		if (injected > 0 && kernel.nmis === 0) return "the NMI never reached its handler";
-		return (cpu.pending & PENDING.nmi) === 0 ? null : "an NMI is still pending when the guest has ended";
+	onEnd(context) {
+		if (context.owed("nmi") > 0) return "an NMI never reached its handler";
+		return (context.machine.cpu.pending & PENDING.nmi) === 0
+			? null
+			: "an NMI is still pending when the guest has ended";
 	},
 };

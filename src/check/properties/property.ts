@@ -1,13 +1,23 @@
 /** What a property is: something that must hold at every op of every run. */
 import type { Machine } from "../../kvm/api/kvm.ts";
-import type { Injection } from "../types.ts";
+import type { EventKind } from "../types.ts";
 
 /** What a property can see. */
 export interface PropertyContext {
 	readonly machine: Machine;
-	readonly schedule: readonly Injection[];
+	/** How many events of a kind have arrived so far. */
+	raised(kind: EventKind): number;
+	/**
+	 * Events of a kind that have arrived and were not handled yet. Two states that owe the same are the same to the
+	 * search, however many arrived on the way: compare this, not counts.
+	 */
+	owed(kind: EventKind): number;
 }
 
+/**
+ * One property. It is a function of the machine's state and of its own memory: the search prunes states that it has
+ * seen, so that nothing may be kept anywhere else.
+ */
 export interface Property {
 	/** Kebab-case; what reports and `--json` name. */
 	readonly name: string;
@@ -15,10 +25,22 @@ export interface Property {
 	readonly title: string;
 	/** `violation` breaks the host or a guest; `finding` is survived, and listed apart. */
 	readonly degree: "violation" | "finding";
-	/** Asked before each op takes effect. @returns what is wrong, or null */
-	onOp?(context: PropertyContext, op: number): string | null;
+	/** 32-bit words that it keeps through a run, 0 at its start. Part of the state that is hashed. Default: 0. */
+	readonly words?: number;
+	/**
+	 * Asked before each op takes effect, behind the events that arrive there.
+	 * @param memory its words
+	 * @returns what is wrong, or null
+	 */
+	onOp?(context: PropertyContext, op: number, memory: Int32Array): string | null;
 	/** Asked when a host function is entered. */
-	onEnter?(context: PropertyContext, symbol: number): string | null;
+	onEnter?(context: PropertyContext, symbol: number, memory: Int32Array): string | null;
+	/** Asked when a host function is left. */
+	onLeave?(context: PropertyContext, symbol: number, memory: Int32Array): string | null;
+	/** Asked behind a VM entry, before the guest's first instruction, with the guest's state in the registers. */
+	onGuestEntry?(context: PropertyContext, memory: Int32Array): string | null;
+	/** Told when an event arrives, before what it does is done. */
+	onEvent?(context: PropertyContext, event: EventKind, memory: Int32Array): void;
 	/** Asked when the run has ended. */
-	onEnd?(context: PropertyContext): string | null;
+	onEnd?(context: PropertyContext, memory: Int32Array): string | null;
 }

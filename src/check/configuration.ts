@@ -1,0 +1,202 @@
+/**
+ * Configurations: what differs between the machines and guests that a check runs. One row of FACTORS a factor, with its
+ * values; the first value is the one that a plain `reenter check` begins with. A new factor is a new row, and whoever
+ * makes machines or guests reads it from the `Configuration`.
+ *
+ *     const configuration = parseConfiguration("xcr0=host,pke=off", "vmx", model);
+ *     const machine = createMachine({ …, kernel: kernelOptions(configuration) });
+ *     applyConfiguration(machine, configuration);
+ *     vmm.load(image, { parameters: guestParameters(configuration, model) });
+ */
+import type { KernelOptions } from "../host/kernel.ts";
+import type { Machine } from "../kvm/api/kvm.ts";
+import type { GuestParameters } from "../kvm/api/vmm-boot.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+
+/** What one factor of a configuration is. */
+interface FactorRow {
+	readonly values: readonly [string, ...string[]];
+	/** What is set by it; completes "guest XCR0: own". */
+	readonly title: string;
+	/** Whether the factor exists there; absent: everywhere. */
+	readonly exists?: (vendor: Vendor, model: CpuModel) => boolean;
+}
+
+const notTd = (vendor: Vendor) => vendor !== "tdx";
+
+/** `own`: unlike the host's, so that a swap matters; `host`: equal to it, so that a swap is left out. */
+// biome-ignore format: a table reads by columns
+const FACTORS = {
+	osxsave:     { values: ["on", "off"],                title: "guest CR4.OSXSAVE", exists: notTd },
+	xcr0:        { values: ["own", "host"],              title: "guest XCR0" },
+	xss:         { values: ["own", "host"],              title: "guest IA32_XSS", exists: (vendor, model) => notTd(vendor) && model.features.xss !== 0 },
+	pke:         { values: ["on", "off"],                title: "guest CR4.PKE", exists: (_vendor, model) => model.features.pku },
+	pkru:        { values: ["own", "host"],              title: "guest PKRU", exists: (_vendor, model) => model.features.pku },
+	xfd:         { values: ["host", "own"],              title: "guest IA32_XFD", exists: (vendor, model) => notTd(vendor) && model.features.xfd !== 0 },
+	debugRegs:   { values: ["unused", "used"],           title: "guest debug registers", exists: notTd },
+	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
+	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
+	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
+} as const satisfies Readonly<Record<string, FactorRow>>;
+
+/** Name of a factor. */
+export type Factor = keyof typeof FACTORS;
+
+/** One value for every factor; a factor that does not exist on the vendor or model has its first value. */
+export type Configuration = { readonly [F in Factor]: (typeof FACTORS)[F]["values"][number] };
+
+/** The factors in the order of the table. */
+export const FACTOR_NAMES = Object.keys(FACTORS) as Factor[];
+
+const rowOf = (factor: Factor): FactorRow => FACTORS[factor];
+
+/** Every factor at its first value. */
+export const DEFAULT_CONFIGURATION = Object.fromEntries(
+	FACTOR_NAMES.map((factor) => [factor, FACTORS[factor].values[0]]),
+) as Configuration;
+
+/** Factors that a vendor and model have, with their values. */
+export function factorsOf(
+	vendor: Vendor,
+	model: CpuModel,
+): readonly { readonly factor: Factor; readonly values: readonly string[] }[] {
+	return FACTOR_NAMES.filter((factor) => rowOf(factor).exists?.(vendor, model) ?? true).map((factor) => ({
+		factor,
+		values: rowOf(factor).values,
+	}));
+}
+
+/** A configuration's name: the factors that are not at their first value, `xcr0=host,pke=off`; `default` if none. */
+export function configurationName(configuration: Configuration): string {
+	const parts = FACTOR_NAMES.filter((factor) => configuration[factor] !== rowOf(factor).values[0]).map(
+		(factor) => `${factor}=${configuration[factor]}`,
+	);
+	return parts.length === 0 ? "default" : parts.join(",");
+}
+
+/** What a configuration is, in words: one phrase a factor that is not at its first value. */
+export function configurationTitle(configuration: Configuration): string {
+	const parts = FACTOR_NAMES.filter((factor) => configuration[factor] !== rowOf(factor).values[0]).map(
+		(factor) => `${rowOf(factor).title}: ${configuration[factor]}`,
+	);
+	return parts.length === 0 ? "the default configuration" : parts.join("; ");
+}
+
+/** A factor or value that does not exist: the message names it and what there is. */
+export class ConfigurationError extends Error {
+	override readonly name = "ConfigurationError";
+}
+
+/**
+ * Reads a configuration's name.
+ * @throws ConfigurationError for a factor or value that does not exist on the vendor and model
+ */
+export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel): Configuration {
+	const chosen: Record<string, string> = { ...DEFAULT_CONFIGURATION };
+	if (text === "default" || text === "") return chosen as Configuration;
+	const factors = new Map(factorsOf(vendor, model).map(({ factor, values }) => [factor as string, values]));
+	for (const part of text.split(",")) {
+		const [factor = "", value = ""] = part.split("=");
+		const values = factors.get(factor);
+		if (values === undefined) {
+			const names = [...factors.keys()].join(", ");
+			throw new ConfigurationError(
+				`configuration "${part}": ${vendor} has no factor "${factor}", only ${names}`,
+			);
+		}
+		if (!values.includes(value)) {
+			throw new ConfigurationError(`configuration "${part}": ${factor} is one of ${values.join(", ")}`);
+		}
+		chosen[factor] = value;
+	}
+	return chosen as Configuration;
+}
+
+/** The product of all factors' values, the default first, in the order of the table. */
+export function allConfigurations(vendor: Vendor, model: CpuModel): readonly Configuration[] {
+	let configurations: Record<string, string>[] = [{ ...DEFAULT_CONFIGURATION }];
+	for (const { factor, values } of factorsOf(vendor, model)) {
+		configurations = values.flatMap((value) => configurations.map((one) => ({ ...one, [factor]: value })));
+	}
+	return configurations as unknown as Configuration[];
+}
+
+/**
+ * A covering set: every pair of values of two factors occurs in at least one of its configurations. Greedy, and the
+ * same each time: the default first, then whichever configuration has the most pairs that are new.
+ * @param fixed factors that keep the given value in all of them
+ */
+export function pairConfigurations(
+	vendor: Vendor,
+	model: CpuModel,
+	fixed: Partial<Configuration> = {},
+): readonly Configuration[] {
+	const candidates = allConfigurations(vendor, model).filter((one) =>
+		Object.entries(fixed).every(([factor, value]) => one[factor as Factor] === value),
+	);
+	const factors = factorsOf(vendor, model).map(({ factor }) => factor);
+	const pairs = candidates.map((one) => pairsOf(one, factors));
+	const wanted = new Set(pairs.flat());
+	const chosen: Configuration[] = [];
+	while (wanted.size > 0 || chosen.length === 0) {
+		let best = 0;
+		let most = -1;
+		for (const [at, list] of pairs.entries()) {
+			const fresh = list.reduce((sum, pair) => sum + (wanted.has(pair) ? 1 : 0), 0);
+			if (chosen.length === 0 ? at === 0 : fresh > most) {
+				best = at;
+				most = fresh;
+			}
+		}
+		for (const pair of pairs[best]!) wanted.delete(pair);
+		chosen.push(candidates[best]!);
+	}
+	return chosen;
+}
+
+function pairsOf(configuration: Configuration, factors: readonly Factor[]): string[] {
+	const named = factors.map((factor) => `${factor}=${configuration[factor]}`);
+	return named.flatMap((a, at) => named.slice(at + 1).map((b) => `${a} ${b}`));
+}
+
+/** DEBUGCTL of a host whose perf runs: LBR (bit 0) and FREEZE_LBRS_ON_PMI (bit 11) on Intel, LBR on AMD. */
+const HOST_DEBUGCTL = { GenuineIntel: 0x801, AuthenticAMD: 0x1 } as const;
+/** DR7 with breakpoint 0 enabled globally: an instruction breakpoint of a debugger or of perf. */
+const HOST_DR7 = 0x402;
+const HOST_DR0 = 0xffff_ff80;
+
+/** How the kernel is booted. */
+export function kernelOptions(configuration: Configuration): KernelOptions {
+	return { mceHandler: configuration.mceHandler };
+}
+
+/** What the host's registers hold before the vCPU first runs. */
+export function applyConfiguration(machine: Machine, configuration: Configuration): void {
+	const { cpu, kernel } = machine;
+	if (configuration.debugctl === "set") cpu.writeNumber(L.DEBUGCTL, HOST_DEBUGCTL[cpu.model.vendorString]);
+	if (configuration.breakpoints === "active") {
+		kernel.hwBreakpointActive = true;
+		cpu.writeNumber(L.DR0, HOST_DR0);
+		cpu.writeNumber(L.DR7, HOST_DR7);
+	}
+}
+
+/** x87, SSE and AVX, without the rest of what the host has. */
+const OWN_XCR0 = 7;
+/** All keys but 0 denied writes. */
+const OWN_PKRU = 0xaaaa_aaa8;
+
+/** What the guest is told to set up. A TD's IA32_XSS is the TDX module's. */
+export function guestParameters(configuration: Configuration, model: CpuModel): GuestParameters {
+	const { xcr0, xss, pkru, osxsave, pke } = configuration;
+	return {
+		iterations: 1,
+		osxsave: osxsave === "on",
+		xcr0: xcr0 === "own" ? OWN_XCR0 : model.features.xcr0,
+		xss: xss === "own" ? 0 : model.features.xss,
+		pke: pke === "on" && model.features.pku,
+		pkru: pkru === "own" ? OWN_PKRU : 0x5555_5554,
+		quiet: true,
+	};
+}

@@ -1,0 +1,152 @@
+/**
+ * The events that a check lets arrive, one row a kind: how it is put before the machine, and when it is a new one.
+ * Whether and when it is delivered is the machine's: interrupts wait for IF, everything waits for GIF, an NMI for the
+ * end of the one before. A new kind is a new row here and a name in `EventKind`.
+ */
+import { HOST_VECTOR } from "../host/kernel.ts";
+import { MCG_STATUS_MCIP } from "../host/mce.ts";
+import type { Machine } from "../kvm/api/kvm.ts";
+import { KVM_REQ } from "../kvm/requests.ts";
+import { PENDING } from "../silicon/cpu/cpu.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import type { EventKind } from "./types.ts";
+
+/** Where an event can be placed. */
+export type Place =
+	/** Before an op of host code. */
+	| "host"
+	/** Before the op of a VM entry only. */
+	| "entry"
+	/** Behind a VM entry, before the guest's first instruction. */
+	| "guest";
+
+export interface EventRow {
+	readonly kind: EventKind;
+	/** Its name in sentences. */
+	readonly title: string;
+	readonly places: readonly Place[];
+	/**
+	 * Puts it before the machine, and does no more: it is delivered when the machine delivers it. Runs between two ops,
+	 * or behind a VM entry.
+	 */
+	readonly inject: (machine: Machine) => void;
+	/**
+	 * Whether it would be an event of its own now. Not so while one like it waits: an interrupt controller holds one of
+	 * a vector, the processor one NMI, and an #MC during another is a shutdown.
+	 */
+	readonly isNew: (machine: Machine) => boolean;
+	/** How many of its kind were handled so far; absent: nobody counts them. What arrived less this is owed. */
+	readonly handled?: (machine: Machine) => number;
+}
+
+const noneInProgress = ({ cpu }: Machine) =>
+	(cpu.pending & PENDING.machineCheck) === 0 &&
+	!cpu.machineCheckDuringEntry &&
+	(cpu.read32(L.MCG_STATUS) & MCG_STATUS_MCIP) === 0;
+
+/** Of the vCPU's thread: raised on this CPU, so that the handler's way out or the next check sees the flag. */
+const reschedule = ({ apic }: Machine) => apic.raise(HOST_VECTOR.reschedule);
+
+/** All kinds, in the order in which they are tried. */
+export const EVENTS: readonly EventRow[] = [
+	{
+		kind: "irq",
+		title: "external interrupt",
+		places: ["host"],
+		inject: ({ apic }) => apic.raise(HOST_VECTOR.device),
+		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.device),
+		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.device]!,
+	},
+	{
+		kind: "irq-fpu",
+		title: "external interrupt whose handler uses the FPU",
+		places: ["host"],
+		inject: ({ apic }) => apic.raise(HOST_VECTOR.deviceFpu),
+		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.deviceFpu),
+		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.deviceFpu]!,
+	},
+	{
+		kind: "tick",
+		title: "timer tick that ends the time slice",
+		places: ["host"],
+		inject: ({ kernel, apic }) => {
+			kernel.reschedOnTick = true;
+			apic.raise(HOST_VECTOR.localTimer);
+		},
+		isNew: ({ kernel }) => !kernel.reschedOnTick,
+	},
+	{
+		kind: "preempt",
+		title: "a wake-up wants this CPU",
+		places: ["host"],
+		inject: (machine) => {
+			machine.kernel.current.needResched = true;
+			reschedule(machine);
+		},
+		isNew: ({ kernel }) => !kernel.current.needResched,
+	},
+	{
+		kind: "signal",
+		title: "signal for the vCPU's thread",
+		places: ["host"],
+		inject: (machine) => {
+			machine.kernel.vcpuTask.signalPending = true;
+			reschedule(machine);
+		},
+		isNew: ({ kernel }) => !kernel.vcpuTask.signalPending,
+	},
+	{
+		kind: "kick",
+		title: "request and kick from another CPU",
+		places: ["host"],
+		inject: (machine) => {
+			machine.vcpu.requests |= KVM_REQ.OUTSIDE_GUEST_MODE;
+			reschedule(machine);
+		},
+		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.OUTSIDE_GUEST_MODE) === 0,
+	},
+	{
+		kind: "nmi",
+		title: "NMI",
+		places: ["host", "guest"],
+		inject: ({ cpu }) => {
+			cpu.pending |= PENDING.nmi;
+		},
+		isNew: ({ cpu }) => (cpu.pending & PENDING.nmi) === 0,
+		handled: ({ kernel }) => kernel.nmis,
+	},
+	{
+		kind: "mce",
+		title: "#MC",
+		places: ["host", "guest"],
+		inject: ({ cpu }) => {
+			cpu.pending |= PENDING.machineCheck;
+		},
+		isNew: noneInProgress,
+		handled: ({ kernel }) => kernel.machineChecks,
+	},
+	{
+		kind: "mce-entry",
+		title: "#MC while VM entry loads the guest",
+		places: ["entry"],
+		inject: ({ cpu }) => {
+			cpu.machineCheckDuringEntry = true;
+		},
+		isNew: noneInProgress,
+	},
+];
+
+const byKind = new Map<string, EventRow>(EVENTS.map((row) => [row.kind, row]));
+
+/** All kinds, in the order in which they are tried. */
+export const EVENT_KINDS: readonly EventKind[] = EVENTS.map(({ kind }) => kind);
+
+/** The row of a kind. */
+export function eventRow(kind: EventKind): EventRow {
+	return byKind.get(kind)!;
+}
+
+/** A kind by its name; undefined if there is none. */
+export function findEventKind(name: string): EventKind | undefined {
+	return byKind.get(name)?.kind;
+}

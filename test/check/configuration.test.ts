@@ -1,0 +1,52 @@
+import { describe, expect, it } from "vitest";
+import {
+	DEFAULT_CONFIGURATION,
+	allConfigurations,
+	configurationName,
+	factorsOf,
+	pairConfigurations,
+	parseConfiguration,
+} from "../../src/check/configuration.ts";
+import { defaultModel } from "../../src/review/review.ts";
+
+describe("configurations", () => {
+	it.each(["vmx", "svm", "tdx"] as const)("the covering set of %s has every pair of values", (vendor) => {
+		const model = defaultModel(vendor);
+		const set = pairConfigurations(vendor, model);
+		const factors = factorsOf(vendor, model);
+		for (const [at, a] of factors.entries()) {
+			for (const b of factors.slice(at + 1)) {
+				for (const left of a.values) {
+					for (const right of b.values) {
+						const found = set.some((one) => one[a.factor] === left && one[b.factor] === right);
+						expect(found, `${a.factor}=${left} ${b.factor}=${right}`).toBe(true);
+					}
+				}
+			}
+		}
+		expect(set[0]).toEqual(DEFAULT_CONFIGURATION);
+		expect(set.length).toBeLessThan(allConfigurations(vendor, model).length);
+		expect(set.length).toBeLessThan(14);
+	});
+
+	it("a name reads back to its configuration", () => {
+		const model = defaultModel("vmx");
+		for (const one of allConfigurations("vmx", model)) {
+			expect(parseConfiguration(configurationName(one), "vmx", model)).toEqual(one);
+		}
+	});
+
+	it("a factor that a vendor does not have is an error that names those it has", () => {
+		expect(() => parseConfiguration("osxsave=off", "tdx", defaultModel("tdx"))).toThrow(
+			/no factor "osxsave".*xcr0/,
+		);
+		expect(() => parseConfiguration("pke=maybe", "svm", defaultModel("svm"))).toThrow(
+			/pke is one of on, off/,
+		);
+	});
+
+	it("a factor that is fixed stays", () => {
+		const set = pairConfigurations("vmx", defaultModel("vmx"), { mceHandler: "schedule" });
+		expect(set.every(({ mceHandler }) => mceHandler === "schedule")).toBe(true);
+	});
+});
