@@ -11,7 +11,6 @@
 import type { KernelOptions } from "../host/kernel.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import type { GuestParameters } from "../kvm/api/vmm-boot.ts";
-import * as L from "../silicon/cpu/layout.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
 /** What one factor of a configuration is. */
@@ -162,8 +161,7 @@ function pairsOf(configuration: Configuration, factors: readonly Factor[]): stri
 
 /** DEBUGCTL of a host whose perf runs: LBR (bit 0) and FREEZE_LBRS_ON_PMI (bit 11) on Intel, LBR on AMD. */
 const HOST_DEBUGCTL = { GenuineIntel: 0x801, AuthenticAMD: 0x1 } as const;
-/** DR7 with breakpoint 0 enabled globally: an instruction breakpoint of a debugger or of perf. */
-const HOST_DR7 = 0x402;
+/** An instruction breakpoint of perf. */
 const HOST_DR0 = 0xffff_ff80;
 
 /** How the kernel is booted. */
@@ -174,11 +172,9 @@ export function kernelOptions(configuration: Configuration): KernelOptions {
 /** What the host's registers hold before the vCPU first runs. */
 export function applyConfiguration(machine: Machine, configuration: Configuration): void {
 	const { cpu, kernel } = machine;
-	if (configuration.debugctl === "set") cpu.writeNumber(L.DEBUGCTL, HOST_DEBUGCTL[cpu.model.vendorString]);
+	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
 	if (configuration.breakpoints === "active") {
-		kernel.hwBreakpointActive = true;
-		cpu.writeNumber(L.DR0, HOST_DR0);
-		cpu.writeNumber(L.DR7, HOST_DR7);
+		kernel.breakpoints.install(0, HOST_DR0);
 	}
 }
 

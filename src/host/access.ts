@@ -54,6 +54,24 @@ export function wrmsrDebugctl(cpu: Cpu, value: number): void {
 	cpu.writeNumber(L.DEBUGCTL, value);
 }
 
+/** RDMSR of IA32_XFD_ERR. */
+export function rdmsrXfdErr(cpu: Cpu): number {
+	cpu.op(OP["rdmsr(ia32_xfd_err)"]);
+	return cpu.readNumber(L.XFD_ERR);
+}
+
+/** RDMSR of a register without an op of its own. @param field of the state block */
+export function rdmsr(cpu: Cpu, field: number): bigint {
+	cpu.op(OP.rdmsr);
+	return cpu.read64(field);
+}
+
+/** WRMSR to a register without an op of its own. @param field of the state block */
+export function wrmsr(cpu: Cpu, field: number, value: bigint): void {
+	cpu.op(OP.wrmsr);
+	cpu.write64(field, value);
+}
+
 /** RDTSC. @returns cycles */
 export function rdtsc(cpu: Cpu): number {
 	cpu.op(OP.rdtsc);

@@ -35,9 +35,25 @@ export class FpState {
 	}
 }
 
-/** Features that kernel images hold on this processor: everything enabled but PKRU. */
+/** The kernel's FPU bookkeeping of one CPU. */
+export class FpuCpu {
+	/** xfd_state: what IA32_XFD is taken to hold, so that it need not be read. */
+	xfdState = 0;
+	/** in_kernel_fpu: kernel code uses the registers, and interrupts may not. */
+	inKernelFpu = false;
+}
+
+/** Features that images of guests hold on this processor: everything enabled but PKRU. */
 export function kernelFeatures(xcr0: number, xss: number): number {
 	return (xcr0 | xss) & ~XFEATURE_MASK_PKRU;
+}
+
+/** xfd_update_state(): IA32_XFD for an image, if it is not taken to be there already. */
+export function xfdUpdateState(cpu: Cpu, fpu: FpuCpu, fpstate: FpState): void {
+	if (fpstate.xfd === fpu.xfdState) return;
+	cpu.op(OP["wrmsr(ia32_xfd)"]);
+	hostFault(cpu, writeXfd(cpu, fpstate.xfd));
+	fpu.xfdState = fpstate.xfd;
 }
 
 /** save_fpregs_to_fpstate(): XSAVES. The processor saves what XCR0 and IA32_XSS let it save, and no more. */
@@ -47,11 +63,8 @@ export function saveFpregs(cpu: Cpu, fpstate: FpState): void {
 }
 
 /** restore_fpregs_from_fpstate(): IA32_XFD for the image, then XRSTORS. */
-export function restoreFpregs(cpu: Cpu, fpstate: FpState): void {
-	if (fpstate.xfd !== cpu.xfd) {
-		cpu.op(OP["wrmsr(ia32_xfd)"]);
-		hostFault(cpu, writeXfd(cpu, fpstate.xfd));
-	}
+export function restoreFpregs(cpu: Cpu, fpu: FpuCpu, fpstate: FpState): void {
+	xfdUpdateState(cpu, fpu, fpstate);
 	cpu.op(OP.xrstors);
 	hostFault(cpu, xrstorsFrom(cpu, fpstate.image, fpstate.features & (cpu.xcr0 | cpu.xss)));
 }

@@ -4,13 +4,19 @@
  */
 import type { LocalApic } from "../silicon/apic/local-apic.ts";
 import { type Cpu, type HostVectors, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import { XFEATURE } from "../silicon/cpu/control.ts";
+import { segmentAt } from "../silicon/cpu/segments.ts";
 import { OP } from "../silicon/ops.ts";
-import { readPkru, writePkru } from "./access.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import { moveFromDr, moveToDr, readPkru, wrmsrDebugctl, writePkru } from "./access.ts";
+import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
-import { kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
+import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
+import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
 import { Task } from "./task.ts";
+import { UserReturnMsrs } from "./user-return.ts";
 
 /** Vectors of the kernel's own interrupts (arch/x86/include/asm/irq_vectors.h, v6.18). */
 export const HOST_VECTOR = {
@@ -20,6 +26,7 @@ export const HOST_VECTOR = {
 	deviceFpu: 0x31,
 	localTimer: 0xec,
 	postedInterrupt: 0xf2,
+	callFunction: 0xfb,
 	reschedule: 0xfd,
 } as const;
 
@@ -47,6 +54,7 @@ const SYM = {
 	exitToUser: symbol("exit_to_user_mode_loop"),
 	switchFpuReturn: symbol("switch_fpu_return"),
 	hrtimerInterrupt: symbol("hrtimer_interrupt"),
+	callFunction: symbol("sysvec_call_function"),
 } as const;
 
 export interface KernelOptions {
@@ -57,18 +65,35 @@ export interface KernelOptions {
 	readonly mceHandler?: MceHandler;
 }
 
-/** struct kvm_user_return_msrs: the host's value, and the one that the processor is taken to have. */
-interface UserReturnMsr {
-	readonly host: bigint;
-	current: bigint;
-}
+const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
+const GS_BASE = segmentAt(L.GS) + L.SEG_BASE;
+const XMM0 = L.XSTATE + 160;
+/** What kernel code that uses the FPU leaves in XMM0. */
+const KERNEL_XMM0 = 0xfee1_dead_0bad_c0den;
+
+/** Base of the kernel's per-CPU data: GS base in the kernel. */
+export const KERNEL_GS_BASE = 0xffff_8880_0000_1000n;
+/** What SYSCALL of user space uses: the same for all tasks. */
+const HOST_SYSCALL = {
+	star: 0x0023_0010_0000_0000n,
+	lstar: 0xffff_ffff_8180_0000n,
+	sfmask: 0x0025_7fd5n,
+} as const;
 
 export class Kernel implements HostVectors {
 	readonly cpu: Cpu;
 	readonly apic: LocalApic;
 	readonly hrtimers: HrtimerQueue;
-	/** By field of the state block. */
-	private readonly userReturnMsrs = new Map<number, UserReturnMsr>();
+	readonly userReturn: UserReturnMsrs;
+	readonly breakpoints: HwBreakpoints;
+	readonly addressSpaces: AddressSpaces;
+	readonly fpu = new FpuCpu();
+	/** IA32_DEBUGCTL as perf wants it on this CPU. */
+	debugctl = 0;
+	/** x86_spec_ctrl_current, per CPU. */
+	specCtrl = 0;
+	/** What other CPUs want this one to do: the call_single queue. */
+	private readonly calls: (() => void)[] = [];
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
@@ -81,8 +106,6 @@ export class Kernel implements HostVectors {
 	/** PKRU of user space: all tasks here have the kernel's default. */
 	readonly userPkru = INIT_PKRU;
 	preemptCount = 0;
-	/** hw_breakpoint_active(): perf or ptrace uses the debug registers on this CPU. */
-	hwBreakpointActive = false;
 	/** Called when a task is switched out and in while its notifier is armed. */
 	preemptNotifier: PreemptNotifier | null = null;
 	/** Depth of interrupt, NMI and #MC handlers. */
@@ -105,12 +128,42 @@ export class Kernel implements HostVectors {
 		this.xss = options.xss ?? features.xss;
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.hrtimers = new HrtimerQueue(cpu);
-		const image = kernelFeatures(this.xcr0, this.xss);
-		this.vcpuTask = new Task("vcpu", image, INIT_PKRU);
-		this.otherTask = new Task("other", image, INIT_PKRU);
+		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.
+		const image = kernelFeatures(this.xcr0, this.xss) & ~features.xfd;
+		this.vcpuTask = new Task("vcpu", image, INIT_PKRU, 0);
+		this.otherTask = new Task("other", image, INIT_PKRU, 1);
+		for (const task of [this.vcpuTask, this.otherTask]) task.userFpstate.xfd = features.xfd;
 		this.current = this.vcpuTask;
+		this.userReturn = new UserReturnMsrs(cpu);
+		this.breakpoints = new HwBreakpoints(cpu);
+		this.addressSpaces = new AddressSpaces(cpu, this.vcpuTask.mm);
 		cpu.vectors = this;
 		cpu.apic = apic;
+	}
+
+	/** What the boot code leaves in the registers that no task changes, and the current task's bases. */
+	bootRegisters(): void {
+		const { cpu, current } = this;
+		this.addressSpaces.boot();
+		cpu.write64(L.STAR, HOST_SYSCALL.star);
+		cpu.write64(L.LSTAR, HOST_SYSCALL.lstar);
+		cpu.write64(L.SFMASK, HOST_SYSCALL.sfmask);
+		cpu.write64(GS_BASE, KERNEL_GS_BASE);
+		cpu.write64(FS_BASE, current.fsBase);
+		cpu.write64(L.KERNEL_GS_BASE, current.gsBase);
+		cpu.write32(L.SPEC_CTRL, this.specCtrl);
+	}
+
+	/** update_debugctlmsr(): perf starts or stops something on this CPU. */
+	setDebugctl(value: number): void {
+		this.debugctl = value;
+		wrmsrDebugctl(this.cpu, value);
+	}
+
+	/** smp_call_function_single() from another CPU: `call` runs in this one's interrupt handler. */
+	callFromOtherCpu(call: () => void): void {
+		this.calls.push(call);
+		this.apic.raise(HOST_VECTOR.callFunction);
 	}
 
 	/** Programs the CPU's deadline for the next timer, whose expiry raises the local timer's vector. */
@@ -211,12 +264,23 @@ export class Kernel implements HostVectors {
 			previous.needFpuLoad = true;
 		}
 		cpu.op(OP.switch_to);
+		this.addressSpaces.switchTo(next.mm);
+		this.switchBases(next);
 		if (cpu.model.features.pku) {
 			previous.pkru = readPkru(cpu);
 			if (previous.pkru !== next.pkru) writePkru(cpu, next.pkru);
 		}
 		this.current = next;
 		cpu.leave();
+	}
+
+	/** x86_fsgsbase_load(): FS base, and what SWAPGS will make the GS base in user space. */
+	private switchBases(next: Task): void {
+		const { cpu } = this;
+		cpu.op(OP.swap_segment_base);
+		cpu.write64(FS_BASE, next.fsBase);
+		cpu.op(OP.swap_segment_base);
+		cpu.write64(L.KERNEL_GS_BASE, next.gsBase);
 	}
 
 	/**
@@ -229,41 +293,11 @@ export class Kernel implements HostVectors {
 		this.runTaskWork(task);
 		this.localIrqDisable();
 		if (task.needFpuLoad) this.switchFpuReturn();
-		this.restoreUserReturnMsrs();
+		this.userReturn.restore();
 		cpu.op(OP.user_transition);
 		cpu.interruptFlag = true;
 		cpu.poll();
 		cpu.leave();
-	}
-
-	/**
-	 * kvm_set_user_return_msr(): MSRs that matter to user space alone change now, and back on the way there. Goes by
-	 * what it noted, not by the register: a write that it does not hear of leaves it wrong.
-	 * @param msrs field of the state block, and value
-	 */
-	setUserReturnMsrs(msrs: readonly { readonly field: number; readonly value: bigint }[]): void {
-		const { cpu, userReturnMsrs } = this;
-		for (const { field, value } of msrs) {
-			let noted = userReturnMsrs.get(field);
-			if (noted === undefined) {
-				const host = cpu.read64(field);
-				noted = { host, current: host };
-				userReturnMsrs.set(field, noted);
-			}
-			this.writeUserReturnMsr(field, noted, value);
-		}
-	}
-
-	private writeUserReturnMsr(field: number, noted: UserReturnMsr, value: bigint): void {
-		if (noted.current === value) return;
-		this.cpu.op(OP.wrmsr);
-		this.cpu.write64(field, value);
-		noted.current = value;
-	}
-
-	/** kvm_on_user_return(). */
-	private restoreUserReturnMsrs(): void {
-		for (const [field, noted] of this.userReturnMsrs) this.writeUserReturnMsr(field, noted, noted.host);
 	}
 
 	/** task_work_run(): what was queued for this task, in a context that may sleep. */
@@ -276,20 +310,24 @@ export class Kernel implements HostVectors {
 	/** switch_fpu_return(): loads the current task's image. */
 	switchFpuReturn(): void {
 		this.cpu.enter(SYM.switchFpuReturn);
-		restoreFpregs(this.cpu, this.current.fpstate);
+		restoreFpregs(this.cpu, this.fpu, this.current.fpstate);
 		this.current.needFpuLoad = false;
 		this.cpu.leave();
 	}
 
-	/** kernel_fpu_begin(), some use of the registers, kernel_fpu_end(). */
+	/** kernel_fpu_begin(), some use of the registers, kernel_fpu_end(); nothing, where irq_fpu_usable() says no. */
 	useKernelFpu(): void {
 		const { cpu, current } = this;
+		if (this.fpu.inKernelFpu) return;
 		cpu.enter(SYM.kernelFpu);
 		this.preemptCount++;
 		if (!current.needFpuLoad) {
 			saveFpregs(cpu, current.fpstate);
 			current.needFpuLoad = true;
 		}
+		// XMM0 is not what it was.
+		cpu.write64(XMM0, KERNEL_XMM0);
+		cpu.write32(L.XINUSE, cpu.read32(L.XINUSE) | XFEATURE.sse);
 		this.preemptCount--;
 		cpu.leave();
 	}
@@ -305,7 +343,9 @@ export class Kernel implements HostVectors {
 					? SYM.reschedule
 					: vector === HOST_VECTOR.postedInterrupt
 						? SYM.posted
-						: SYM.interrupt;
+						: vector === HOST_VECTOR.callFunction
+							? SYM.callFunction
+							: SYM.interrupt;
 		cpu.enter(symbolId);
 		this.handlerDepth++;
 		cpu.op(OP.irq_handler);
@@ -318,6 +358,7 @@ export class Kernel implements HostVectors {
 			this.reschedOnTick = false;
 		} else if (vector === HOST_VECTOR.deviceFpu) this.useKernelFpu();
 		else if (vector === HOST_VECTOR.postedInterrupt) this.onPostedInterrupt();
+		else if (vector === HOST_VECTOR.callFunction) while (this.calls.length > 0) this.calls.shift()!();
 		cpu.op(OP.apic_eoi);
 		this.apic.eoi();
 		this.handlerDepth--;
@@ -332,12 +373,15 @@ export class Kernel implements HostVectors {
 		cpu.leave();
 	}
 
-	/** An NMI's handler. */
+	/** An NMI's handler. Breakpoints are off in it: local_db_save(), local_db_restore(). */
 	nmi(cpu: Cpu): void {
 		cpu.enter(SYM.nmi);
 		this.handlerDepth++;
+		const dr7 = moveFromDr(cpu, L.DR7) & ~DR7_FIXED_1;
+		if (dr7 !== 0) moveToDr(cpu, L.DR7, DR7_FIXED_1);
 		cpu.op(OP.nmi_handler);
 		this.nmis++;
+		if (dr7 !== 0) moveToDr(cpu, L.DR7, dr7 | DR7_FIXED_1);
 		this.handlerDepth--;
 		cpu.leave();
 	}

@@ -1,4 +1,5 @@
 /** Tasks of the host: the vCPU's thread, and another that the scheduler may switch to. */
+import type { Mm } from "./address-space.ts";
 import { FpState } from "./fpu.ts";
 
 /** What waits for a task until it returns to user space (task work). */
@@ -17,6 +18,10 @@ export class Task {
 	pkru: number;
 	/** TIF_NEED_FPU_LOAD: the registers do not hold this task's image. */
 	needFpuLoad = true;
+	readonly mm: Mm;
+	/** thread.fsbase and thread.gsbase: what user space has there. */
+	fsBase: bigint;
+	gsBase: bigint;
 	/** TIF_SIGPENDING. */
 	signalPending = false;
 	/** TIF_NEED_RESCHED. */
@@ -27,9 +32,13 @@ export class Task {
 	/**
 	 * @param features components of its FPU image
 	 * @param pkru user-space PKRU; the kernel's default denies all keys but 0 (0x55555554)
+	 * @param number tells it from other tasks: its page tables and bases follow from it
 	 */
-	constructor(name: string, features: number, pkru: number) {
+	constructor(name: string, features: number, pkru: number, number = 0) {
 		this.name = name;
+		this.mm = { name, pgd: 0x1000 * (number + 1) };
+		this.fsBase = 0x7f00_0000_0000n + BigInt(number) * 0x1000_0000n;
+		this.gsBase = BigInt(number) * 0x1000n;
 		this.userFpstate = new FpState(features);
 		this.fpstate = this.userFpstate;
 		this.pkru = pkru;

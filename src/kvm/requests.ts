@@ -23,6 +23,16 @@ export const VCPU_MODE = { OUTSIDE_GUEST_MODE: 0, IN_GUEST_MODE: 1, EXITING_GUES
 /** run_flags of the vendors' vcpu_run (arch/x86/include/asm/kvm_host.h). */
 export const KVM_RUN = { FORCE_IMMEDIATE_EXIT: 1, LOAD_GUEST_DR6: 2, LOAD_DEBUGCTL: 4 } as const;
 
+/** switch_db_regs (arch/x86/include/asm/kvm_host.h): KVM_DEBUGREG_*. */
+export const DEBUGREG = {
+	/** DR7 enables a breakpoint. */
+	BP_ENABLED: 1,
+	/** The guest uses the registers without exits until KVM has read them back. */
+	WONT_EXIT: 2,
+	/** Hardware or firmware switches them: TDs. */
+	AUTO_SWITCH: 4,
+} as const;
+
 /** fastpath_t (arch/x86/include/asm/kvm_host.h). */
 export const FASTPATH = { NONE: 0, REENTER_GUEST: 1, EXIT_HANDLED: 2, EXIT_USERSPACE: 3 } as const;
 

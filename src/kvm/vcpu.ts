@@ -9,6 +9,7 @@ import type { NodeObserver } from "./flow/compile.ts";
 import type { SvmVcpu } from "./svm/svm-vcpu.ts";
 import type { TdxVcpu } from "./tdx/tdx-vcpu.ts";
 import { VtVcpu, type VmxVcpu } from "./vmx/vmx-vcpu.ts";
+import type { GuestLedger, GuestRegister } from "./ledger.ts";
 import { MP_STATE, VCPU_MODE } from "./requests.ts";
 import type { Lapic } from "./irqchip/lapic.ts";
 import type { Vm } from "./vm.ts";
@@ -61,6 +62,8 @@ export class Vcpu {
 
 	/** Sees the nodes of a traced tree. */
 	nodeObserver: NodeObserver | null = null;
+	/** Sees what emulation does to the guest's registers. */
+	ledger: GuestLedger | null = null;
 
 	// ---- struct kvm_vcpu ----
 	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
@@ -164,6 +167,10 @@ export class Vcpu {
 	reqIntWin = false;
 	/** The kernel's `r` of vcpu_run(). */
 	runResult = 0;
+	/** What a flow that is called from outside of the run loop is given: XCR0 for __kvm_set_xcr, XFD for fpu_update_guest_xfd. */
+	argument = 0;
+	/** Fields of trees that keep other state than v6.18: `guest_xcr0_loaded` of 2013, say. */
+	readonly extra = new Map<string, number>();
 
 	// ---- the vendor's part: exactly one of vmx, svm and tdx is set ----
 	/** The last exit of a VMX vCPU or a TD. */
@@ -192,6 +199,11 @@ export class Vcpu {
 		this.cpu = kernel.cpu;
 		this.id = id;
 	}
+}
+
+/** NON-KVM: an instruction that KVM emulates, or user space, has given the guest's register this value. */
+export function guestWrote(vcpu: Vcpu, register: GuestRegister, value: number | bigint): void {
+	vcpu.ledger?.wrote(register, value);
 }
 
 /** kvm_make_request(). @param request a KVM_REQ bit */

@@ -7,8 +7,6 @@ import type { Vcpu } from "./vcpu.ts";
 export interface VendorOps {
 	/** Creates the vendor's part of a vCPU and its guest state at reset. */
 	vcpuCreate(vcpu: Vcpu): void;
-	vcpuLoad(vcpu: Vcpu): void;
-	vcpuPut(vcpu: Vcpu): void;
 	/** Drops cached translations of the guest (flush_tlb_all). */
 	flushTlb(vcpu: Vcpu): void;
 	/** Handles an exit that the fastpath did not: >0 go on, 0 return to user space. */
@@ -29,6 +27,14 @@ export interface VendorOps {
 	setCr3(vcpu: Vcpu, cr3: bigint): void;
 	setCr4(vcpu: Vcpu, cr4: bigint): void;
 	setEfer(vcpu: Vcpu, efer: bigint): void;
+	/** DR7 of the guest (set_dr7). */
+	setDr7(vcpu: Vcpu, dr7: number): void;
+	/** The guest used the debug registers without exits: its values come back, and accesses exit again. */
+	syncDirtyDebugRegs(vcpu: Vcpu): void;
+	/** Bits of DEBUGCTL that stay the host's while a guest runs (kvm_x86_ops.HOST_OWNED_DEBUGCTL). */
+	readonly hostOwnedDebugctl: number;
+	/** #NM of the guest exits from now on: the guest may set IA32_XFD without an exit (vmx_update_exception_bitmap). */
+	interceptNm(vcpu: Vcpu): void;
 	/** RDMSR of a register that the vendor keeps; undefined: not the vendor's. */
 	getMsr(vcpu: Vcpu, index: number): bigint | undefined;
 	/** @returns false: not the vendor's; a #GP is a thrown GuestFault */

@@ -17,13 +17,16 @@ const rows = [
 	["xsaves", "instruction"],
 	["xrstors", "instruction"],
 	// ---- MSRs: the cost differs by register ----
+	["rdmsr", "instruction"],
 	["wrmsr", "instruction"],
 	["wrmsr(ia32_xss)", "instruction"],
 	["rdmsr(ia32_xfd)", "instruction"],
 	["wrmsr(ia32_xfd)", "instruction"],
+	["rdmsr(ia32_xfd_err)", "instruction"],
 	["wrmsr(ia32_xfd_err)", "instruction"],
 	["rdmsr(ia32_debugctl)", "instruction"],
 	["wrmsr(ia32_debugctl)", "instruction"],
+	["rdmsr(ia32_spec_ctrl)", "instruction"],
 	["wrmsr(ia32_spec_ctrl)", "instruction"],
 	// ---- control, debug, time ----
 	["sti", "instruction"],

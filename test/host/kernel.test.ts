@@ -225,7 +225,7 @@ describe("user-return MSRs (kvm_set_user_return_msr, kvm_on_user_return)", () =>
 		const { cpu, kernel } = bootHost();
 		cpu.write64(L.LSTAR, 0xffff_ffff_8100_0000n);
 		cpu.write64(L.TSC_AUX, 3n);
-		kernel.setUserReturnMsrs(set);
+		kernel.userReturn.set(set);
 		expect([cpu.read64(L.LSTAR), cpu.read64(L.TSC_AUX)]).toEqual([0x1000n, 0n]);
 		kernel.returnToUser(kernel.current);
 		expect([cpu.read64(L.LSTAR), cpu.read64(L.TSC_AUX)]).toEqual([0xffff_ffff_8100_0000n, 3n]);
@@ -234,8 +234,8 @@ describe("user-return MSRs (kvm_set_user_return_msr, kvm_on_user_return)", () =>
 	it("set twice before that come back to what the host had first", () => {
 		const { cpu, kernel } = bootHost();
 		cpu.write64(L.LSTAR, 0xffff_ffff_8100_0000n);
-		kernel.setUserReturnMsrs(set);
-		kernel.setUserReturnMsrs([{ field: L.LSTAR, value: 0x2000n }]);
+		kernel.userReturn.set(set);
+		kernel.userReturn.set([{ field: L.LSTAR, value: 0x2000n }]);
 		kernel.returnToUser(kernel.current);
 		expect(cpu.read64(L.LSTAR)).toBe(0xffff_ffff_8100_0000n);
 	});
@@ -243,14 +243,14 @@ describe("user-return MSRs (kvm_set_user_return_msr, kvm_on_user_return)", () =>
 	it("are the other task's too, when it is switched to", () => {
 		const { cpu, kernel } = bootHost();
 		cpu.write64(L.LSTAR, 0xffff_ffff_8100_0000n);
-		kernel.setUserReturnMsrs(set);
+		kernel.userReturn.set(set);
 		kernel.schedule();
 		expect(cpu.read64(L.LSTAR)).toBe(0xffff_ffff_8100_0000n);
 	});
 
 	it("that are right already cost no WRMSR on the way back", () => {
 		const { cpu, kernel } = bootHost();
-		kernel.setUserReturnMsrs([{ field: L.TSC_AUX, value: 0n }]);
+		kernel.userReturn.set([{ field: L.TSC_AUX, value: 0n }]);
 		const before = cpu.opCounts[OP.wrmsr]!;
 		kernel.returnToUser(kernel.current);
 		expect(cpu.opCounts[OP.wrmsr]).toBe(before);

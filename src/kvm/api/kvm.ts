@@ -100,7 +100,6 @@ export function createMachine(options: MachineOptions): Machine {
 function bootKernel(cpu: Cpu, kernel: Kernel): void {
 	const { features } = cpu.model;
 	cpu.write64(L.CR0, 0x8005_0033n);
-	cpu.write64(L.CR3, 0x1000n);
 	// PAE PGE MCE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE SMEP SMAP, VMXE on Intel, PKE.
 	const vmxe = isIntel(cpu) ? 1n << 13n : 0n;
 	cpu.write64(L.CR4, 0x3706e0n | vmxe | (features.pku ? 1n << 22n : 0n));
@@ -108,10 +107,11 @@ function bootKernel(cpu: Cpu, kernel: Kernel): void {
 	cpu.writeNumber(L.XCR0, kernel.xcr0);
 	cpu.writeNumber(L.XSS, kernel.xss);
 	cpu.write32(L.PKRU, INIT_PKRU);
-	cpu.write32(L.SPEC_CTRL, isIntel(cpu) ? 1 : 0);
 	cpu.write64(L.RFLAGS, 2n);
 	cpu.interruptFlag = true;
 	cpu.gif = true;
+	kernel.specCtrl = isIntel(cpu) ? 1 : 0;
+	kernel.bootRegisters();
 	kernel.armTimer();
 }
 

@@ -120,7 +120,7 @@ export class Vmm {
 		}
 		this.consoleText = "";
 		this.exitValue = -1;
-		vm.ops.vcpuLoad(vcpu);
+		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
 		switch (image.protocol) {
 			case "long-mode":
 				bootLongMode(vcpu, image, options.parameters ?? { iterations: 1 });
@@ -134,7 +134,7 @@ export class Vmm {
 			default:
 				image.protocol satisfies never;
 		}
-		vm.ops.vcpuPut(vcpu);
+		vm.tree.helpers.kvm_arch_vcpu_put(vcpu);
 	}
 
 	/**

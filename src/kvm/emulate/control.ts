@@ -3,7 +3,7 @@ import { CR0, CR4, EFER, XFEATURE } from "../../silicon/cpu/control.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import { guestWrote, makeRequest } from "../vcpu.ts";
 import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { kvmCompleteInsnGp, kvmInjectGp, kvmSkipEmulatedInstruction } from "./inject.ts";
 import { readGpr, writeGpr } from "./registers.ts";
@@ -128,7 +128,9 @@ export function kvmSetXcr(v: Vcpu, index: number, value: number): boolean {
 		if ((value & XFEATURE.avx) === 0 || (value & AVX512) !== AVX512) return false;
 	}
 	if ((value & XTILE) !== 0 && (value & XTILE) !== XTILE) return false;
-	v.xcr0 = value;
+	v.argument = value;
+	v.vm.tree.helpers.__kvm_set_xcr(v);
+	guestWrote(v, "XCR0", value);
 	return true;
 }
 

@@ -1,7 +1,9 @@
 /** MOV to and from debug registers (arch/x86/kvm/x86.c: kvm_set_dr(), kvm_get_dr()). */
 import { CR4 } from "../../silicon/cpu/control.ts";
+import { DR7_ENABLES } from "../../host/hw-breakpoint.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { DEBUGREG } from "../requests.ts";
+import { type Vcpu, guestWrote } from "../vcpu.ts";
 import { kvmCompleteInsnGp, kvmQueueException, kvmSkipEmulatedInstruction } from "./inject.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
@@ -11,9 +13,7 @@ const DR6_VOLATILE = 0x0001_e80f;
 const DR7_FIXED_1 = 0x400;
 const DR7_VOLATILE = 0xffff_2bff;
 const DR7_GD = 1 << 13;
-/** DR7 breakpoint enables. */
-const DR7_ENABLES = 0xff;
-const KVM_DEBUGREG_BP_ENABLED = 1;
+const REGISTERS = ["DR0", "DR1", "DR2", "DR3", "DR6", "DR7", "DR6", "DR7"] as const;
 
 /** kvm_get_dr(). */
 export function kvmGetDr(v: Vcpu, dr: number): number {
@@ -33,17 +33,39 @@ export function kvmSetDr(v: Vcpu, dr: number, value: bigint): boolean {
 	if (dr === 4 || dr === 6) v.dr6 = ((low & DR6_VOLATILE) | DR6_FIXED_1) >>> 0;
 	else {
 		v.dr7 = ((low & DR7_VOLATILE) | DR7_FIXED_1) >>> 0;
-		if ((v.dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= KVM_DEBUGREG_BP_ENABLED;
-		else v.switchDbRegs &= ~KVM_DEBUGREG_BP_ENABLED;
+		kvmUpdateDr7(v);
 	}
 	return true;
+}
+
+/** kvm_update_dr0123(). */
+export function kvmUpdateDr0123(v: Vcpu): void {
+	for (let n = 0; n < 4; n++) v.effDb[n] = v.db[n]!;
+}
+
+/** kvm_update_dr7(): whether the guest has breakpoints that hardware must watch for. */
+export function kvmUpdateDr7(v: Vcpu): void {
+	v.vm.ops.setDr7(v, v.dr7);
+	v.switchDbRegs &= ~DEBUGREG.BP_ENABLED;
+	if ((v.dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= DEBUGREG.BP_ENABLED;
+}
+
+/**
+ * What handle_dr() and dr_interception() come to while no debugger in user space owns the registers: the intercepts
+ * go, and the guest executes the instruction again by itself. At the next exit that ends the loop KVM reads back what
+ * it left.
+ */
+export function kvmPassDebugRegisters(v: Vcpu): number {
+	v.switchDbRegs |= DEBUGREG.WONT_EXIT;
+	return 1;
 }
 
 /**
  * handle_dr(): emulates a MOV to or from a debug register.
  * @param qualification DR in 2:0, direction in bit 4 (1 = from DR), general register in 11:8
+ * @param pass takes the intercepts away; used unless a debugger owns the registers
  */
-export function kvmEmulateDrAccess(v: Vcpu, qualification: number): number {
+export function kvmEmulateDrAccess(v: Vcpu, qualification: number, pass: (v: Vcpu) => void): number {
 	const dr = qualification & 7;
 	const gpr = (qualification >> 8) & 15;
 	v.cpu.code(40);
@@ -56,10 +78,22 @@ export function kvmEmulateDrAccess(v: Vcpu, qualification: number): number {
 	if ((v.dr7 & DR7_GD) !== 0) {
 		v.dr6 = (v.dr6 | (1 << 13)) >>> 0;
 		v.dr7 &= ~DR7_GD;
+		kvmUpdateDr7(v);
+		guestWrote(v, "DR6", v.dr6);
+		guestWrote(v, "DR7", v.dr7);
 		kvmQueueException(v, VECTOR.DB, null);
 		return 1;
 	}
-	if ((qualification & 16) === 0) return kvmCompleteInsnGp(v, !kvmSetDr(v, dr, readGpr(v, gpr)));
+	if (!v.guestDebug) {
+		pass(v);
+		return kvmPassDebugRegisters(v);
+	}
+	if ((qualification & 16) === 0) {
+		const value = readGpr(v, gpr);
+		const failed = !kvmSetDr(v, dr, value);
+		if (!failed) guestWrote(v, REGISTERS[dr]!, value);
+		return kvmCompleteInsnGp(v, failed);
+	}
 	writeGpr(v, gpr, 8, BigInt(kvmGetDr(v, dr)));
 	return kvmSkipEmulatedInstruction(v);
 }

@@ -3,7 +3,7 @@ import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import { guestWrote, makeRequest } from "../vcpu.ts";
 import type { GuestFault } from "./guest-fault.ts";
 
 /** Vectors whose second occurrence while the first is delivered makes a double fault (SDM table 7-5). */
@@ -72,7 +72,8 @@ export function kvmSkipEmulatedInstruction(v: Vcpu): number {
 			v.run.exitReason = KVM_EXIT.DEBUG;
 			return 0;
 		}
-		v.dr6 |= 1 << 14;
+		v.dr6 = (v.dr6 | (1 << 14)) >>> 0;
+		guestWrote(v, "DR6", v.dr6);
 		kvmQueueException(v, VECTOR.DB, null);
 	}
 	return 1;

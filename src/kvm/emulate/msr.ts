@@ -2,10 +2,10 @@
 import { EFER } from "../../silicon/cpu/control.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
-import { OP } from "../../silicon/ops.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import type { GuestRegister } from "../ledger.ts";
+import { guestWrote, makeRequest } from "../vcpu.ts";
 import { setMsrIntercept } from "../x86/msr-bitmap.ts";
 import { guestSupportedXss } from "./control.ts";
 import { GuestFault } from "./guest-fault.ts";
@@ -166,22 +166,36 @@ function setEfer(v: Vcpu, value: bigint): boolean {
 	return true;
 }
 
-/** fpu_update_guest_xfd(). The guest's image is the one in the registers during KVM_RUN, so the MSR follows. */
+/** MSR_IA32_XFD of kvm_set_msr_common() and vmx_set_msr(). */
 function setXfd(v: Vcpu, value: bigint): boolean {
 	const { xfd } = v.cpu.model.features;
 	if (xfd === 0 || (value & ~BigInt(xfd)) !== 0n) return false;
-	v.guestFpu.xfd = Number(value);
-	if (v.kernel.current.fpstate === v.guestFpu && v.cpu.xfd !== v.guestFpu.xfd) {
-		v.cpu.op(OP["wrmsr(ia32_xfd)"]);
-		v.cpu.writeNumber(L.XFD, v.guestFpu.xfd);
-	}
+	v.argument = Number(value);
+	v.vm.tree.helpers.fpu_update_guest_xfd(v);
 	// The first value other than 0 makes the MSR the guest's own; KVM reads it back at each exit from then on.
 	if (value !== 0n && !v.xfdNoWriteIntercept) {
 		v.xfdNoWriteIntercept = true;
+		setMsrIntercept(v, MSR.IA32_XFD, false, false);
 		setMsrIntercept(v, MSR.IA32_XFD, true, false);
+		setMsrIntercept(v, MSR.IA32_XFD_ERR, false, false);
+		v.vm.ops.interceptNm(v);
 	}
 	return true;
 }
+
+/** Registers that are swapped, by MSR. What KVM drops of a write to DEBUGCTL the guest is not owed. */
+const LEDGER: ReadonlyMap<number, GuestRegister> = new Map([
+	[MSR.IA32_XSS, "IA32_XSS"],
+	[MSR.IA32_XFD, "IA32_XFD"],
+	[MSR.IA32_XFD_ERR, "IA32_XFD_ERR"],
+	[MSR.IA32_DEBUGCTL, "IA32_DEBUGCTL"],
+	[MSR.IA32_SPEC_CTRL, "IA32_SPEC_CTRL"],
+	[MSR.IA32_STAR, "IA32_STAR"],
+	[MSR.IA32_LSTAR, "IA32_LSTAR"],
+	[MSR.IA32_FMASK, "IA32_FMASK"],
+	[MSR.IA32_TSC_AUX, "IA32_TSC_AUX"],
+	[MSR.IA32_KERNEL_GS_BASE, "IA32_KERNEL_GS_BASE"],
+]);
 
 /** kvm_emulate_rdmsr(). */
 export function kvmEmulateRdmsr(v: Vcpu): number {
@@ -197,8 +211,12 @@ export function kvmEmulateRdmsr(v: Vcpu): number {
 export function kvmEmulateWrmsr(v: Vcpu): number {
 	v.cpu.code(110);
 	const value = (BigInt(v.regs32[L.RDX * 2]!) << 32n) | BigInt(v.regs32[L.RAX * 2]!);
+	const index = v.regs32[L.RCX * 2]!;
 	try {
-		return kvmCompleteInsnGp(v, !kvmSetMsr(v, v.regs32[L.RCX * 2]!, value));
+		const failed = !kvmSetMsr(v, index, value);
+		const register = LEDGER.get(index);
+		if (!failed && register !== undefined) guestWrote(v, register, value);
+		return kvmCompleteInsnGp(v, failed);
 	} catch (fault) {
 		if (!(fault instanceof GuestFault)) throw fault;
 		queueGuestFault(v, fault);

@@ -31,12 +31,23 @@ export interface CompiledTree {
 	readonly vendor: Vendor;
 	/** KVM_RUN: kvm_arch_vcpu_ioctl_run. */
 	readonly ioctlRun: FlowFunction;
+	/** Flows that code outside of the run loop calls, by name: HELPER_FLOWS. */
+	readonly helpers: Readonly<Record<HelperFlow, FlowFunction>>;
 	/** Places of the traced nodes by id; empty unless traced. */
 	readonly places: readonly NodePlace[];
 }
 
 /** The flow at which KVM_RUN enters. */
 export const ENTRY_FLOW = "kvm_arch_vcpu_ioctl_run";
+
+/** Flows that emulation and the scheduler's hooks call by name; what they are given stands in `Vcpu.argument`. */
+export const HELPER_FLOWS = [
+	"kvm_arch_vcpu_load",
+	"kvm_arch_vcpu_put",
+	"__kvm_set_xcr",
+	"fpu_update_guest_xfd",
+] as const;
+export type HelperFlow = (typeof HELPER_FLOWS)[number];
 
 /** The module that serves a vendor. */
 export function moduleOf(vendor: Vendor): KvmModule {
@@ -159,10 +170,13 @@ export function compileTree(tree: Tree, vendor: Vendor, traced = false): Compile
 	for (const flow of tree.flows.values()) verifyFlow(tree, flow);
 	const emitter = new Emitter(tree, vendor, traced);
 	const entry = emitter.flow(ENTRY_FLOW);
+	const helpers = HELPER_FLOWS.map((name) => `${name}: ${emitter.flow(name)}`).join(", ");
 	const names = emitter.constants.map((_, at) => `c${at}`);
-	const source = `"use strict";\n${emitter.lines.join("\n")}\nreturn ${entry};`;
-	const make = new Function(...names, source) as (...constants: unknown[]) => FlowFunction;
-	return { tree, vendor, ioctlRun: make(...emitter.constants), places: emitter.places };
+	const source = `"use strict";\n${emitter.lines.join("\n")}\nreturn { ioctlRun: ${entry}, helpers: { ${helpers} } };`;
+	const make = new Function(...names, source) as (
+		...constants: unknown[]
+	) => Pick<CompiledTree, "ioctlRun" | "helpers">;
+	return { tree, vendor, ...make(...emitter.constants), places: emitter.places };
 }
 
 /** Names within a flow are unique, and breaks name a loop around them. */

@@ -15,7 +15,13 @@ import type { Vcpu } from "../vcpu.ts";
 export type KvmModule = "kvm_intel" | "kvm_amd";
 
 /** Members of kvm_x86_ops that are flows. */
-export type VendorOp = "vcpu_pre_run" | "prepare_switch_to_guest" | "vcpu_run" | "handle_exit_irqoff";
+export type VendorOp =
+	| "vcpu_load"
+	| "vcpu_put"
+	| "vcpu_pre_run"
+	| "prepare_switch_to_guest"
+	| "vcpu_run"
+	| "handle_exit_irqoff";
 
 /** One named thing that KVM does. */
 export interface Step {

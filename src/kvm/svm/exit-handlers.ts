@@ -3,7 +3,7 @@ import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
-import { kvmEmulateDrAccess } from "../emulate/debug.ts";
+import { kvmEmulateDrAccess, kvmPassDebugRegisters } from "../emulate/debug.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
@@ -54,6 +54,19 @@ function handleCr(cr: number, write: boolean): Handler {
 	};
 }
 
+/** dr_interception(). @param access register, and direction in bit 4, as in the VMX qualification */
+function handleDr(access: number): Handler {
+	return (v) => {
+		const { vmcb } = v.svm!;
+		// Without a debugger the intercepts go before anything is checked: the instruction faults by itself.
+		if (!v.guestDebug) {
+			vmcb.interceptDr(false);
+			return kvmPassDebugRegisters(v);
+		}
+		return kvmEmulateDrAccess(v, access | ((vmcb.exitInfo1Low & 15) << 8), () => vmcb.interceptDr(false));
+	};
+}
+
 /** npf_interception(): EXITINFO1 is the error code, EXITINFO2 the guest physical address. */
 function handleNpf(v: Vcpu): number {
 	const { vmcb } = v.svm!;
@@ -74,8 +87,8 @@ const handlers: ReadonlyMap<number, Handler> = (() => {
 	}
 	for (let dr = 0; dr < 8; dr++) {
 		// The qualification of a DR access in the VMX form: register, direction, GPR.
-		table.set(0x20 + dr, (v) => kvmEmulateDrAccess(v, dr | 16 | ((v.svm!.vmcb.exitInfo1Low & 15) << 8)));
-		table.set(0x30 + dr, (v) => kvmEmulateDrAccess(v, dr | ((v.svm!.vmcb.exitInfo1Low & 15) << 8)));
+		table.set(0x20 + dr, handleDr(dr | 16));
+		table.set(0x30 + dr, handleDr(dr));
 	}
 	table.set(EXIT_CODE.intr, (v) => {
 		v.stat.irqExits++;

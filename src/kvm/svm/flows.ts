@@ -7,7 +7,7 @@ import { OP } from "../../silicon/ops.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { clgi, stgi, vmload, vmrun, vmsave } from "../../silicon/svm/instructions.ts";
 import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
-import { FASTPATH, KVM_RUN } from "../requests.ts";
+import { DEBUGREG, FASTPATH, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
@@ -16,14 +16,19 @@ import { svmMachineCheckInGuest } from "./machine-check.ts";
 
 const DR6_ACTIVE_LOW = 0xffff_0ff0;
 
-/** svm_prepare_switch_to_guest(): once until the next vcpu_put, VMSAVE of the host's segment state. */
-function svmPrepareSwitchToGuest(v: Vcpu): void {
-	const svm = v.svm!;
-	if (svm.guestStateLoaded) return;
-	svm.guestStateLoaded = true;
-	vmsave(v.cpu, svm.hostVmcb);
-	v.cpu.code(20);
-}
+/** Once until the next vcpu_put: VMSAVE of the host's segment state, and what only user space needs. */
+const svmPrepareSwitchToGuest = flow("svm_prepare_switch_to_guest", "svm/svm.c", [
+	when("guest_state_loaded", (v) => v.svm!.guestStateLoaded, [leave()]),
+	step("vmsave(host)", (v) => vmsave(v.cpu, v.svm!.hostVmcb), 8),
+	step("kvm_set_user_return_msr(TSC_AUX)", (v) => v.kernel.userReturn.set(v.svm!.tscAux), 8),
+	step(
+		"guest_state_loaded = true",
+		(v) => {
+			v.svm!.guestStateLoaded = true;
+		},
+		1,
+	),
+]);
 
 // What moves at each run goes in 32-bit words, of which no BigInt is made.
 const RAX_WORD = 2 * L.RAX;
@@ -124,7 +129,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		"DR6 of the VMCB",
 		(v) => {
 			if ((v.runFlags & KVM_RUN.LOAD_GUEST_DR6) !== 0) v.svm!.vmcb.dr6 = v.dr6;
-			else if ((v.switchDbRegs & 2) === 0) v.svm!.vmcb.dr6 = DR6_ACTIVE_LOW;
+			else if ((v.switchDbRegs & DEBUGREG.WONT_EXIT) === 0) v.svm!.vmcb.dr6 = DR6_ACTIVE_LOW;
 		},
 		4,
 	),
@@ -190,7 +195,17 @@ const svmHandleExitIrqoff = flow("svm_handle_exit_irqoff", "svm/svm.c", [
 
 export const svmFlows: readonly Flow[] = [
 	flow("svm_vcpu_pre_run", "svm/svm.c", [step("check", nothing, 4)]),
-	flow("svm_prepare_switch_to_guest", "svm/svm.c", [step("switch host state", svmPrepareSwitchToGuest, 5)]),
+	flow("svm_vcpu_load", "svm/svm.c", [step("current_vmcb->cpu", nothing, 20)]),
+	flow("svm_vcpu_put", "svm/svm.c", [
+		step(
+			"svm_prepare_host_switch",
+			(v) => {
+				v.svm!.guestStateLoaded = false;
+			},
+			20,
+		),
+	]),
+	svmPrepareSwitchToGuest,
 	svmVcpuRun,
 	svmVcpuEnterExit,
 	svmHandleExitIrqoff,

@@ -1,7 +1,10 @@
 /** kvm_x86_ops of SVM: a vCPU's VMCB, its registers, its events (arch/x86/kvm/svm/svm.c, v6.18). */
+import { moveFromDr } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { MSR } from "../../silicon/cpu/msr.ts";
+import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
@@ -15,7 +18,6 @@ const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 const EFER_SVME = 1n << 12n;
 const CR4_MCE = 1n << 6n;
-const SPEC_CTRL = 0x48;
 
 /** init_vmcb(): intercepts as v6.18 sets them with nested paging. */
 function vcpuCreate(v: Vcpu): void {
@@ -70,7 +72,6 @@ const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x174, L.SYSENTER_CS],
 	[0x175, L.SYSENTER_ESP],
 	[0x176, L.SYSENTER_EIP],
-	[0x1d9, L.DEBUGCTL],
 	[0x277, L.PAT],
 	[0xc000_0081, L.STAR],
 	[0xc000_0082, L.LSTAR],
@@ -81,14 +82,19 @@ const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
 	[0xc000_0102, L.KERNEL_GS_BASE],
 ]);
 
+/** svm_sync_dirty_debug_regs(). */
+function syncDirtyDebugRegs(v: Vcpu): void {
+	const { vmcb } = v.svm!;
+	for (let n = 0; n < 4; n++) v.db[n] = moveFromDr(v.cpu, L.DR0 + 8 * n);
+	v.dr6 = vmcb.dr6;
+	v.dr7 = vmcb.dr7;
+	v.switchDbRegs &= ~DEBUGREG.WONT_EXIT;
+	vmcb.interceptDr(true);
+}
+
 /** kvm_x86_ops for SVM guests. */
 export const svmOps: VendorOps = {
 	vcpuCreate,
-	vcpuLoad: (v) => v.cpu.code(20),
-	vcpuPut: (v) => {
-		v.svm!.guestStateLoaded = false;
-		v.cpu.code(20);
-	},
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: svmHandleExit,
 	getRip: (v) => v.svm!.vmcb.rip,
@@ -126,17 +132,47 @@ export const svmOps: VendorOps = {
 	getMsr: (v, index) => {
 		const offset = VMCB_MSRS.get(index);
 		if (offset !== undefined) return v.svm!.vmcb.readState(offset);
-		if (index === SPEC_CTRL) return BigInt(v.svm!.specCtrl);
-		return index === 0xc000_0103 ? v.cpu.read64(L.TSC_AUX) : undefined;
+		switch (index) {
+			case MSR.IA32_SPEC_CTRL:
+				return BigInt(v.svm!.specCtrl);
+			case MSR.IA32_TSC_AUX:
+				return v.svm!.tscAux[0]!.value;
+			case MSR.IA32_DEBUGCTL:
+				return BigInt(v.svm!.vmcb.debugctl);
+			default:
+				return undefined;
+		}
 	},
 	setMsr: (v, index, value) => {
 		const offset = VMCB_MSRS.get(index);
-		if (offset !== undefined) v.svm!.vmcb.writeState(offset, value);
-		else if (index === SPEC_CTRL) v.svm!.specCtrl = Number(value);
-		else if (index === 0xc000_0103) v.cpu.write64(L.TSC_AUX, value);
-		else return false;
-		return true;
+		if (offset !== undefined) {
+			v.svm!.vmcb.writeState(offset, value);
+			return true;
+		}
+		switch (index) {
+			case MSR.IA32_SPEC_CTRL:
+				v.svm!.specCtrl = Number(value);
+				return true;
+			case MSR.IA32_TSC_AUX:
+				v.svm!.tscAux[0]!.value = value;
+				if (v.svm!.guestStateLoaded) v.kernel.userReturn.set(v.svm!.tscAux);
+				return true;
+			case MSR.IA32_DEBUGCTL:
+				// LBR and BTF (DEBUGCTL_RESERVED_BITS).
+				if ((value & ~3n) !== 0n) return false;
+				v.svm!.vmcb.debugctl = Number(value);
+				return true;
+			default:
+				return false;
+		}
 	},
+	setDr7: (v, dr7) => {
+		v.svm!.vmcb.dr7 = dr7;
+	},
+	syncDirtyDebugRegs,
+	// No AMD processor has XFD.
+	interceptNm: () => {},
+	hostOwnedDebugctl: 0,
 	skipEmulatedInstruction: (v) => {
 		const { vmcb } = v.svm!;
 		v.cpu.code(10);

@@ -1,4 +1,5 @@
 /** The SVM part of a vCPU (`struct vcpu_svm`). */
+import * as L from "../../silicon/cpu/layout.ts";
 import { Vmcb } from "../../silicon/svm/vmcb.ts";
 
 export class SvmVcpu {
@@ -10,6 +11,8 @@ export class SvmVcpu {
 	/** DEBUGCTL was swapped by hand for this entry. */
 	debugctlSwapped = false;
 	guestStateLoaded = false;
+	/** IA32_TSC_AUX of the guest, a user-return MSR; what VMLOAD moves is in the VMCB. */
+	readonly tscAux = [{ field: L.TSC_AUX, value: 0n }];
 	nmiMasked = false;
 	irqWindow = false;
 }

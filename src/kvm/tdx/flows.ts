@@ -1,5 +1,5 @@
 /** The TDX side of the run loop (arch/x86/kvm/vmx/tdx.c, v6.18). The TDX module runs the TD; KVM enters it. */
-import { wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
+import { wrmsr, wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
@@ -16,16 +16,39 @@ import { NO_EXIT_REASON, tdxToVmxExitReason } from "./exit-reason.ts";
 /** TDX_SW_ERROR's upper half: the SEAMCALL itself faulted or found no module. */
 const TDX_SW_ERROR = 0x8000_ff00;
 
-/** tdx_prepare_switch_to_guest(): the user-return MSRs become what the module leaves behind (commit c0711f8c610e). */
-function tdxPrepareSwitchToGuest(v: Vcpu): void {
-	const tdx = v.tdx!;
-	if (tdx.guestStateLoaded) return;
-	tdx.guestStateLoaded = true;
+const tdxPrepareSwitchToGuest = flow("tdx_prepare_switch_to_guest", "vmx/tdx.c", [
+	when("guest_state_loaded", (v) => v.tdx!.guestStateLoaded, [leave()]),
 	// User space's GS base, which the kernel knows without reading the MSR.
-	tdx.hostKernelGsBase = v.cpu.read64(L.KERNEL_GS_BASE);
-	v.kernel.setUserReturnMsrs(TDX_MODULE_USER_RETURN_MSRS);
-	v.cpu.code(40);
-}
+	step(
+		"msr_host_kernel_gs_base",
+		(v) => {
+			v.tdx!.hostKernelGsBase = v.kernel.current.gsBase;
+		},
+		4,
+	),
+	step(
+		"guest_state_loaded = true",
+		(v) => {
+			v.tdx!.guestStateLoaded = true;
+		},
+		1,
+	),
+	// What the module leaves behind, written before it runs, so that it does not matter whether it will (c0711f8c610e).
+	step("kvm_set_user_return_msr", (v) => v.kernel.userReturn.set(TDX_MODULE_USER_RETURN_MSRS), 40),
+]);
+
+const tdxPrepareSwitchToHost = flow("tdx_prepare_switch_to_host", "vmx/tdx.c", [
+	when("!guest_state_loaded", (v) => !v.tdx!.guestStateLoaded, [leave()]),
+	// TDH.VP.ENTER leaves 0 there.
+	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.tdx!.hostKernelGsBase), 30),
+	step(
+		"guest_state_loaded = false",
+		(v) => {
+			v.tdx!.guestStateLoaded = false;
+		},
+		1,
+	),
+]);
 
 /** SEAMCALL(TDH.VP.ENTER), and the exit in VMX's terms. */
 function tdhVpEnterStep(v: Vcpu): void {
@@ -42,7 +65,10 @@ const hostXcr0Lost = (v: Vcpu) => v.kernel.xcr0 !== (v.tdx!.td.xfam & v.cpu.mode
 const hostXssLost = (v: Vcpu) => v.kernel.xss !== (v.tdx!.td.xfam & v.cpu.model.features.xss);
 
 export const tdxFlows: readonly Flow[] = [
-	flow("tdx_prepare_switch_to_guest", "vmx/tdx.c", [step("switch host state", tdxPrepareSwitchToGuest, 5)]),
+	flow("tdx_vcpu_load", "vmx/tdx.c", [step("associated_tdvcpus", nothing, 20)]),
+	flow("tdx_vcpu_put", "vmx/tdx.c", [call("tdx_prepare_switch_to_host")]),
+	tdxPrepareSwitchToGuest,
+	tdxPrepareSwitchToHost,
 	flow("tdx_load_host_xsave_state", "vmx/tdx.c", [
 		when("host PKRU", (v) => v.cpu.model.features.pku && v.hostPkru !== 0, [
 			step("WRPKRU(host)", (v) => writePkru(v.cpu, v.hostPkru), 3),

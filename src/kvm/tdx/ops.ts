@@ -1,9 +1,8 @@
 /** kvm_x86_ops for TDs (arch/x86/kvm/vmx/tdx.c and the vt_* wrappers of vmx/main.c, v6.18). */
-import * as L from "../../silicon/cpu/layout.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
-import { OP } from "../../silicon/ops.ts";
 import { tdhMngInit } from "../../silicon/tdx/td.ts";
 import { tdhVpInit } from "../../silicon/tdx/tdh-vp-enter.ts";
+import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
 import { exitReasonName } from "../vmx/exit-names.ts";
@@ -29,17 +28,7 @@ function vcpuCreate(v: Vcpu): void {
 	});
 	vm.td.sharedEptRoot = vm.mmu.rootHpa;
 	v.tdx = new TdxVcpu(tdhVpInit(cpu, vm.td));
-}
-
-/** tdx_prepare_switch_to_host(). */
-function vcpuPut(v: Vcpu): void {
-	const tdx = v.tdx!;
-	if (!tdx.guestStateLoaded) return;
-	tdx.guestStateLoaded = false;
-	// TDH.VP.ENTER leaves 0 there.
-	v.cpu.op(OP.wrmsr);
-	v.cpu.write64(L.KERNEL_GS_BASE, tdx.hostKernelGsBase);
-	v.cpu.code(30);
+	v.switchDbRegs = DEBUGREG.AUTO_SWITCH;
 }
 
 const nothing = (): void => {};
@@ -47,8 +36,6 @@ const nothing = (): void => {};
 /** Registers, events and MSRs of a TD are the TDX module's: KVM reads 0 and writes nothing. */
 export const tdxOps: VendorOps = {
 	vcpuCreate,
-	vcpuLoad: (v) => v.cpu.code(20),
-	vcpuPut,
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: tdxHandleExit,
 	getRip: () => 0n,
@@ -64,6 +51,10 @@ export const tdxOps: VendorOps = {
 	setCr3: nothing,
 	setCr4: nothing,
 	setEfer: nothing,
+	setDr7: nothing,
+	syncDirtyDebugRegs: nothing,
+	interceptNm: nothing,
+	hostOwnedDebugctl: 1 << 14,
 	getMsr: () => undefined,
 	setMsr: () => false,
 	skipEmulatedInstruction: nothing,

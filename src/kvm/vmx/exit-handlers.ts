@@ -1,8 +1,8 @@
 /** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import { ENTRY_FAILURE, EXIT_REASON, INTR_INFO } from "../../silicon/vmx/controls.ts";
+import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, INTR_INFO } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { vmread, vmread32, vmreadNumber } from "../../silicon/vmx/vmcs.ts";
+import { vmread, vmread32, vmreadNumber, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess } from "../emulate/debug.ts";
@@ -35,6 +35,11 @@ function handleException(v: Vcpu): number {
 	const vector = info & 0xff;
 	// NMIs and #MCs were handled with interrupts off.
 	if (vector === VECTOR.NMI || vector === VECTOR.MC) return 1;
+	// #NM by XFD goes to the guest, whose XFD_ERR was read with interrupts off.
+	if (vector === VECTOR.NM) {
+		kvmQueueException(v, vector, null);
+		return 1;
+	}
 	const errorCode =
 		(info & INTR_INFO.errorCode) !== 0 ? vmread32(v.cpu, v.vmx!.vmcs, F.VM_EXIT_INTR_ERROR_CODE) : null;
 	kvmQueueException(v, vector, errorCode);
@@ -74,6 +79,13 @@ function handleEptViolation(v: Vcpu): number {
 	return emulateMmio(v, gpa);
 }
 
+/** exec_controls_clearbit(CPU_BASED_MOV_DR_EXITING). */
+function passDebugRegisters(v: Vcpu): void {
+	const { vmcs } = v.vmx!;
+	const controls = vmread32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);
+	vmwrite32(v.cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL, controls & ~CPU_BASED.movDrExiting);
+}
+
 type Handler = (v: Vcpu) => number;
 
 const handlers: readonly (Handler | undefined)[] = (() => {
@@ -107,7 +119,7 @@ const handlers: readonly (Handler | undefined)[] = (() => {
 	set(EXIT_REASON.rdpmc, kvmEmulateRdpmc);
 	set(EXIT_REASON.vmcall, kvmEmulateHypercall);
 	set(EXIT_REASON.crAccess, handleCr);
-	set(EXIT_REASON.movDr, (v) => kvmEmulateDrAccess(v, qualification(v)));
+	set(EXIT_REASON.movDr, (v) => kvmEmulateDrAccess(v, qualification(v), passDebugRegisters));
 	set(EXIT_REASON.ioInstruction, handleIo);
 	set(EXIT_REASON.rdmsr, kvmEmulateRdmsr);
 	set(EXIT_REASON.wrmsr, kvmEmulateWrmsr);

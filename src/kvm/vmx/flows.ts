@@ -1,20 +1,23 @@
 /** The VMX side of the run loop (arch/x86/kvm/vmx/vmx.c, vmenter.S and main.c, v6.18). */
-import { moveToDr, rdtsc, wrmsrDebugctl } from "../../host/access.ts";
+import { moveToDr, rdmsr, rdmsrXfdErr, rdtsc, wrmsr, wrmsrDebugctl } from "../../host/access.ts";
+import { KERNEL_GS_BASE } from "../../host/kernel.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { segmentAt } from "../../silicon/cpu/segments.ts";
 import { OP } from "../../silicon/ops.ts";
 import { ENTRY_FAILURE, EXIT_REASON, INTR_TYPE, PREEMPTION_TIMER_RATE } from "../../silicon/vmx/controls.ts";
 import { vmlaunch, vmresume } from "../../silicon/vmx/entry.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { vmread32, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
+import { vmptrld, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
 import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxExitHandlersFastpath } from "./fastpath.ts";
+import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
 import { isTd, kvmMachineCheck, vmxMachineCheckOnEntry } from "./machine-check.ts";
 
 const VMX_DO_INTERRUPT = symbol("vmx_do_interrupt_irqoff");
@@ -138,11 +141,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 		step("DR6 = guest", (v) => moveToDr(v.cpu, L.DR6, v.dr6)),
 	]),
 	when("KVM_RUN_LOAD_DEBUGCTL", (v) => (v.runFlags & KVM_RUN.LOAD_DEBUGCTL) !== 0, [
-		step("vmx_reload_guest_debugctl", (v) => {
-			const { vmcs } = v.vmx!;
-			const guest = vmread32(v.cpu, vmcs, F.GUEST_IA32_DEBUGCTL);
-			vmwriteNumber(v.cpu, vmcs, F.GUEST_IA32_DEBUGCTL, guest | (v.hostDebugctl & (1 << 14)));
-		}),
+		step("vmx_reload_guest_debugctl", reloadGuestDebugctl),
 	]),
 	step("refresh HOST_CR3", refreshHostCr3, 6),
 	step("refresh HOST_CR4", refreshHostCr4, 5),
@@ -188,23 +187,84 @@ function refreshHostCr4(v: Vcpu): void {
 	vmx.hostCr4 = cr4;
 }
 
+/** is_xfd_nm_fault(): XFD has made the #NM, not CR0.TS. */
+const isXfdNmFault = (v: Vcpu): boolean => isException(v, VECTOR.NM) && v.guestFpu.xfd !== 0;
+
 const vmxHandleExitIrqoff = flow("vmx_handle_exit_irqoff", "vmx/vmx.c", [
 	when("EXTERNAL_INTERRUPT", (v) => v.vt.exitReason === EXIT_REASON.externalInterrupt, [
 		step("handle_external_interrupt_irqoff", handleExternalInterrupt, 6),
 	]),
+	when("EXCEPTION_NMI: #NM", isXfdNmFault, [
+		step("RDMSR(XFD_ERR)", (v) => {
+			v.xfdErr = rdmsrXfdErr(v.cpu);
+		}),
+	]),
 	when("EXCEPTION_NMI: #MC", (v) => isException(v, VECTOR.MC), [step("kvm_machine_check", kvmMachineCheck)]),
 ]);
 
-/** vmx_prepare_switch_to_guest(): once until the next vcpu_put, the MSRs and bases that user space owns. */
-function vmxPrepareSwitchToGuest(v: Vcpu): void {
+const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
+
+/** vmx_set_host_fs_gs(): what VM exit loads, if it is not in the VMCS already. */
+function setHostFsGs(v: Vcpu): void {
+	const { cpu } = v;
 	const vmx = v.vmx!;
-	if (vmx.guestStateLoaded) return;
-	vmx.guestStateLoaded = true;
-	// FS and GS base of the host go into the VMCS; KERNEL_GS_BASE becomes the guest's.
-	v.cpu.op(OP.swap_segment_base);
-	v.cpu.op(OP.wrmsr);
-	v.cpu.code(40);
+	const { fsBase } = v.kernel.current;
+	if (fsBase !== vmx.hostFsBase) {
+		vmwrite(cpu, vmx.vmcs, F.HOST_FS_BASE, fsBase);
+		vmx.hostFsBase = fsBase;
+	}
+	if (KERNEL_GS_BASE !== vmx.hostGsBase) {
+		vmwrite(cpu, vmx.vmcs, F.HOST_GS_BASE, KERNEL_GS_BASE);
+		vmx.hostGsBase = KERNEL_GS_BASE;
+	}
 }
+
+/** Once until the next vcpu_put: the MSRs and bases that only user space needs. */
+const vmxPrepareSwitchToGuest = flow("vmx_prepare_switch_to_guest", "vmx/vmx.c", [
+	when("!guest_uret_msrs_loaded", (v) => !v.vmx!.guestUretMsrsLoaded, [
+		step("kvm_set_user_return_msr", loadGuestUserReturnMsrs, 20),
+	]),
+	when("guest_state_loaded", (v) => v.vmx!.guestStateLoaded, [leave()]),
+	step(
+		"current_save_fsgs",
+		(v) => {
+			v.cpu.op(OP.swap_segment_base);
+			v.kernel.current.fsBase = v.cpu.read64(FS_BASE);
+			v.kernel.current.gsBase = v.cpu.read64(L.KERNEL_GS_BASE);
+			v.vmx!.hostKernelGsBase = v.kernel.current.gsBase;
+		},
+		12,
+	),
+	step("WRMSR(guest KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.vmx!.guestKernelGsBase), 4),
+	step("vmx_set_host_fs_gs", setHostFsGs, 12),
+	step(
+		"guest_state_loaded = true",
+		(v) => {
+			v.vmx!.guestStateLoaded = true;
+		},
+		1,
+	),
+]);
+
+const vmxPrepareSwitchToHost = flow("vmx_prepare_switch_to_host", "vmx/vmx.c", [
+	when("!guest_state_loaded", (v) => !v.vmx!.guestStateLoaded, [leave()]),
+	step(
+		"RDMSR(guest KERNEL_GS_BASE)",
+		(v) => {
+			v.vmx!.guestKernelGsBase = rdmsr(v.cpu, L.KERNEL_GS_BASE);
+		},
+		4,
+	),
+	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.vmx!.hostKernelGsBase), 4),
+	step(
+		"guest_state_loaded = false",
+		(v) => {
+			v.vmx!.guestStateLoaded = false;
+			v.vmx!.guestUretMsrsLoaded = false;
+		},
+		2,
+	),
+]);
 
 export const vmxFlows: readonly Flow[] = [
 	flow("vt_vcpu_pre_run", "vmx/main.c", [step("is_td_vcpu or vmx", nothing, 4)]),
@@ -212,7 +272,18 @@ export const vmxFlows: readonly Flow[] = [
 		when("is_td_vcpu", isTd, [call("tdx_prepare_switch_to_guest"), leave()]),
 		call("vmx_prepare_switch_to_guest"),
 	]),
-	flow("vmx_prepare_switch_to_guest", "vmx/vmx.c", [step("switch host state", vmxPrepareSwitchToGuest, 5)]),
+	vmxPrepareSwitchToGuest,
+	vmxPrepareSwitchToHost,
+	flow("vt_vcpu_load", "vmx/main.c", [
+		when("is_td_vcpu", isTd, [call("tdx_vcpu_load"), leave()]),
+		call("vmx_vcpu_load"),
+	]),
+	flow("vmx_vcpu_load", "vmx/vmx.c", [step("vmcs_load", (v) => vmptrld(v.cpu, v.vmx!.vmcs), 20)]),
+	flow("vt_vcpu_put", "vmx/main.c", [
+		when("is_td_vcpu", isTd, [call("tdx_vcpu_put"), leave()]),
+		call("vmx_vcpu_put"),
+	]),
+	flow("vmx_vcpu_put", "vmx/vmx.c", [call("vmx_prepare_switch_to_host")]),
 	flow("vt_vcpu_run", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [
 			call("tdx_vcpu_run", (v, result) => {

@@ -1,5 +1,8 @@
 /** kvm_x86_ops of VMX: a vCPU's VMCS, its registers, its events (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import { moveFromDr, moveToDr } from "../../host/access.ts";
+import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
 import {
@@ -11,7 +14,9 @@ import {
 	SECONDARY,
 } from "../../silicon/vmx/controls.ts";
 import { F, type VmcsFieldName } from "../../silicon/vmx/fields.ts";
-import { vmptrld, vmread, vmread32, vmwrite, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
+import { vmread, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
+import { MSR } from "../../silicon/cpu/msr.ts";
+import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
 import { dumpVmcs } from "./dump.ts";
@@ -28,6 +33,7 @@ const CR4_VMXE = 1n << 13n;
 const CR4_MCE = 1n << 6n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
+const EFER_SYSCALL = EFER_LMA | 1n;
 /** Bits of CR4 that the guest may change without an exit (KVM_POSSIBLE_CR4_GUEST_BITS). */
 const CR4_GUEST_BITS = 0x1078en;
 const CR0_TS = 8n;
@@ -173,51 +179,122 @@ const VMCS_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x174, F.GUEST_SYSENTER_CS],
 	[0x175, F.GUEST_SYSENTER_ESP],
 	[0x176, F.GUEST_SYSENTER_EIP],
-	[0x1d9, F.GUEST_IA32_DEBUGCTL],
 	[0x277, F.GUEST_IA32_PAT],
 	[0xc000_0100, F.GUEST_FS_BASE],
 	[0xc000_0101, F.GUEST_GS_BASE],
 ]);
 
-/** User-return MSRs and others that stay in the processor while the vCPU is loaded. */
-const RESIDENT_MSRS: ReadonlyMap<number, number> = new Map([
-	[0xc000_0081, L.STAR],
-	[0xc000_0082, L.LSTAR],
-	[0xc000_0083, L.CSTAR],
-	[0xc000_0084, L.SFMASK],
-	[0xc000_0102, L.KERNEL_GS_BASE],
-	[0xc000_0103, L.TSC_AUX],
+/** User-return MSRs: field of the state block (vmx_find_uret_msr()). */
+const USER_RETURN_MSRS: ReadonlyMap<number, number> = new Map([
+	[MSR.IA32_STAR, L.STAR],
+	[MSR.IA32_LSTAR, L.LSTAR],
+	[MSR.IA32_FMASK, L.SFMASK],
+	[MSR.IA32_TSC_AUX, L.TSC_AUX],
 ]);
+
+/** BUS_LOCK_DETECT is all that a guest without a PMU may set; BTF and LBR are dropped (vmx_get_supported_debugctl()). */
+const DEBUGCTL = { busLockDetect: 4n, dropped: 3n } as const;
+/** KVM_HOST_OWNED_DEBUGCTL_BITS: FREEZE_IN_SMM. */
+const HOST_OWNED_DEBUGCTL = 1 << 14;
 
 function getMsr(v: Vcpu, index: number): bigint | undefined {
 	const field = VMCS_MSRS.get(index);
 	if (field !== undefined) return vmread(v.cpu, v.vmx!.vmcs, field);
-	const resident = RESIDENT_MSRS.get(index);
-	if (resident !== undefined) return v.cpu.read64(resident);
-	if (index === 0x48) return BigInt(v.vmx!.specCtrl);
-	return undefined;
+	const vmx = v.vmx!;
+	const resident = USER_RETURN_MSRS.get(index);
+	if (resident !== undefined) return vmx.userReturnMsrs.find((msr) => msr.field === resident)!.value;
+	switch (index) {
+		case MSR.IA32_DEBUGCTL:
+			return vmread(v.cpu, vmx.vmcs, F.GUEST_IA32_DEBUGCTL) & ~BigInt(HOST_OWNED_DEBUGCTL);
+		case MSR.IA32_KERNEL_GS_BASE:
+			return vmx.guestStateLoaded ? v.cpu.read64(L.KERNEL_GS_BASE) : vmx.guestKernelGsBase;
+		case MSR.IA32_SPEC_CTRL:
+			return BigInt(vmx.specCtrl);
+		case MSR.IA32_CSTAR:
+			return v.msrs.get(index) ?? 0n;
+		default:
+			return undefined;
+	}
 }
 
 function setMsr(v: Vcpu, index: number, value: bigint): boolean {
 	const field = VMCS_MSRS.get(index);
-	const resident = RESIDENT_MSRS.get(index);
-	if (field !== undefined) vmwrite(v.cpu, v.vmx!.vmcs, field, value);
-	else if (resident !== undefined) v.cpu.write64(resident, value);
-	else if (index === 0x48) v.vmx!.specCtrl = Number(value);
-	else return false;
+	if (field !== undefined) {
+		vmwrite(v.cpu, v.vmx!.vmcs, field, value);
+		return true;
+	}
+	const resident = USER_RETURN_MSRS.get(index);
+	if (resident !== undefined) return setUserReturnMsr(v, resident, value);
+	const vmx = v.vmx!;
+	switch (index) {
+		case MSR.IA32_DEBUGCTL: {
+			const kept = value & ~DEBUGCTL.dropped;
+			if ((kept & ~DEBUGCTL.busLockDetect) !== 0n) return false;
+			writeGuestDebugctl(v, Number(kept));
+			return true;
+		}
+		case MSR.IA32_KERNEL_GS_BASE:
+			if (vmx.guestStateLoaded) v.cpu.write64(L.KERNEL_GS_BASE, value);
+			else vmx.guestKernelGsBase = value;
+			return true;
+		case MSR.IA32_SPEC_CTRL:
+			vmx.specCtrl = Number(value);
+			return true;
+		case MSR.IA32_CSTAR:
+			v.msrs.set(index, value);
+			return true;
+		default:
+			return false;
+	}
+}
+
+/** vmx_set_guest_uret_msr(): the processor's register follows at once. */
+function setUserReturnMsr(v: Vcpu, field: number, value: bigint): boolean {
+	const msr = v.vmx!.userReturnMsrs.find((candidate) => candidate.field === field)!;
+	msr.value = value;
+	if (loadsUserReturnMsr(v, field) && v.vmx!.guestUretMsrsLoaded) v.kernel.userReturn.set([msr]);
 	return true;
+}
+
+/** vmx_setup_uret_msrs(): SYSCALL's registers only while the guest can execute it. */
+function loadsUserReturnMsr(v: Vcpu, field: number): boolean {
+	return field === L.TSC_AUX || (v.efer & EFER_SYSCALL) === EFER_SYSCALL;
+}
+
+/** vmx_guest_debugctl_write(): the host's own bits stay in the field. */
+export function writeGuestDebugctl(v: Vcpu, value: number): void {
+	vmwriteNumber(v.cpu, v.vmx!.vmcs, F.GUEST_IA32_DEBUGCTL, value | (v.hostDebugctl & HOST_OWNED_DEBUGCTL));
+}
+
+/** vmx_reload_guest_debugctl(). */
+export function reloadGuestDebugctl(v: Vcpu): void {
+	writeGuestDebugctl(v, vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_IA32_DEBUGCTL) & ~HOST_OWNED_DEBUGCTL);
+}
+
+/** The guest's user-return MSRs that are to be in the processor while it may run. */
+export function loadGuestUserReturnMsrs(v: Vcpu): void {
+	const vmx = v.vmx!;
+	vmx.guestUretMsrsLoaded = true;
+	v.kernel.userReturn.set(vmx.userReturnMsrs.filter(({ field }) => loadsUserReturnMsr(v, field)));
+}
+
+/** vmx_sync_dirty_debug_regs(). */
+function syncDirtyDebugRegs(v: Vcpu): void {
+	const { cpu } = v;
+	const { vmcs } = v.vmx!;
+	for (let n = 0; n < 4; n++) v.db[n] = moveFromDr(cpu, L.DR0 + 8 * n);
+	v.dr6 = moveFromDr(cpu, L.DR6);
+	v.dr7 = vmread32(cpu, vmcs, F.GUEST_DR7);
+	v.switchDbRegs &= ~DEBUGREG.WONT_EXIT;
+	const controls = vmread32(cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);
+	vmwrite32(cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL, (controls | CPU_BASED.movDrExiting) >>> 0);
+	// The host's #DB handler expects a DR6 that reports nothing.
+	moveToDr(cpu, L.DR6, DR6_RESERVED);
 }
 
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
-	vcpuLoad: (v) => vmptrld(v.cpu, v.vmx!.vmcs),
-	vcpuPut: (v) => {
-		const vmx = v.vmx!;
-		if (!vmx.guestStateLoaded) return;
-		vmx.guestStateLoaded = false;
-		v.cpu.code(30);
-	},
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: vmxHandleExit,
 	getRip: (v) => vmread(v.cpu, v.vmx!.vmcs, F.GUEST_RIP),
@@ -243,6 +320,16 @@ export const vmxOps: VendorOps = {
 		v.efer = efer;
 		updateLongMode(v);
 	},
+	setDr7: (v, dr7) => vmwriteNumber(v.cpu, v.vmx!.vmcs, F.GUEST_DR7, dr7),
+	syncDirtyDebugRegs,
+	interceptNm: (v) =>
+		vmwrite32(
+			v.cpu,
+			v.vmx!.vmcs,
+			F.EXCEPTION_BITMAP,
+			vmread32(v.cpu, v.vmx!.vmcs, F.EXCEPTION_BITMAP) | (1 << VECTOR.NM),
+		),
+	hostOwnedDebugctl: HOST_OWNED_DEBUGCTL,
 	getMsr,
 	setMsr,
 	skipEmulatedInstruction: vmxSkipEmulatedInstruction,

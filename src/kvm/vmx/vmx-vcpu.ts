@@ -1,4 +1,5 @@
 /** The VMX part of a vCPU (`struct vcpu_vmx`), and what VMX vCPUs and TDs share (`struct vcpu_vt`). */
+import * as L from "../../silicon/cpu/layout.ts";
 import { Vmcs } from "../../silicon/vmx/vmcs.ts";
 
 /** `struct vcpu_vt`: the last exit, for either kind of vCPU. */
@@ -9,6 +10,9 @@ export class VtVcpu {
 	exitIntrInfo = 0;
 	exitQualification = 0;
 }
+
+/** vmx_uret_msrs_list, as far as they are loaded for guests in long mode; CSTAR never is on Intel. */
+const USER_RETURN_FIELDS = [L.SFMASK, L.LSTAR, L.TSC_AUX, L.STAR] as const;
 
 export class VmxVcpu {
 	readonly vmcs = new Vmcs();
@@ -22,6 +26,15 @@ export class VmxVcpu {
 	/** The timer's VMCS field holds its maximum, so that it never fires. */
 	hvTimerSoftDisabled = false;
 	guestStateLoaded = false;
+	/** vmx->guest_uret_msrs: what the guest wants in STAR, LSTAR, SYSCALL_MASK and TSC_AUX, and whether it is there. */
+	readonly userReturnMsrs = USER_RETURN_FIELDS.map((field) => ({ field, value: 0n }));
+	guestUretMsrsLoaded = false;
+	/** Of the guest, while it is not in the processor. */
+	guestKernelGsBase = 0n;
+	hostKernelGsBase = 0n;
+	/** What the VMCS has as HOST_FS_BASE and HOST_GS_BASE. */
+	hostFsBase = 0n;
+	hostGsBase = 0n;
 	/** What the VMCS has as HOST_CR3 and HOST_CR4. */
 	hostCr3 = 0;
 	hostCr4 = 0;

@@ -2,24 +2,18 @@
  * vcpu_enter_guest() of v6.18: one passage through the guest, with the fastpath loop inside
  * (arch/x86/kvm/x86.c; the order of steps is that of docs/run-loop.md).
  */
-import { moveFromDr, moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
+import { moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { DR7_FIXED_1 } from "../../host/hw-breakpoint.ts";
 import { OP } from "../../silicon/ops.ts";
 import { breakFrom, callOp, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
-import { FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, VCPU_MODE } from "../requests.ts";
+import { kvmUpdateDr0123, kvmUpdateDr7 } from "../emulate/debug.ts";
+import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, VCPU_MODE } from "../requests.ts";
 import { type Vcpu, checkRequest, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents } from "./events.ts";
 import { handleExit } from "./exits.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeWorkPending } from "./work.ts";
-
-/** KVM_DEBUGREG_WONT_EXIT and KVM_DEBUGREG_AUTO_SWITCH (kvm_host.h). */
-const DEBUGREG_WONT_EXIT = 2;
-const DEBUGREG_AUTO_SWITCH = 4;
-/** DR7 with nothing enabled: DR7_FIXED_1. */
-const DR7_FIXED_1 = 0x400;
-/** Bits of DEBUGCTL that stay the host's while a guest runs: FREEZE_WHILE_SMM on VMX. */
-const HOST_OWNED_DEBUGCTL = 1 << 14;
 
 /** kvm_vcpu_exit_request(). */
 export function exitRequest(v: Vcpu): boolean {
@@ -107,16 +101,16 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	]),
 	when(
 		"switch_db_regs",
-		(v) => v.switchDbRegs !== 0 && (v.switchDbRegs & DEBUGREG_AUTO_SWITCH) === 0,
+		(v) => v.switchDbRegs !== 0 && (v.switchDbRegs & DEBUGREG.AUTO_SWITCH) === 0,
 		[
 			step("load guest debug registers", (v) => {
 				moveToDr(v.cpu, L.DR7, DR7_FIXED_1);
 				for (let n = 0; n < 4; n++) moveToDr(v.cpu, L.DR0 + 8 * n, v.effDb[n]!);
-				if ((v.switchDbRegs & DEBUGREG_WONT_EXIT) !== 0) v.runFlags |= KVM_RUN.LOAD_GUEST_DR6;
+				if ((v.switchDbRegs & DEBUGREG.WONT_EXIT) !== 0) v.runFlags |= KVM_RUN.LOAD_GUEST_DR6;
 			}),
 		],
 		[
-			when("hw_breakpoint_active (before entry)", (v) => v.kernel.hwBreakpointActive, [
+			when("hw_breakpoint_active (before entry)", (v) => v.kernel.breakpoints.active, [
 				step("DR7 = DR7_FIXED_1", (v) => moveToDr(v.cpu, L.DR7, DR7_FIXED_1)),
 			]),
 		],
@@ -125,7 +119,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		"get_debugctlmsr",
 		(v) => {
 			const debugctl = rdmsrDebugctl(v.cpu);
-			if (((v.hostDebugctl ^ debugctl) & HOST_OWNED_DEBUGCTL) !== 0 && !v.guestStateProtected) {
+			if (((v.hostDebugctl ^ debugctl) & v.vm.ops.hostOwnedDebugctl) !== 0 && !v.guestStateProtected) {
 				v.runFlags |= KVM_RUN.LOAD_DEBUGCTL;
 			}
 			v.hostDebugctl = debugctl;
@@ -166,18 +160,13 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 			2,
 		),
 	]),
-	when("KVM_DEBUGREG_WONT_EXIT", (v) => (v.switchDbRegs & DEBUGREG_WONT_EXIT) !== 0, [
-		step("sync_dirty_debug_regs", (v) => {
-			for (let n = 0; n < 4; n++) v.db[n] = moveFromDr(v.cpu, L.DR0 + 8 * n);
-			v.dr6 = moveFromDr(v.cpu, L.DR6);
-		}),
+	when("KVM_DEBUGREG_WONT_EXIT", (v) => (v.switchDbRegs & DEBUGREG.WONT_EXIT) !== 0, [
+		step("sync_dirty_debug_regs", (v) => v.vm.ops.syncDirtyDebugRegs(v), 12),
+		step("kvm_update_dr0123", kvmUpdateDr0123, 6),
+		step("kvm_update_dr7", kvmUpdateDr7, 6),
 	]),
-	when("hw_breakpoint_active", (v) => v.kernel.hwBreakpointActive, [
-		step("hw_breakpoint_restore", (v) => {
-			for (let n = 0; n < 4; n++) moveToDr(v.cpu, L.DR0 + 8 * n, 0);
-			moveToDr(v.cpu, L.DR6, 0xffff_0ff0);
-			moveToDr(v.cpu, L.DR7, DR7_FIXED_1 | 1);
-		}),
+	when("hw_breakpoint_active", (v) => v.kernel.breakpoints.active, [
+		step("hw_breakpoint_restore", (v) => v.kernel.breakpoints.restore(), 8),
 	]),
 	step(
 		"last_guest_tsc",
@@ -197,6 +186,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("xfd_no_write_intercept", (v) => v.xfdNoWriteIntercept, [
 		step("fpu_sync_guest_vmexit_xfd_state", (v) => {
 			v.guestFpu.xfd = rdmsrXfd(v.cpu);
+			v.kernel.fpu.xfdState = v.guestFpu.xfd;
 		}),
 	]),
 	callOp("handle_exit_irqoff"),

@@ -1,6 +1,5 @@
 /** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
 import { restoreFpregs, saveFpregs } from "../../host/fpu.ts";
-import { readPkru } from "../../host/access.ts";
 import { breakFrom, call, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
 import { type Vcpu, checkRequest } from "../vcpu.ts";
@@ -8,15 +7,17 @@ import { hasEventToDeliver } from "./events.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts";
 
-/** kvm_arch_vcpu_load() and the vendor's: the vCPU is on this CPU now. */
-export function vcpuLoad(v: Vcpu): void {
-	if (v.cpu.model.features.pku) v.hostPkru = readPkru(v.cpu);
-	v.vm.ops.vcpuLoad(v);
-}
-
-/** kvm_arch_vcpu_put() and the vendor's. */
-export function vcpuPut(v: Vcpu): void {
-	v.vm.ops.vcpuPut(v);
+/** preempt_notifier_register(): the scheduler tells when it switches the vCPU's thread. */
+function registerPreemptNotifier(v: Vcpu): void {
+	const { helpers } = v.vm.tree;
+	v.kernel.preemptNotifier = {
+		schedOut: () => {
+			helpers.kvm_arch_vcpu_put(v);
+		},
+		schedIn: () => {
+			helpers.kvm_arch_vcpu_load(v);
+		},
+	};
 }
 
 /** fpu_swap_kvm_fpstate(): the task's registers become the guest's, or back. */
@@ -27,7 +28,7 @@ function swapFpstate(v: Vcpu, enterGuest: boolean): void {
 	const confidential = v.guestStateProtected;
 	if (!task.needFpuLoad && !(confidential && !enterGuest)) saveFpregs(cpu, task.fpstate);
 	task.fpstate = enterGuest ? v.guestFpu : task.userFpstate;
-	if (!(confidential && enterGuest)) restoreFpregs(cpu, task.fpstate);
+	if (!(confidential && enterGuest)) restoreFpregs(cpu, kernel.fpu, task.fpstate);
 	task.needFpuLoad = false;
 	kernel.preemptEnable();
 }
@@ -74,16 +75,10 @@ function vcpuBlock(v: Vcpu): number {
 }
 
 export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
-	step(
-		"vcpu_load",
-		(v) => {
-			v.kernel.preemptDisable();
-			vcpuLoad(v);
-			v.kernel.preemptNotifier = { schedOut: () => vcpuPut(v), schedIn: () => vcpuLoad(v) };
-			v.kernel.preemptEnable();
-		},
-		40,
-	),
+	step("preempt_disable (vcpu_load)", (v) => v.kernel.preemptDisable(), 1),
+	step("preempt_notifier_register", registerPreemptNotifier, 8),
+	call("kvm_arch_vcpu_load"),
+	step("preempt_enable (vcpu_load)", (v) => v.kernel.preemptEnable(), 30),
 	step("kvm_sigset_activate", nothing, 12),
 	step("kvm_load_guest_fpu", (v) => swapFpstate(v, true), 12),
 	step("srcu_read_lock", srcuReadLock, 2),
@@ -105,16 +100,16 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 	step("kvm_put_guest_fpu", (v) => swapFpstate(v, false), 12),
 	step("srcu_read_unlock", srcuReadUnlock, 2),
 	step("kvm_sigset_deactivate", nothing, 12),
+	step("preempt_disable (vcpu_put)", (v) => v.kernel.preemptDisable(), 1),
+	call("kvm_arch_vcpu_put"),
 	step(
-		"vcpu_put",
+		"preempt_notifier_unregister",
 		(v) => {
-			v.kernel.preemptDisable();
 			v.kernel.preemptNotifier = null;
-			vcpuPut(v);
-			v.kernel.preemptEnable();
 		},
-		30,
+		8,
 	),
+	step("preempt_enable (vcpu_put)", (v) => v.kernel.preemptEnable(), 20),
 	leave("r", (v) => v.runResult),
 ]);
 

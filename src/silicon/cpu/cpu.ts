@@ -49,6 +49,8 @@ export interface OpObserver {
 	onOp(cpu: Cpu, op: number): void;
 	/** Guest mode has begun; the guest has not executed an instruction yet. */
 	onGuestEntry?(cpu: Cpu): void;
+	/** The guest has exited; the registers still are what it left in them. */
+	onGuestExit?(cpu: Cpu): void;
 	/** A symbol was entered or left: `symbol` is an id of `symbolName`. */
 	onEnter?(cpu: Cpu, symbol: number): void;
 	onLeave?(cpu: Cpu, symbol: number): void;

@@ -7,8 +7,10 @@ import type { GuestCostClass } from "./model.ts";
 
 // biome-ignore format: a table reads by columns
 export const COMMON_COSTS: readonly CostRow<OpName>[] = [
+	["rdmsr",                    40,   "assumed",    WHY.msr],
 	["rdmsr(ia32_debugctl)",     40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_debugctl)",     100,  "assumed",    WHY.msr],
+	["rdmsr(ia32_spec_ctrl)",    40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_spec_ctrl)",    100,  "assumed",    WHY.msr],
 	["sti",                      3,    "assumed",    WHY.cheap],
 	["cli",                      3,    "assumed",    WHY.cheap],

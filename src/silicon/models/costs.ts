@@ -37,7 +37,7 @@ const OPS_OF: Readonly<Record<"VMX" | "SVM" | "TDX" | "XFD", readonly OpName[]>>
 	VMX: ["vmread", "vmwrite", "vmptrld", "vmclear", "vmlaunch", "vmresume", "vmexit"],
 	SVM: ["vmrun", "#vmexit", "vmload", "vmsave", "clgi", "stgi"],
 	TDX: ["seamcall", "seamret"],
-	XFD: ["rdmsr(ia32_xfd)", "wrmsr(ia32_xfd)", "wrmsr(ia32_xfd_err)"],
+	XFD: ["rdmsr(ia32_xfd)", "wrmsr(ia32_xfd)", "rdmsr(ia32_xfd_err)", "wrmsr(ia32_xfd_err)"],
 };
 
 /** Rows for the ops of an extension that a model does not have. */

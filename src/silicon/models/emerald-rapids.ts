@@ -17,6 +17,7 @@ const costs = opCosts([
 	["wrmsr(ia32_xss)",          104,  "calibrated", RATIO],
 	["rdmsr(ia32_xfd)",          40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_xfd)",          125,  "assumed",    "a round trip grows from 1500 to over 2000 cycles with XFD and XFD_ERR switched both ways (mailing list, May 2021)"],
+	["rdmsr(ia32_xfd_err)",      40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_xfd_err)",      125,  "assumed",    "as WRMSR(IA32_XFD)"],
 	["rdtsc",                    27,   "assumed",    "27.0 cycles measured on Ice Lake-SP (InstLatx64); no figure for this model"],
 	["vmread",                   10,   "assumed",    "CR3 and CR4 checks elided save some 20 cycles seen from the host (mailing list); VMCS accesses are of that order"],

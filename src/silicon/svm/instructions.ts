@@ -66,6 +66,7 @@ function run(cpu: Cpu, vmcb: Vmcb): void {
 	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) cpu.execute(cpu);
 	if (cpu.guest !== null)
 		throw new Error("the guest halted with nothing that could wake it: no #VMEXIT will come");
+	cpu.observer?.onGuestExit?.(cpu);
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
 }

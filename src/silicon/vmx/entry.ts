@@ -116,6 +116,7 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	if (cpu.guest !== null)
 		throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
 	mode.end();
+	cpu.observer?.onGuestExit?.(cpu);
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
 	return VMX_RESULT.exit;

@@ -3,7 +3,8 @@ import { FpState } from "../../../src/host/fpu.ts";
 import { HrtimerQueue } from "../../../src/host/hrtimer.ts";
 import type { Kernel } from "../../../src/host/kernel.ts";
 import { buildGuestCpuid } from "../../../src/kvm/emulate/cpuid.ts";
-import type { CompiledTree } from "../../../src/kvm/flow/compile.ts";
+import { compileTree } from "../../../src/kvm/flow/compile.ts";
+import { v618 } from "../../../src/kvm/trees/base.ts";
 import { Lapic } from "../../../src/kvm/irqchip/lapic.ts";
 import { Mmu } from "../../../src/kvm/mmu/mmu.ts";
 import { Vcpu } from "../../../src/kvm/vcpu.ts";
@@ -108,7 +109,7 @@ export function makeFakeVm(options: FakeVmOptions = {}): FakeVm {
 		hvDeadline: -1,
 	};
 	const vendor = options.vendor ?? "vmx";
-	const tree = {} as CompiledTree;
+	const tree = compileTree(v618, vendor);
 	const vmOptions = { vendor, tree, irqchip: options.irqchip ?? true };
 	const vm = new Vm(kernel, fakeOps(guest), (made) => new Mmu(made), vmOptions, 0x1000);
 	const hpa = vm.reserve(ramBytes, 2 << 20);
@@ -130,8 +131,10 @@ function fakeOps(guest: FakeGuest): VendorOps {
 	const nothing = () => {};
 	return {
 		vcpuCreate: nothing,
-		vcpuLoad: nothing,
-		vcpuPut: nothing,
+		setDr7: nothing,
+		syncDirtyDebugRegs: nothing,
+		interceptNm: nothing,
+		hostOwnedDebugctl: 0,
 		flushTlb: nothing,
 		handleExit: () => 1,
 		getRip: () => guest.rip,

@@ -314,6 +314,7 @@ describe("the host's registers", () => {
 	it("KERNEL_GS_BASE comes back with vcpu_put, also when the task was switched out between", () => {
 		const { machine } = machineWith({ program: [...out(1), ...out(2)] });
 		const { cpu, kernel, apic } = machine;
+		kernel.current.gsBase = 0x7f00_1234_5000n;
 		cpu.write64(L.KERNEL_GS_BASE, 0x7f00_1234_5000n);
 		expect(nextOutput(machine)).toBe(1);
 		expect(cpu.read64(L.KERNEL_GS_BASE)).toBe(0x7f00_1234_5000n);
