@@ -17,6 +17,11 @@ struct params {
 #define FLAG_OSXSAVE 1u /* set CR4.OSXSAVE, then XSETBV if xcr0 is not 0 */
 #define FLAG_PKE 2u     /* set CR4.PKE, then WRPKRU */
 #define FLAG_QUIET 4u   /* print nothing when all went well */
+/* Read by state.c. */
+#define FLAG_DEBUG_REGISTERS 8u /* use DR0, DR1, DR6 and DR7 */
+#define FLAG_MSRS 16u           /* set SPEC_CTRL, DEBUGCTL, SYSCALL's registers, KERNEL_GS_BASE and TSC_AUX */
+#define FLAG_XFD 32u            /* use AMX state, with XFD set and cleared; XCR0 must have it */
+#define FLAG_XRSTOR_PKRU 64u    /* set PKRU by XRSTOR, for which CR4.PKE need not be set */
 
 #define CR4_OSXSAVE (1ul << 18)
 #define CR4_PKE (1ul << 22)
@@ -40,6 +45,7 @@ struct params {
 #define EXIT_XCR0_MISMATCH 1
 #define EXIT_PKRU_MISMATCH 2
 #define EXIT_WRONG_RESULT 3
+#define EXIT_STATE_MISMATCH 4
 
 static inline u64 rdtsc(void)
 {
@@ -97,6 +103,7 @@ __attribute__((noreturn)) void guest_exit(int code);
 
 /* vm.c */
 void setup_idt(void);
+void set_gate(int vector, char *handler);
 void setup_x2apic_timer(u32 lvt);
 
 /* lib.c */

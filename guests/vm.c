@@ -25,18 +25,22 @@ struct gate {
 static struct gate idt[256];
 extern char interrupt_entry[];
 
-void setup_idt(void)
+void set_gate(int vector, char *handler)
 {
-	u64 handler = (u64)interrupt_entry;
+	u64 address = (u64)handler;
 	u16 selector;
 	__asm__("mov %%cs, %0" : "=r"(selector));
-	for (int vector = 32; vector < 256; vector++) {
-		idt[vector].low = (u16)handler;
-		idt[vector].selector = selector;
-		idt[vector].type = 0x8e;
-		idt[vector].middle = (u16)(handler >> 16);
-		idt[vector].high = (u32)(handler >> 32);
-	}
+	idt[vector].low = (u16)address;
+	idt[vector].selector = selector;
+	idt[vector].type = 0x8e;
+	idt[vector].middle = (u16)(address >> 16);
+	idt[vector].high = (u32)(address >> 32);
+}
+
+void setup_idt(void)
+{
+	for (int vector = 32; vector < 256; vector++)
+		set_gate(vector, interrupt_entry);
 	struct {
 		u16 limit;
 		u64 base;

@@ -29,8 +29,8 @@ export const PROGRAMS = [
 		"vmcall",
 		"compute",
 		"xstate",
-		"mixed",
 	].map((name) => ({ name, kind: "long-mode" })),
+	{ name: "mixed", kind: "long-mode", files: ["state.c"] },
 	...["td-mixed", "td-cpuid", "td-vmcall"].map((name) => ({ name, kind: "td" })),
 ];
 
@@ -68,11 +68,11 @@ const PARTS = {
 	td: { script: "td.ld", files: ["td-start.S", "td.c", "lib.c"], flags: ["-fPIE", "-fvisibility=hidden"] },
 };
 
-/** Bytes of one program, stripped. @param {{ name: string, kind: string }} program @param {string} folder for temporary files */
-export function build({ name, kind }, folder) {
+/** Bytes of one program, stripped. @param {{ name: string, kind: string, files?: string[] }} program @param {string} folder for temporary files */
+export function build({ name, kind, files: own = [] }, folder) {
 	const part = PARTS[kind];
 	const output = join(folder, name);
-	const files = [...part.files, `${name}.c`].map((file) => join(sources, file));
+	const files = [...part.files, ...own, `${name}.c`].map((file) => join(sources, file));
 	const flags = [...CFLAGS, ...(part.flags ?? [])];
 	execFileSync("gcc", [...flags, "-I", sources, "-T", join(sources, part.script), "-o", output, ...files], {
 		stdio: ["ignore", "inherit", "inherit"],

@@ -34,6 +34,7 @@ const FACTORS = {
 	pkru:        { values: ["own", "host"],              title: "guest PKRU", exists: (_vendor, model) => model.features.pku },
 	xfd:         { values: ["host", "own"],              title: "guest IA32_XFD", exists: (vendor, model) => notTd(vendor) && model.features.xfd !== 0 },
 	debugRegs:   { values: ["unused", "used"],           title: "guest debug registers", exists: notTd },
+	msrs:        { values: ["host", "own"],              title: "guest SPEC_CTRL, DEBUGCTL, SYSCALL's registers and TSC_AUX", exists: notTd },
 	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
@@ -159,8 +160,11 @@ function pairsOf(configuration: Configuration, factors: readonly Factor[]): stri
 	return named.flatMap((a, at) => named.slice(at + 1).map((b) => `${a} ${b}`));
 }
 
-/** DEBUGCTL of a host whose perf runs: LBR (bit 0) and FREEZE_LBRS_ON_PMI (bit 11) on Intel, LBR on AMD. */
-const HOST_DEBUGCTL = { GenuineIntel: 0x801, AuthenticAMD: 0x1 } as const;
+/**
+ * DEBUGCTL of a host whose perf runs: LBR (bit 0), FREEZE_LBRS_ON_PMI (11) and FREEZE_IN_SMM (14) on Intel; LBR and
+ * bus lock detection (2) on AMD.
+ */
+const HOST_DEBUGCTL = { GenuineIntel: 0x4801, AuthenticAMD: 0x5 } as const;
 /** An instruction breakpoint of perf. */
 const HOST_DR0 = 0xffff_ff80;
 
@@ -183,13 +187,23 @@ const OWN_XCR0 = 7;
 /** All keys but 0 denied writes. */
 const OWN_PKRU = 0xaaaa_aaa8;
 
+const XFEATURE_PKRU = 1 << 9;
+const XFEATURES_XTILE = 3 << 17;
+
 /** What the guest is told to set up. A TD's IA32_XSS is the TDX module's. */
 export function guestParameters(configuration: Configuration, model: CpuModel): GuestParameters {
-	const { xcr0, xss, pkru, osxsave, pke } = configuration;
+	const { xss, pkru, osxsave, pke } = configuration;
+	const usesTiles = configuration.xfd === "own" && osxsave === "on" && model.features.xfd !== 0;
+	const own = usesTiles ? OWN_XCR0 | XFEATURES_XTILE : OWN_XCR0;
+	const xcr0 = configuration.xcr0 === "own" ? own : model.features.xcr0;
 	return {
 		iterations: 1,
 		osxsave: osxsave === "on",
-		xcr0: xcr0 === "own" ? OWN_XCR0 : model.features.xcr0,
+		xcr0,
+		debugRegisters: configuration.debugRegs === "used",
+		msrs: configuration.msrs === "own",
+		xfd: usesTiles,
+		xrstorPkru: pke === "off" && osxsave === "on" && (xcr0 & XFEATURE_PKRU) !== 0,
 		xss: xss === "own" ? 0 : model.features.xss,
 		pke: pke === "on" && model.features.pku,
 		pkru: pkru === "own" ? OWN_PKRU : 0x5555_5554,

@@ -37,18 +37,34 @@ export interface GuestParameters {
 	readonly xss?: number;
 	/** Print nothing when all went well. */
 	readonly quiet?: boolean;
+	/** Use DR0, DR1, DR6 and DR7. */
+	readonly debugRegisters?: boolean;
+	/** Set SPEC_CTRL, DEBUGCTL, SYSCALL's registers, KERNEL_GS_BASE and TSC_AUX. */
+	readonly msrs?: boolean;
+	/** Use AMX state with IA32_XFD set and cleared; `xcr0` must have its components. */
+	readonly xfd?: boolean;
+	/** Set PKRU by XRSTOR; `xcr0` must have it. */
+	readonly xrstorPkru?: boolean;
 }
 
 /** Bits of RSI. */
-export const GUEST_FLAG = { osxsave: 1, pke: 2, quiet: 4 } as const;
+export const GUEST_FLAG = {
+	osxsave: 1,
+	pke: 2,
+	quiet: 4,
+	debugRegisters: 8,
+	msrs: 16,
+	xfd: 32,
+	xrstorPkru: 64,
+} as const;
 
 /** The flags word for parameters. */
 export function guestFlags(parameters: GuestParameters): number {
-	return (
-		(parameters.osxsave === true ? GUEST_FLAG.osxsave : 0) |
-		(parameters.pke === true ? GUEST_FLAG.pke : 0) |
-		(parameters.quiet === true ? GUEST_FLAG.quiet : 0)
-	);
+	let flags = 0;
+	for (const [name, bit] of Object.entries(GUEST_FLAG)) {
+		if (parameters[name as keyof typeof GUEST_FLAG] === true) flags |= bit;
+	}
+	return flags;
 }
 
 /** Guest physical addresses of the boot tables. Images begin at or above `end`. */
