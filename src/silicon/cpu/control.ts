@@ -179,16 +179,27 @@ export function readXcr(cpu: Cpu, index: number): number | Fault {
 
 /**
  * XINUSE: the state components that are not in their initial configuration (SDM Vol. 1, 13.6). Components
- * that live in registers of their own are judged by those; the others by the XINUSE field.
+ * that live in registers of their own are judged by those; the others by the XINUSE field. Translated code sets the
+ * field's SSE and AVX bits for whole regions, where it only says that the registers have to be looked at: so XINUSE
+ * does not depend on how code was cut into regions.
  */
 export function xinuse(cpu: Cpu): number {
 	let bits = cpu.read32(L.XINUSE);
+	if ((bits & XFEATURE.sse) !== 0 && isZeroFrom(cpu, L.XMM)) bits &= ~XFEATURE.sse;
+	if ((bits & XFEATURE.avx) !== 0 && isZeroFrom(cpu, L.YMM_HIGH)) bits &= ~XFEATURE.avx;
 	if (cpu.read32(L.PKRU) !== 0) bits |= XFEATURE.pkru;
 	if (cpu.read32(L.PASID) !== 0) bits |= XFEATURE.pasid;
 	if (!isZero(cpu, L.U_CET) || !isZero(cpu, L.PL3_SSP)) bits |= XFEATURE.cetUser;
 	if (!isZero(cpu, L.PL0_SSP) || !isZero(cpu, L.PL1_SSP) || !isZero(cpu, L.PL2_SSP))
 		bits |= XFEATURE.cetSupervisor;
 	return bits;
+}
+
+/** Whether the 16 vectors of 16 bytes from an offset on are 0. */
+function isZeroFrom(cpu: Cpu, offset: number): boolean {
+	const first = (cpu.base + offset) >> 2;
+	for (let at = first; at < first + 64; at++) if (cpu.u32[at] !== 0) return false;
+	return true;
 }
 
 function isZero(cpu: Cpu, offset: number): boolean {

@@ -164,10 +164,20 @@ export const TSC_BIAS = 0x4a0;
 export const RANDOM_COUNT = 0x4a8;
 /** Scratch for translated code. */
 export const SCRATCH = 0x500;
+/** Operands of vector instructions that are carried out in TypeScript, and their result: 32 bytes each. */
+export const VECTOR_A = 0xf00;
+export const VECTOR_B = 0xf20;
+export const VECTOR_C = 0xf40;
+export const VECTOR_RESULT = 0xf60;
 
 /** Extended register file, in the standard XSAVE layout (SDM Vol. 1, 13.4). */
 export const XSTATE = 0x1000;
 export const XSTATE_BYTES = 11008;
+export const MXCSR = XSTATE + 24;
+/** XMM0 to XMM15, 16 bytes each. */
+export const XMM = XSTATE + 160;
+/** Bits 255:128 of YMM0 to YMM15, 16 bytes each: component 2. */
+export const YMM_HIGH = XSTATE + 576;
 
 export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY_BYTES = 16;

@@ -11,6 +11,7 @@ import { ioHandlers } from "./io.ts";
 import type { Handler } from "./operands.ts";
 import { registerHandlers } from "./registers.ts";
 import { segmentCodeHandlers, segmentHandlers } from "./segment-loads.ts";
+import { disabledVector, isVectorInstruction } from "./vector-instructions.ts";
 import { virtualizationHandlers } from "./virtualization.ts";
 
 const CODES = 1 + Math.max(...Object.values(Code).filter((code) => typeof code === "number"));
@@ -39,7 +40,7 @@ for (const [code, handler] of [...controlRegisterHandlers, ...segmentCodeHandler
 export function system(cpu: Cpu, insn: Insn): Outcome {
 	let handler = byCode[insn.code];
 	if (handler === undefined) {
-		handler = byMnemonic.get(insn.mnemonic) ?? undefinedOpcode;
+		handler = byMnemonic.get(insn.mnemonic) ?? (isVectorInstruction(insn) ? disabledVector : undefinedOpcode);
 		byCode[insn.code] = handler;
 	}
 	return handler(cpu, insn);

@@ -31,6 +31,12 @@ export class BlockEmitter {
 	readonly gpr = new Int32Array(16).fill(-1);
 	/** Registers that the region writes, one bit each. */
 	dirty = 0;
+	/** Local of each XMM register, and of each upper half of a YMM register, or -1. */
+	readonly xmm = new Int32Array(16).fill(-1);
+	readonly ymmHigh = new Int32Array(16).fill(-1);
+	/** Those that the region writes, one bit each. */
+	xmmDirty = 0;
+	ymmHighDirty = 0;
 	readonly rip: number;
 	readonly exitCode: number;
 	readonly cycles: number;
@@ -56,10 +62,7 @@ export class BlockEmitter {
 	/** The current instruction may have modified code that follows it. */
 	mayHaveModifiedCode = false;
 	private siteId = -1;
-	private readonly freeI32: number[] = [];
-	private readonly freeI64: number[] = [];
-	private usedI32 = 0;
-	private usedI64 = 0;
+	private readonly temporaries = new Map<ValueType, { readonly locals: number[]; used: number }>();
 
 	constructor(mode: Mode, ids: Ids) {
 		this.mode = mode;
@@ -86,19 +89,30 @@ export class BlockEmitter {
 	begin(insn: Insn): void {
 		this.insn = insn;
 		this.siteId = -1;
-		this.usedI32 = 0;
-		this.usedI64 = 0;
+		for (const pool of this.temporaries.values()) pool.used = 0;
 		this.mayHaveModifiedCode = false;
+	}
+	/** A local of a type, free until the next instruction. */
+	temporary(type: ValueType): number {
+		let pool = this.temporaries.get(type);
+		if (pool === undefined) {
+			pool = { locals: [], used: 0 };
+			this.temporaries.set(type, pool);
+		}
+		if (pool.used === pool.locals.length) pool.locals.push(this.local(type));
+		return pool.locals[pool.used++]!;
 	}
 	/** An i32 local, free until the next instruction. */
 	temp32(): number {
-		if (this.usedI32 === this.freeI32.length) this.freeI32.push(this.local(TYPE.i32));
-		return this.freeI32[this.usedI32++]!;
+		return this.temporary(TYPE.i32);
 	}
 	/** An i64 local, free until the next instruction. */
 	temp64(): number {
-		if (this.usedI64 === this.freeI64.length) this.freeI64.push(this.local(TYPE.i64));
-		return this.freeI64[this.usedI64++]!;
+		return this.temporary(TYPE.i64);
+	}
+	/** A vector local, free until the next instruction. */
+	tempVector(): number {
+		return this.temporary(TYPE.v128);
 	}
 	/** A temporary for a value of an operand size. */
 	temp(bytes: number): number {
@@ -217,6 +231,27 @@ export class BlockEmitter {
 		code.op(O.i64And);
 		code.op(O.i64Or);
 		code.set(local);
+	}
+
+	/** Local of an XMM register. */
+	xmmLocal(index: number): number {
+		if (this.xmm[index] === -1) this.xmm[index] = this.local(TYPE.v128);
+		return this.xmm[index]!;
+	}
+	/** Local of the upper half of a YMM register. */
+	ymmHighLocal(index: number): number {
+		if (this.ymmHigh[index] === -1) this.ymmHigh[index] = this.local(TYPE.v128);
+		return this.ymmHigh[index]!;
+	}
+	/** Pops a vector into an XMM register; the upper half of the YMM register stays. */
+	setXmm(index: number): void {
+		this.code.set(this.xmmLocal(index));
+		this.xmmDirty |= 1 << index;
+	}
+	/** Pops a vector into the upper half of a YMM register. */
+	setYmmHigh(index: number): void {
+		this.code.set(this.ymmHighLocal(index));
+		this.ymmHighDirty |= 1 << index;
 	}
 
 	// ---- leaving -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
  * again and memory holds the same bytes, it is used as it stands.
  */
 import type { MachineMemory } from "../machine.ts";
+import { MODES } from "./mode.ts";
 import type { Block } from "./region.ts";
 
 /** A run of code bytes that a region was made from. */
@@ -48,7 +49,7 @@ export class CodeCache {
 	}
 
 	private byLow(rip: bigint, key: number): Map<number, Region> {
-		const high = Number(rip >> 32n) * 32 + key;
+		const high = Number(rip >> 32n) * MODES + key;
 		let found = this.byHigh.get(high);
 		if (found === undefined) {
 			found = new Map();

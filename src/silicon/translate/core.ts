@@ -17,6 +17,8 @@ export const TYPES: readonly Signature[] = [
 	/* 5 divide        */ { parameters: [i32, i64, i64, i64], results: [i32] },
 	/* 6 enter         */ { parameters: [i32, i32], results: [i32] },
 	/* 7 helper        */ { parameters: [i32, i32, i32, i64, i64, i64], results: [i64] },
+	/* 8 vector memory */ { parameters: [i32, i32, i64], results: [i32] },
+	/* 9 vector        */ { parameters: [i32, i32], results: [i32] },
 ];
 
 /**
@@ -38,8 +40,28 @@ export const REGION_IMPORTS: readonly Import[] = [
  *     store    bytes     linear    value           0 done, 1 a fault is noted, 2 done and code was dropped
  *     probe    bytes     linear
  *     divide   signed?   high      low    divisor  1 for #DE
+ *
+ * Vectors go through the state block (layout.ts, VECTOR_A and what follows it):
+ *
+ *     what         detail              a         result
+ *     vectorLoad   bytes | aligned     linear    1 if a fault is noted; loaded to VECTOR_RESULT
+ *     vectorStore  bytes | aligned     linear    as store; stored from VECTOR_A
+ *     vector       a vector operation  its immediate  1 if a fault is noted
+ *
+ * `bytes` is 16 or 32, `aligned` ALIGNED if the address has to be a multiple of it.
  */
-export const HELPER = { flags: 0, load: 1, store: 2, probe: 3, divide: 4 } as const;
+export const HELPER = {
+	flags: 0,
+	load: 1,
+	store: 2,
+	probe: 3,
+	divide: 4,
+	vectorLoad: 5,
+	vectorStore: 6,
+	vector: 7,
+} as const;
+/** In the detail of vectorLoad and vectorStore. */
+export const ALIGNED = 0x100;
 
 // Parameters and locals of `flags`.
 const CPU = 0;
@@ -321,8 +343,8 @@ function flagsBody(): Code {
 }
 
 /** Function indices in the core module: its imports, then its own. */
-const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3 } as const;
-const FLAGS_FUNCTION = 4;
+const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3, vectorMemory: 4, vector: 5 } as const;
+const FLAGS_FUNCTION = 6;
 
 /**
  * Calls the region in a slot, then goes on from region to region as long as the jump cache has the one at RIP and
@@ -411,8 +433,19 @@ function helperBody(): Code {
 		call(IMPORTED.divide, detail, a, b, c);
 		code.op(O.i64ExtendI32U);
 	});
-	call(IMPORTED.probe, a, detail);
-	code.i64(0);
+	when(HELPER.vector, () => {
+		code.get(detail);
+		code.get(a);
+		code.op(O.i32WrapI64);
+		code.call(IMPORTED.vector);
+		code.op(O.i64ExtendI32U);
+	});
+	when(HELPER.probe, () => {
+		call(IMPORTED.probe, a, detail);
+		code.i64(0);
+	});
+	call(IMPORTED.vectorMemory, what, detail, a);
+	code.op(O.i64ExtendI32U);
 	return code;
 }
 
@@ -426,6 +459,10 @@ export interface SlowPaths {
 	probe(linear: bigint, bytes: number): void;
 	/** 128 by 64 bits; results go to SCRATCH. @returns 0, or 1 for #DE */
 	divide(signed: number, high: bigint, low: bigint, by: bigint): number;
+	/** HELPER.vectorLoad and vectorStore. */
+	vectorMemory(what: number, detail: number, linear: bigint): number;
+	/** HELPER.vector. */
+	vector(operation: number, immediate: number): number;
 }
 
 /** What the core module exports. */
@@ -447,6 +484,8 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 			{ kind: "function", name: "store", type: 2 },
 			{ kind: "function", name: "probe", type: 3 },
 			{ kind: "function", name: "divide", type: 5 },
+			{ kind: "function", name: "vectorMemory", type: 8 },
+			{ kind: "function", name: "vector", type: 9 },
 			{ kind: "memory", name: "memory" },
 			{ kind: "table", name: "table" },
 		],
@@ -462,9 +501,10 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 
 /** Instantiates the core module. @param table of regions */
 export function makeCore(memory: WebAssembly.Memory, table: WebAssembly.Table, slow: SlowPaths): Core {
-	const { load, store, probe, divide } = slow;
+	const { load, store, probe, divide, vectorMemory, vector } = slow;
 	const module = new WebAssembly.Module(coreModule());
-	const { exports } = new WebAssembly.Instance(module, { m: { memory, table, load, store, probe, divide } });
+	const functions = { load, store, probe, divide, vectorMemory, vector };
+	const { exports } = new WebAssembly.Instance(module, { m: { memory, table, ...functions } });
 	const { enter, enterOnce, helper } = exports;
 	return { enter: enter as Core["enter"], enterOnce: enterOnce as Core["enterOnce"], helper: helper! };
 }

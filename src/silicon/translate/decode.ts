@@ -2,7 +2,7 @@
  * The one place that uses iced-x86. Instructions become plain objects and iced's own are freed or reused, since
  * they lie in the decoder's WebAssembly memory, which no garbage collector frees.
  */
-import { Code, Decoder, DecoderError } from "iced-x86";
+import { Code, CodeExt, Decoder, DecoderError, EncodingKind } from "iced-x86";
 import { Instruction, MemorySizeExt, Mnemonic, OpKind, Register, RegisterExt } from "iced-x86";
 import * as L from "../cpu/layout.ts";
 import type { Insn, Operand } from "./insn.ts";
@@ -11,6 +11,23 @@ export { Code, Mnemonic, Register };
 
 /** Width of the code's default operands and addresses in bits. */
 export type Bitness = 16 | 32 | 64;
+
+const encodings: string[] = [];
+/** How an encoding is encoded: "Legacy", "VEX", "EVEX" … @param code iced-x86 `Code` */
+export function encodingOf(code: number): string {
+	if (encodings[code] === undefined) {
+		const info = CodeExt.opCode(code);
+		encodings[code] = EncodingKind[info.encoding]!;
+		info.free();
+	}
+	return encodings[code]!;
+}
+
+/** The operands of an encoding as iced-x86 names them: "xmm", "xmmm128", "imm8" … @param code iced-x86 `Code` */
+export function operandNames(code: number): string[] {
+	const prefixed = encodingOf(code) === "Legacy" ? 1 : 2;
+	return Code[code]!.split("_").slice(prefixed);
+}
 
 const registerBytes: number[] = [];
 function bytesOfRegister(register: number): number {

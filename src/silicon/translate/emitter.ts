@@ -83,8 +83,11 @@ export class Emitter extends BlockEmitter {
 
 	// ---- memory --------------------------------------------------------------------------------------
 
-	/** Pushes whether the TLB has the page of the linear address in a local, and tees the entry. */
-	private lookUp(tlb: number, linear: number, entry: number, bytes: number): void {
+	/**
+	 * Pushes whether the TLB has the page of the linear address in a local, and tees the entry.
+	 * @param aligned the page is not to be found for an address that is no multiple of `bytes`
+	 */
+	lookUp(tlb: number, linear: number, entry: number, bytes: number, aligned = false): void {
 		const code = this.code;
 		code.get(linear);
 		code.op(O.i32WrapI64);
@@ -97,15 +100,16 @@ export class Emitter extends BlockEmitter {
 		code.tee(entry);
 		code.access(O.i64Load, tlb);
 		code.get(linear);
-		if (bytes > 1) {
+		if (bytes > 1 && !aligned) {
 			code.i64(bytes - 1);
 			code.op(O.i64Add);
 		}
-		code.i64(-4096);
+		code.i64(aligned ? -4096 + bytes - 1 : -4096);
 		code.op(O.i64And);
 		code.op(O.i64Eq);
 	}
-	private hostAddress(tlb: number, linear: number, entry: number): void {
+	/** Pushes the address in the machine's memory of a linear address whose TLB entry was found. */
+	hostAddress(tlb: number, linear: number, entry: number): void {
 		const code = this.code;
 		code.get(linear);
 		code.op(O.i32WrapI64);
@@ -161,6 +165,29 @@ export class Emitter extends BlockEmitter {
 		code.op(O.f64Min);
 		code.set(this.limit);
 	}
+	/** Leaves if the status of a slow store on the stack says so. @param status an i32 temporary */
+	endSlowStore(status: number): void {
+		const code = this.code;
+		code.tee(status);
+		code.if();
+		if (this.mode.single) {
+			// Nothing of this region runs after the store, so a status of 2 needs nothing.
+			code.get(status);
+			code.i32(1);
+			code.op(O.i32Eq);
+			code.if();
+			this.leaveWithFault();
+			code.end();
+		} else {
+			code.get(status);
+			code.i32((this.site() << 8) + EXIT.fault - 1);
+			code.op(O.i32Add);
+			code.set(this.exitCode);
+			code.br(this.leave);
+		}
+		code.end();
+		this.refreshLimit();
+	}
 	/**
 	 * Stores a local to a linear address in a local. Everything before it in the instruction must be free of
 	 * effects: a store that hits translated code is done again by itself.
@@ -175,25 +202,7 @@ export class Emitter extends BlockEmitter {
 		this.rawStore(bytes);
 		code.else();
 		this.slowStore(linear, bytes, value);
-		code.tee(entry);
-		code.if();
-		if (this.mode.single) {
-			// Nothing of this region runs after the store, so a status of 2 needs nothing.
-			code.get(entry);
-			code.i32(1);
-			code.op(O.i32Eq);
-			code.if();
-			this.leaveWithFault();
-			code.end();
-		} else {
-			code.get(entry);
-			code.i32((this.site() << 8) + EXIT.fault - 1);
-			code.op(O.i32Add);
-			code.set(this.exitCode);
-			code.br(this.leave);
-		}
-		code.end();
-		this.refreshLimit();
+		this.endSlowStore(entry);
 		code.end();
 	}
 	/** Begins a read-modify-write of a register or memory operand, and pushes its value. */

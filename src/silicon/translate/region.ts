@@ -1,9 +1,11 @@
 /**
  * Regions: the control-flow graph that is reachable from an entry point by direct branches within one page.
  */
-import { Code as InsnCode, type Bitness, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
+import { Code as InsnCode, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
 import type { Insn } from "./insn.ts";
 import { canFault, definitionOf, flagsKilled, jumpCondition } from "./instructions/definitions.ts";
+import { isDisabled } from "./instructions/vector/forms.ts";
+import type { Mode } from "./mode.ts";
 import { ALL_BITS } from "./flags.ts";
 
 /** A way out of a block. */
@@ -48,7 +50,7 @@ export interface Limits {
 const COUNTED = new Set<number>([M.Loop, M.Loope, M.Loopne, M.Jcxz, M.Jecxz, M.Jrcxz]);
 
 /** How an instruction ends its block; "fall" if it does not. */
-export function endingOf(insn: Insn): Ending {
+export function endingOf(insn: Insn, mode: Mode): Ending {
 	const { mnemonic } = insn;
 	if (jumpCondition(mnemonic) !== undefined || COUNTED.has(mnemonic)) return "condition";
 	if (mnemonic === M.Jmp || mnemonic === M.Call) {
@@ -60,7 +62,7 @@ export function endingOf(insn: Insn): Ending {
 		return mnemonic === M.Jmp ? "indirect" : "callIndirect";
 	}
 	if (mnemonic === M.Ret) return "return";
-	return definitionOf(insn) === undefined ? "system" : "fall";
+	return definitionOf(insn) === undefined || isDisabled(insn, mode) ? "system" : "fall";
 }
 
 function isBackward(insn: Insn, target: bigint): boolean {
@@ -72,6 +74,7 @@ export class Discovery {
 	private readonly page: Uint8Array;
 	private readonly entryOffset: number;
 	private readonly rip: bigint;
+	private readonly mode: Mode;
 	private readonly limits: Limits;
 	private readonly insns = new Map<number, Insn>();
 	private readonly leaders: number[] = [];
@@ -82,12 +85,13 @@ export class Discovery {
 	 * @param entryOffset offset in it of the entry
 	 * @param rip offset in CS of the entry
 	 */
-	constructor(page: Uint8Array, entryOffset: number, rip: bigint, bitness: Bitness, limits: Limits) {
+	constructor(page: Uint8Array, entryOffset: number, rip: bigint, mode: Mode, limits: Limits) {
 		this.page = page;
 		this.entryOffset = entryOffset;
 		this.rip = rip;
+		this.mode = mode;
 		this.limits = limits;
-		this.decoder = new RunDecoder(page, rip - BigInt(entryOffset), bitness);
+		this.decoder = new RunDecoder(page, rip - BigInt(entryOffset), mode.bitness);
 	}
 
 	/** Offset in the page of a target, or -1 if it lies elsewhere. */
@@ -124,7 +128,7 @@ export class Discovery {
 			if (insn === null) return;
 			this.insns.set(offset, insn);
 			offset += insn.length;
-			const ending = endingOf(insn);
+			const ending = endingOf(insn, this.mode);
 			if (ending === "fall") continue;
 			const target = insn.operands[0];
 			if (ending === "condition") this.addLeader(offset);
@@ -153,7 +157,7 @@ export class Discovery {
 			}
 			insns.push(insn);
 			offset += insn.length;
-			const ending = endingOf(insn);
+			const ending = endingOf(insn, this.mode);
 			if (ending === "fall") continue;
 			return { rip: insns[0]!.rip, insns, ending, edges: this.edgesOf(insn, ending, numbers), live: [] };
 		}
@@ -169,9 +173,9 @@ export class Discovery {
 }
 
 /** A region of one instruction that was decoded elsewhere: one that runs over a page's end, or runs alone. */
-export function singleBlock(bytes: Uint8Array, rip: bigint, bitness: Bitness): Block {
-	const insn = decode(bytes, rip, bitness);
-	const ending = endingOf(insn);
+export function singleBlock(bytes: Uint8Array, rip: bigint, mode: Mode): Block {
+	const insn = decode(bytes, rip, mode.bitness);
+	const ending = endingOf(insn, mode);
 	const next = { rip: rip + BigInt(insn.length), block: -1, check: false };
 	const operand = insn.operands[0];
 	let edges: Edge[] = ending === "fall" ? [next] : [];

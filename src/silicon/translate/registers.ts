@@ -32,3 +32,20 @@ export function placeOf(register: number): Place | undefined {
 export function segmentOf(register: number): number {
 	return register >= Register.ES && register <= Register.GS ? register - Register.ES : -1;
 }
+
+/** Where a vector register lies: XMM and YMM registers of one number share their low half. */
+export interface VectorPlace {
+	readonly index: number;
+	readonly bytes: 16 | 32;
+}
+
+const vectorPlaces: VectorPlace[] = [];
+for (let at = 0; at < 16; at++) {
+	vectorPlaces[Register.XMM0 + at] = { index: at, bytes: 16 };
+	vectorPlaces[Register.YMM0 + at] = { index: at, bytes: 32 };
+}
+
+/** The place of an XMM or YMM register, or undefined for any other register. */
+export function vectorPlaceOf(register: number): VectorPlace | undefined {
+	return vectorPlaces[register];
+}

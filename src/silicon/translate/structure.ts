@@ -3,8 +3,10 @@
  * (Ramsey, "Beyond Relooper", ICFP 2022). An edge into the middle of a loop is cut: it leaves the region, and
  * its target is the entry of another one.
  */
+import { XFEATURE } from "../cpu/control.ts";
 import * as L from "../cpu/layout.ts";
 import { Code, OPCODE as O } from "../wasm/builder.ts";
+import { SIMD } from "../wasm/simd.ts";
 import { Mnemonic as M } from "./decode.ts";
 import type { Emitter } from "./emitter.ts";
 import { EXIT, STRETCH_CYCLES } from "./exits.ts";
@@ -348,6 +350,16 @@ function prologue(e: Emitter, countsEntries: boolean): Code {
 	for (let at = 0; at < 16; at++) {
 		if (e.gpr[at]! >= 0) load(e.gpr[at]!, O.i64Load, L.GPR + at * 8);
 	}
+	const loadVector = (local: number, offset: number) => {
+		if (local < 0) return;
+		code.get(0);
+		code.simdAccess(SIMD.v128Load, offset);
+		code.set(local);
+	};
+	for (let at = 0; at < 16; at++) {
+		loadVector(e.xmm[at]!, L.XMM + at * 16);
+		loadVector(e.ymmHigh[at]!, L.YMM_HIGH + at * 16);
+	}
 	load(e.ccDst, O.i64Load, L.CC_DST);
 	load(e.ccSrc, O.i64Load, L.CC_SRC);
 	load(e.ccSrc2, O.i64Load, L.CC_SRC2);
@@ -363,6 +375,28 @@ function prologue(e: Emitter, countsEntries: boolean): Code {
 	return code;
 }
 
+/** Stores the vector registers that the body writes, and notes that they may be in use. See `xinuse`. */
+function storeVectors(e: Emitter): void {
+	const { code } = e;
+	const store = (local: number, offset: number) => {
+		code.get(0);
+		code.get(local);
+		code.simdAccess(SIMD.v128Store, offset);
+	};
+	for (let at = 0; at < 16; at++) {
+		if ((e.xmmDirty & (1 << at)) !== 0) store(e.xmm[at]!, L.XMM + at * 16);
+		if ((e.ymmHighDirty & (1 << at)) !== 0) store(e.ymmHigh[at]!, L.YMM_HIGH + at * 16);
+	}
+	const used = (e.xmmDirty !== 0 ? XFEATURE.sse : 0) | (e.ymmHighDirty !== 0 ? XFEATURE.avx : 0);
+	if (used === 0) return;
+	code.get(0);
+	code.get(0);
+	code.access(O.i32Load, L.XINUSE);
+	code.i32(used);
+	code.op(O.i32Or);
+	code.access(O.i32Store, L.XINUSE);
+}
+
 /** Stores what the body changed, and returns. */
 function epilogue(e: Emitter): void {
 	const { code } = e;
@@ -374,6 +408,7 @@ function epilogue(e: Emitter): void {
 	for (let at = 0; at < 16; at++) {
 		if ((e.dirty & (1 << at)) !== 0) store(e.gpr[at]!, O.i64Store, L.GPR + at * 8);
 	}
+	storeVectors(e);
 	store(e.ccDst, O.i64Store, L.CC_DST);
 	store(e.ccSrc, O.i64Store, L.CC_SRC);
 	store(e.ccSrc2, O.i64Store, L.CC_SRC2);

@@ -25,6 +25,8 @@ import { type Block, Discovery, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { emitRegion } from "./structure.ts";
 import { isString } from "./strings.ts";
+import { carryOutVector } from "../simd/operations.ts";
+import { vectorMemory } from "./vector-slow.ts";
 
 /** What a region may hold at first sight, and once it is hot. */
 const COLD: Limits = { instructions: 64, blocks: 12 };
@@ -109,6 +111,9 @@ export class Translator {
 			store: (linear, bytes, value) => this.store(linear, bytes, value),
 			probe: (linear, bytes) => this.probe(linear, bytes),
 			divide: (signed, high, low, by) => this.divide(signed, high, low, by),
+			vectorMemory: (what, detail, linear) =>
+				vectorMemory(this.running!, this.services, what, detail, linear, this.storePart),
+			vector: (operation, immediate) => carryOutVector(this.running!, operation, immediate),
 		});
 		this.imports = { m: { memory: memory.memory, helper: this.core.helper } };
 		this.ids = {
@@ -123,6 +128,9 @@ export class Translator {
 	private load(linear: bigint, bytes: number): bigint {
 		return BigInt.asIntN(64, this.services.load(this.running!, BigInt.asUintN(64, linear), bytes));
 	}
+
+	private readonly storePart = (linear: bigint, bytes: number, value: bigint): number =>
+		this.store(linear, bytes, value);
 
 	/** @returns 0 done, 1 a fault is noted, 2 done and translated code was dropped */
 	private store(linear: bigint, bytes: number, value: bigint): number {
@@ -205,7 +213,7 @@ export class Translator {
 		const offset = at & 0xfff;
 		const pageStart = at - offset;
 		const page = u8.slice(pageStart, Math.min(pageStart + 4096, ramBase + ramBytes));
-		const blocks = new Discovery(page, offset, rip, mode.bitness, limits).run();
+		const blocks = new Discovery(page, offset, rip, mode, limits).run();
 		if (blocks !== null) return blocks;
 		// The entry instruction runs over the page's end.
 		const next = this.fetchNext(cpu, mode, rip, at);
@@ -214,7 +222,7 @@ export class Translator {
 		const head = 4096 - offset;
 		bytes.set(page.subarray(offset));
 		bytes.set(u8.subarray(next, next + 15 - head), head);
-		return [singleBlock(bytes, rip, mode.bitness)];
+		return [singleBlock(bytes, rip, mode)];
 	}
 
 	private linear(cpu: Cpu, mode: Mode, rip: bigint): bigint {

@@ -8,10 +8,12 @@
  *     code.op(OPCODE.i32Add);
  */
 
+import { SIMD } from "./simd.ts";
+
 /** Value types, and the type of a block without a result. */
-export const TYPE = { i32: 0x7f, i64: 0x7e, f64: 0x7c, empty: 0x40 } as const;
+export const TYPE = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b, empty: 0x40 } as const;
 /** Type of a local, parameter or result. */
-export type ValueType = 0x7f | 0x7e | 0x7c;
+export type ValueType = 0x7f | 0x7e | 0x7d | 0x7c | 0x7b;
 
 /** Opcodes that are used here. */
 // biome-ignore format: opcodes in the order of the specification's tables
@@ -19,26 +21,35 @@ export const OPCODE = {
 	unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d,
 	return: 0x0f, call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b,
 	localGet: 0x20, localSet: 0x21, localTee: 0x22, globalGet: 0x23, globalSet: 0x24,
-	i32Load: 0x28, i64Load: 0x29, f64Load: 0x2b, i32Load8U: 0x2d, i32Load16U: 0x2f,
-	i32Store: 0x36, i64Store: 0x37, f64Store: 0x39, i32Store8: 0x3a, i32Store16: 0x3b,
-	i32Const: 0x41, i64Const: 0x42, f64Const: 0x44,
+	i32Load: 0x28, i64Load: 0x29, f32Load: 0x2a, f64Load: 0x2b, i32Load8U: 0x2d, i32Load16U: 0x2f,
+	i32Store: 0x36, i64Store: 0x37, f32Store: 0x38, f64Store: 0x39, i32Store8: 0x3a, i32Store16: 0x3b,
+	i32Const: 0x41, i64Const: 0x42, f32Const: 0x43, f64Const: 0x44,
 	i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtS: 0x4a, i32GtU: 0x4b,
 	i32LeS: 0x4c, i32LeU: 0x4d, i32GeS: 0x4e, i32GeU: 0x4f,
 	i64Eqz: 0x50, i64Eq: 0x51, i64Ne: 0x52, i64LtS: 0x53, i64LtU: 0x54, i64GtS: 0x55, i64GtU: 0x56,
-	i64LeS: 0x57, i64LeU: 0x58, i64GeS: 0x59, i64GeU: 0x5a, f64Lt: 0x63, f64Ge: 0x66,
+	i64LeS: 0x57, i64LeU: 0x58, i64GeS: 0x59, i64GeU: 0x5a,
+	f32Eq: 0x5b, f32Ne: 0x5c, f32Lt: 0x5d, f32Gt: 0x5e, f32Le: 0x5f, f32Ge: 0x60,
+	f64Eq: 0x61, f64Ne: 0x62, f64Lt: 0x63, f64Gt: 0x64, f64Le: 0x65, f64Ge: 0x66,
 	i32Clz: 0x67, i32Ctz: 0x68, i32Popcnt: 0x69, i32Add: 0x6a, i32Sub: 0x6b, i32Mul: 0x6c, i32DivS: 0x6d,
 	i32DivU: 0x6e, i32RemS: 0x6f, i32RemU: 0x70, i32And: 0x71, i32Or: 0x72, i32Xor: 0x73, i32Shl: 0x74,
 	i32ShrS: 0x75, i32ShrU: 0x76, i32Rotl: 0x77, i32Rotr: 0x78,
 	i64Clz: 0x79, i64Ctz: 0x7a, i64Popcnt: 0x7b, i64Add: 0x7c, i64Sub: 0x7d, i64Mul: 0x7e, i64DivS: 0x7f,
 	i64DivU: 0x80, i64RemS: 0x81, i64RemU: 0x82, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86,
 	i64ShrS: 0x87, i64ShrU: 0x88, i64Rotl: 0x89, i64Rotr: 0x8a,
-	f64Add: 0xa0, f64Min: 0xa4, i32WrapI64: 0xa7, i64ExtendI32S: 0xac, i64ExtendI32U: 0xad,
-	f64ConvertI32U: 0xb8, i32Extend8S: 0xc0, i32Extend16S: 0xc1, i64Extend8S: 0xc2, i64Extend16S: 0xc3,
+	f32Abs: 0x8b, f32Ceil: 0x8d, f32Floor: 0x8e, f32Trunc: 0x8f, f32Nearest: 0x90, f32Sqrt: 0x91, f32Add: 0x92,
+	f32Sub: 0x93, f32Mul: 0x94, f32Div: 0x95,
+	f64Abs: 0x99, f64Ceil: 0x9b, f64Floor: 0x9c, f64Trunc: 0x9d, f64Nearest: 0x9e, f64Sqrt: 0x9f, f64Add: 0xa0,
+	f64Sub: 0xa1, f64Mul: 0xa2, f64Div: 0xa3, f64Min: 0xa4, i32WrapI64: 0xa7,
+	i64ExtendI32S: 0xac, i64ExtendI32U: 0xad, f32ConvertI32S: 0xb2, f32ConvertI64S: 0xb4, f32DemoteF64: 0xb6,
+	f64ConvertI32S: 0xb7, f64ConvertI32U: 0xb8, f64ConvertI64S: 0xb9, f64PromoteF32: 0xbb, i32ReinterpretF32: 0xbc,
+	i64ReinterpretF64: 0xbd, f32ReinterpretI32: 0xbe, f64ReinterpretI64: 0xbf, i32Extend8S: 0xc0, i32Extend16S: 0xc1, i64Extend8S: 0xc2, i64Extend16S: 0xc3,
 	i64Extend32S: 0xc4,
 } as const;
 
 const doubleBytes = new Uint8Array(8);
 const doubleView = new DataView(doubleBytes.buffer);
+const vectorBytes = new Uint8Array(16);
+const vectorView = new DataView(vectorBytes.buffer);
 
 /** Bytes of code, growing as they are appended. Labels are depths, converted to relative ones by `br`. */
 export class Code {
@@ -115,6 +126,39 @@ export class Code {
 		this.op(OPCODE.f64Const);
 		doubleView.setFloat64(0, value, true);
 		this.raw(doubleBytes);
+	}
+	/** Appends an opcode of the prefix FCH: conversions to integers that saturate. */
+	saturating(opcode: number): void {
+		this.op(0xfc);
+		this.op(opcode);
+	}
+	/** Appends a vector opcode without immediates. @param opcode of SIMD */
+	simd(opcode: number): void {
+		this.op(0xfd);
+		this.unsigned(opcode);
+	}
+	/** A vector opcode with a lane as its immediate: extract_lane and replace_lane. */
+	simdLane(opcode: number, lane: number): void {
+		this.simd(opcode);
+		this.op(lane);
+	}
+	/** A vector load or store, with alignment hint 0. @param offset in bytes */
+	simdAccess(opcode: number, offset: number): void {
+		this.simd(opcode);
+		this.op(0);
+		this.unsigned(offset);
+	}
+	/** Pushes a vector constant. @param low and @param high its 64-bit halves */
+	v128(low: bigint, high: bigint): void {
+		this.simd(SIMD.v128Const);
+		vectorView.setBigUint64(0, low, true);
+		vectorView.setBigUint64(8, high, true);
+		this.raw(vectorBytes);
+	}
+	/** Pops two vectors, pushes bytes picked from them. @param lanes 16 numbers: 0-15 of the first, 16-31 of the second */
+	shuffle(lanes: ArrayLike<number>): void {
+		this.simd(SIMD.i8x16Shuffle);
+		this.raw(lanes);
 	}
 	/** Pushes a local. */
 	get(local: number): void {

@@ -1,5 +1,7 @@
 /** Runs the same code on the translator and on the reference interpreter, from the same state, and compares all of it. */
 import { Mnemonic } from "iced-x86";
+import { CR4 } from "../../../src/silicon/cpu/control.ts";
+import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { readRflags, writeRflags } from "../../../src/silicon/cpu/rflags.ts";
 import { BareMachine, RAM_BYTES } from "./bare-machine.ts";
@@ -21,6 +23,9 @@ const STEPS_MAX = 20_000;
 export interface Start {
 	readonly regs: readonly bigint[];
 	readonly flags: number;
+	/** YMM0 to YMM15, 32 bytes each; as the last run left them if not given. */
+	readonly vectors?: Uint8Array;
+	readonly mxcsr?: number;
 }
 
 /** Both machines, with the same memory. */
@@ -38,6 +43,9 @@ export class Differential {
 		this.machine = new BareMachine(bitness);
 		this.window = bitness === 64 ? WINDOW : LOW_WINDOW;
 		const { machine, window } = this;
+		machine.cpu.write32(L.CR4, CR4.OSFXSR | CR4.OSXSAVE | CR4.OSXMMEXCPT);
+		machine.cpu.write32(L.XCR0, 7);
+		machine.cpu.write32(L.MXCSR, 0x1f80);
 		for (let page = 0; page < RAM_BYTES / PAGE; page++) {
 			const at = page * PAGE;
 			const isCode = at >= CODE && at < CODE + codePages * PAGE;
@@ -90,6 +98,14 @@ export class Differential {
 			cpu.setGpr(index, value);
 			reference.regs[index] = value;
 		}
+		if (start.vectors !== undefined) {
+			reference.vectors.set(start.vectors);
+			putVectors(cpu, start.vectors);
+		}
+		if (start.mxcsr !== undefined) {
+			reference.mxcsr = start.mxcsr;
+			cpu.write32(L.MXCSR, start.mxcsr);
+		}
 		writeRflags(cpu, start.flags);
 		reference.flags = start.flags | 2;
 		reference.undefinedFlags = 0;
@@ -119,6 +135,12 @@ export class Differential {
 			if (got !== want) differences.push(`${name}: got ${show(got)}, want ${show(want)}`);
 		};
 		for (let index = 0; index < 16; index++) expect(`r${index}`, cpu.gpr(index), reference.regs[index]);
+		const vectors = takeVectors(cpu);
+		for (let index = 0; index < 16; index++) {
+			const [at, end] = [index * 32, index * 32 + 32];
+			expect(`ymm${index}`, hex(vectors.subarray(at, end)), hex(reference.vectors.subarray(at, end)));
+		}
+		expect("mxcsr", cpu.read32(L.MXCSR), reference.mxcsr);
 		expect("rip", cpu.read64(L.RIP), reference.rip);
 		const known = ~reference.undefinedFlags;
 		expect("rflags", readRflags(cpu) & known, reference.flags & known);
@@ -137,6 +159,31 @@ export class Differential {
 		}
 		return differences;
 	}
+}
+
+/** Bytes as one number would be written: the highest first. */
+function hex(bytes: Uint8Array): string {
+	return Buffer.from(bytes).reverse().toString("hex");
+}
+
+/** Writes YMM0 to YMM15. */
+function putVectors(cpu: Cpu, vectors: Uint8Array): void {
+	for (let index = 0; index < 16; index++) {
+		const at = index * 32;
+		cpu.memory.u8.set(vectors.subarray(at, at + 16), cpu.base + L.XMM + index * 16);
+		cpu.memory.u8.set(vectors.subarray(at + 16, at + 32), cpu.base + L.YMM_HIGH + index * 16);
+	}
+}
+
+/** Reads YMM0 to YMM15. */
+function takeVectors(cpu: Cpu): Uint8Array {
+	const vectors = new Uint8Array(512);
+	for (let index = 0; index < 16; index++) {
+		const [low, high] = [cpu.base + L.XMM + index * 16, cpu.base + L.YMM_HIGH + index * 16];
+		vectors.set(cpu.memory.u8.subarray(low, low + 16), index * 32);
+		vectors.set(cpu.memory.u8.subarray(high, high + 16), index * 32 + 16);
+	}
+	return vectors;
 }
 
 function show(value: unknown): string {

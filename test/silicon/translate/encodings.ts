@@ -36,6 +36,8 @@ export function allEncodings(): Encoding[] {
 		for (let at = 0; at < info.opCount; at++) operands.push(info.opKind(at));
 		// Control, debug and test registers are the system side's.
 		if (operands.some((kind) => kind === K.cr_reg || kind === K.dr_reg || kind === K.tr_reg)) continue;
+		// MMX registers are x87's.
+		if (operands.some((kind) => MMX.has(kind))) continue;
 		const bitnesses = ([32, 64] as const).filter((bitness) => info.isAvailableInMode(bitness));
 		found.push({ code, name, mnemonic: info.mnemonic, operands, bitnesses });
 		info.free();
@@ -98,6 +100,21 @@ const EITHER = new Map<K, number>([
 	[K.r32_or_mem, 4],
 	[K.r64_or_mem, 8],
 ]);
+const VECTORS = new Map<K, Register>([
+	[K.xmm_reg, Register.XMM0],
+	[K.xmm_rm, Register.XMM0],
+	[K.xmm_vvvv, Register.XMM0],
+	[K.xmm_is4, Register.XMM0],
+	[K.ymm_reg, Register.YMM0],
+	[K.ymm_rm, Register.YMM0],
+	[K.ymm_vvvv, Register.YMM0],
+	[K.ymm_is4, Register.YMM0],
+]);
+const VECTOR_OR_MEMORY = new Map<K, Register>([
+	[K.xmm_or_mem, Register.XMM0],
+	[K.ymm_or_mem, Register.YMM0],
+]);
+const MMX = new Set<K>([K.mm_reg, K.mm_rm, K.mm_or_mem]);
 const FIXED = new Map<K, Register>([
 	[K.al, Register.AL],
 	[K.ax, Register.AX],
@@ -175,6 +192,13 @@ export class Assembler {
 			i.setOpRegister(at, randomRegister(random, register, bitness));
 			return false;
 		}
+		const vector = VECTORS.get(kind) ?? (random.oneIn(2) ? VECTOR_OR_MEMORY.get(kind) : undefined);
+		if (vector !== undefined) {
+			i.setOpKind(at, OpKind.Register);
+			// Few, so that operands are often the same.
+			i.setOpRegister(at, vector + random.below(bitness === 64 ? random.pick([3, 16]) : 8));
+			return false;
+		}
 		const fixed = FIXED.get(kind);
 		if (fixed !== undefined || kind === K.seg_reg) {
 			i.setOpKind(at, OpKind.Register);
@@ -196,7 +220,8 @@ export class Assembler {
 		i.setOpKind(at, OpKind.Memory);
 		if (kind === K.seg_rBX_al) this.xlat(i);
 		else if (kind === K.mem_offs) this.absolute(i, random.oneIn(3) ? bitness / 16 : bitness / 8);
-		else if (kind === K.mem || kind === K.mem_mib || EITHER.has(kind)) this.memory(i);
+		else if (kind === K.mem || kind === K.mem_mib || EITHER.has(kind) || VECTOR_OR_MEMORY.has(kind))
+			this.memory(i);
 		else throw new Error(`no instance of an operand of kind ${K[kind]}`);
 		return true;
 	}

@@ -8,6 +8,8 @@ import { BITS_CHAPTER } from "./bits.ts";
 import { DATA, cmovcc, setcc } from "./data.ts";
 import type { Definition } from "./definition.ts";
 import { SHIFT } from "./shift.ts";
+import { vectorDefinitionOf } from "./vector/forms.ts";
+import { RAISES } from "./vector/vector.ts";
 
 /** Conditions in encoding order. */
 // biome-ignore format: pairs of a condition and its negation
@@ -37,6 +39,8 @@ export function jumpCondition(mnemonic: number): number | undefined {
 
 /** The definition of an instruction that is translated, or undefined. */
 export function definitionOf(insn: Insn): Definition | undefined {
+	const vector = vectorDefinitionOf(insn);
+	if (vector !== null) return vector;
 	const definition = definitions.get(insn.mnemonic);
 	if (definition === undefined) return undefined;
 	// AMD's XOP form of BEXTR went with XOP; its control is an immediate.
@@ -75,6 +79,7 @@ const FAULTS_WITHOUT_OPERAND = new Set<number>([
 export function canFault(insn: Insn): boolean {
 	if (FAULTS_WITHOUT_OPERAND.has(insn.mnemonic)) return true;
 	if (TOUCHES_NO_MEMORY.has(insn.mnemonic)) return false;
+	if (RAISES.has(insn.mnemonic) && vectorDefinitionOf(insn) !== null) return true;
 	return insn.operands.some((operand) => operand.kind === "memory");
 }
 

@@ -7,6 +7,7 @@ import { DATA } from "./data.ts";
 import { SHIFT } from "./shift.ts";
 import { type Operation, type Reference, ReferenceFault } from "./state.ts";
 import { STRINGS } from "./strings.ts";
+import { VECTOR } from "./vector/vector.ts";
 
 const operations = new Map<number, Operation>([
 	...ARITHMETIC,
@@ -15,11 +16,17 @@ const operations = new Map<number, Operation>([
 	...DATA,
 	...CONTROL,
 	...STRINGS,
+	...VECTOR,
 ]);
 
 /** Whether the reference knows a mnemonic. */
 export function isKnown(mnemonic: number): boolean {
 	return operations.has(mnemonic);
+}
+
+/** Whether a mnemonic is that of a vector instruction. */
+export function isVector(mnemonic: number): boolean {
+	return VECTOR.has(mnemonic);
 }
 
 /**

@@ -109,6 +109,9 @@ export class Reference {
 	flags = 2;
 	undefinedFlags = 0;
 	rip = 0n;
+	/** YMM0 to YMM15, 32 bytes each. */
+	readonly vectors = new Uint8Array(16 * 32);
+	mxcsr = 0x1f80;
 
 	constructor(bitness: 32 | 64, memory: ReferenceMemory) {
 		this.bitness = bitness;
@@ -117,11 +120,12 @@ export class Reference {
 
 	// ---- faults --------------------------------------------------------------------------------------
 
-	private saved = { regs: [] as bigint[], flags: 0, undefinedFlags: 0 };
+	private saved = { regs: [] as bigint[], flags: 0, undefinedFlags: 0, vectors: new Uint8Array(0) };
 
 	/** What happened so far stays when a fault comes. */
 	checkpoint(): void {
-		this.saved = { regs: [...this.regs], flags: this.flags, undefinedFlags: this.undefinedFlags };
+		const { flags, undefinedFlags } = this;
+		this.saved = { regs: [...this.regs], flags, undefinedFlags, vectors: this.vectors.slice() };
 		this.memory.commit();
 	}
 	/** Takes back what happened since the checkpoint. */
@@ -129,6 +133,7 @@ export class Reference {
 		for (const [at, value] of this.saved.regs.entries()) this.regs[at] = value;
 		this.flags = this.saved.flags;
 		this.undefinedFlags = this.saved.undefinedFlags;
+		this.vectors.set(this.saved.vectors);
 		this.memory.rollBack();
 	}
 

@@ -1,0 +1,40 @@
+/** Encodings of vector instructions: which are translated, and what enables them. */
+import { encodingOf, operandNames } from "../../decode.ts";
+import type { Insn } from "../../insn.ts";
+import type { Mode } from "../../mode.ts";
+import type { Definition } from "../definition.ts";
+import { VECTOR } from "./vector.ts";
+
+/** Whether an encoding (iced-x86 `Code`) is VEX. */
+export function isVex(code: number): boolean {
+	return encodingOf(code) === "VEX";
+}
+
+const definitions: (Definition | null)[] = [];
+
+/** What no definition here covers: EVEX, MMX registers, and the string instructions that share a mnemonic. */
+function find(insn: Insn): Definition | null {
+	const encoding = encodingOf(insn.code);
+	if (encoding !== "Legacy" && encoding !== "VEX") return null;
+	const names = operandNames(insn.code);
+	if (names.some((name) => name === "mm" || name === "mmm64" || name === "mmm32")) return null;
+	const isStringForm = names.length === 2 && names[0] === "m32" && names[1] === "m32";
+	return isStringForm ? null : (VECTOR.get(insn.mnemonic) ?? null);
+}
+
+/** The definition of a vector instruction that is translated, or null. */
+export function vectorDefinitionOf(insn: Insn): Definition | null {
+	let definition = definitions[insn.code];
+	if (definition === undefined) {
+		definition = find(insn);
+		definitions[insn.code] = definition;
+	}
+	return definition;
+}
+
+/** Whether an instruction is a vector instruction that the mode does not enable. */
+export function isDisabled(insn: Insn, mode: Mode): boolean {
+	if (mode.sse && mode.avx) return false;
+	if (vectorDefinitionOf(insn) === null) return false;
+	return isVex(insn.code) ? !mode.avx : !mode.sse;
+}

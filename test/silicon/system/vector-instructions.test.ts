@@ -1,0 +1,104 @@
+/** Which exception a vector instruction raises where control registers do not enable it (SDM Vol. 2, 2.4). */
+import { describe, expect, it } from "vitest";
+import { CR0, CR4 } from "../../../src/silicon/cpu/control.ts";
+import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
+import { xinuse } from "../../../src/silicon/cpu/control.ts";
+import * as L from "../../../src/silicon/cpu/layout.ts";
+import { AT } from "../machine-code.ts";
+import { ASM, bareMachine, program } from "../guest-machine.ts";
+
+const PADDB = [0x66, 0x0f, 0xfc, 0xc1];
+const VPADDB = [0xc5, 0xf1, 0xfc, 0xc2];
+const VZEROUPPER = [0xc5, 0xf8, 0x77];
+const ANDN = [0xc4, 0xe2, 0x70, 0xf2, 0xc2];
+const UD = 6;
+const NM = 7;
+
+/** The vector whose handler halted the processor, or "ran". */
+function outcome(cpu: Cpu): number | "ran" {
+	cpu.halted = "no";
+	cpu.write64(L.RIP, BigInt(AT.code));
+	cpu.execute(cpu);
+	const rip = Number(cpu.read64(L.RIP));
+	return rip < AT.handler ? "ran" : (rip - 1 - AT.handler) / 16;
+}
+
+/** Runs an instruction with bits of CR0 and CR4 set or cleared, and with an XCR0. */
+function run(code: readonly number[], cr0: number, cr4: number, xcr0 = 7): number | "ran" {
+	const { cpu } = bareMachine("vmx");
+	program(cpu, code);
+	cpu.write32(L.CR0, cpu.read32(L.CR0) | cr0);
+	cpu.write32(L.CR4, (cpu.read32(L.CR4) & ~(CR4.OSFXSR | CR4.OSXSAVE)) | cr4);
+	cpu.write32(L.XCR0, xcr0);
+	return outcome(cpu);
+}
+
+const ALL = CR4.OSFXSR | CR4.OSXSAVE;
+
+describe("an SSE instruction", () => {
+	it("runs with CR4.OSFXSR, whatever OSXSAVE and XCR0 say", () => {
+		expect(run(PADDB, 0, ALL)).toBe("ran");
+		expect(run(PADDB, 0, CR4.OSFXSR, 1)).toBe("ran");
+	});
+	it("raises #UD without CR4.OSFXSR and with CR0.EM, both before #NM", () => {
+		expect(run(PADDB, 0, CR4.OSXSAVE)).toBe(UD);
+		expect(run(PADDB, CR0.EM, ALL)).toBe(UD);
+		expect(run(PADDB, CR0.EM | CR0.TS, ALL)).toBe(UD);
+		expect(run(PADDB, CR0.TS, 0)).toBe(UD);
+	});
+	it("raises #NM with CR0.TS", () => {
+		expect(run(PADDB, CR0.TS, ALL)).toBe(NM);
+	});
+});
+
+describe("an instruction encoded with VEX", () => {
+	it("runs with CR4.OSXSAVE and XCR0[2:1], whatever CR0.EM and CR4.OSFXSR say", () => {
+		expect(run(VPADDB, 0, ALL)).toBe("ran");
+		expect(run(VPADDB, CR0.EM, CR4.OSXSAVE)).toBe("ran");
+		expect(run(VZEROUPPER, 0, ALL)).toBe("ran");
+	});
+	it("raises #UD without CR4.OSXSAVE, and without SSE or AVX in XCR0, before #NM", () => {
+		expect(run(VPADDB, 0, CR4.OSFXSR)).toBe(UD);
+		expect(run(VPADDB, 0, ALL, 3)).toBe(UD);
+		expect(run(VPADDB, CR0.TS, ALL, 1)).toBe(UD);
+	});
+	it("raises #NM with CR0.TS, VZEROUPPER too", () => {
+		expect(run(VPADDB, CR0.TS, ALL)).toBe(NM);
+		expect(run(VZEROUPPER, CR0.TS, ALL)).toBe(NM);
+	});
+	it("needs none of it if it works on general-purpose registers", () => {
+		expect(run(ANDN, CR0.TS, 0, 1)).toBe("ran");
+	});
+});
+
+describe("a guest that sets CR0.TS lazily", () => {
+	it("has #NM at the first vector instruction behind MOV to CR0, and none behind CLTS", () => {
+		const { cpu } = bareMachine("vmx");
+		program(cpu, PADDB, ASM.movCr0Rax, PADDB);
+		cpu.setGpr(L.RAX, BigInt((cpu.read32(L.CR0) | CR0.TS) >>> 0));
+		expect(outcome(cpu)).toBe(NM);
+		expect(cpu.read64(L.RIP)).not.toBe(BigInt(AT.code));
+		program(cpu, ASM.clts, PADDB, VPADDB);
+		expect(outcome(cpu)).toBe("ran");
+	});
+});
+
+describe("XINUSE", () => {
+	it("follows the registers: an XMM register written, an upper half written, VZEROUPPER, all zero again", () => {
+		const { cpu } = bareMachine("vmx");
+		const inUseAfter = (...code: readonly (readonly number[])[]) => {
+			program(cpu, ...code);
+			cpu.write32(L.CR4, cpu.read32(L.CR4) | ALL);
+			cpu.write32(L.XCR0, 7);
+			expect(outcome(cpu)).toBe("ran");
+			return xinuse(cpu) & 6;
+		};
+		expect(inUseAfter(VPADDB)).toBe(0);
+		// PCMPEQB xmm0, xmm0; VPCMPEQB ymm1, ymm0, ymm0.
+		expect(inUseAfter([0x66, 0x0f, 0x74, 0xc0])).toBe(2);
+		expect(inUseAfter([0xc5, 0xfd, 0x74, 0xc8])).toBe(6);
+		expect(inUseAfter(VZEROUPPER)).toBe(2);
+		// VZEROALL.
+		expect(inUseAfter([0xc5, 0xfc, 0x77])).toBe(0);
+	});
+});

@@ -1,0 +1,9 @@
+/** All vector instructions that the reference knows. */
+import type { Operation } from "../state.ts";
+import { named } from "./lanes.ts";
+import { INTEGER } from "./integer.ts";
+import { MOVES } from "./moves.ts";
+import { SHUFFLE } from "./shuffle.ts";
+
+/** Operations by mnemonic. */
+export const VECTOR: ReadonlyMap<number, Operation> = new Map(named([...MOVES, ...INTEGER, ...SHUFFLE]));
