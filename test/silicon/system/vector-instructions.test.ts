@@ -75,6 +75,7 @@ describe("a guest that sets CR0.TS lazily", () => {
 	it("has #NM at the first vector instruction behind MOV to CR0, and none behind CLTS", () => {
 		const { cpu } = bareMachine("vmx");
 		program(cpu, PADDB, ASM.movCr0Rax, PADDB);
+		cpu.write32(L.XCR0, 7);
 		cpu.setGpr(L.RAX, BigInt((cpu.read32(L.CR0) | CR0.TS) >>> 0));
 		expect(outcome(cpu)).toBe(NM);
 		expect(cpu.read64(L.RIP)).not.toBe(BigInt(AT.code));

@@ -1,5 +1,5 @@
 /** The reference interpreter as a whole: one instruction at a time, exact at faults. */
-import { Decoder, Instruction } from "iced-x86";
+import { Code, Decoder, Instruction } from "iced-x86";
 import { ARITHMETIC } from "./arithmetic.ts";
 import { BITS } from "./bits.ts";
 import { CONTROL } from "./control.ts";
@@ -9,7 +9,7 @@ import { type Operation, type Reference, ReferenceFault } from "./state.ts";
 import { STRINGS } from "./strings.ts";
 import { VECTOR } from "./vector/vector.ts";
 
-const operations = new Map<number, Operation>([
+const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
 	...ARITHMETIC,
 	...SHIFT,
 	...BITS,
@@ -35,7 +35,9 @@ export function isVector(mnemonic: number): boolean {
  * @throws Unpredictable if the manual does not say what happens
  */
 export function interpret(r: Reference, i: Instruction): ReferenceFault | null {
-	const operation = operations.get(i.mnemonic);
+	// MOVSD and CMPSD are two instructions each.
+	const isString = i.code === Code.Movsd_m32_m32 || i.code === Code.Cmpsd_m32_m32;
+	const operation = (isString ? STRINGS : operations).get(i.mnemonic);
 	if (operation === undefined) throw new Error(`the reference does not know ${i.toString()}`);
 	r.checkpoint();
 	const start = r.rip;
