@@ -9,7 +9,7 @@ import { type Operation, type Reference, ReferenceFault } from "./state.ts";
 import { STRINGS } from "./strings.ts";
 import { VECTOR } from "./vector/vector.ts";
 
-const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
+const operations = new Map<number, Operation>([
 	...ARITHMETIC,
 	...SHIFT,
 	...BITS,
@@ -18,6 +18,8 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
 	...STRINGS,
 	...VECTOR,
 ]);
+
+const strings = new Map<number, Operation>(STRINGS);
 
 /** Whether the reference knows a mnemonic. */
 export function isKnown(mnemonic: number): boolean {
@@ -37,7 +39,7 @@ export function isVector(mnemonic: number): boolean {
 export function interpret(r: Reference, i: Instruction): ReferenceFault | null {
 	// MOVSD and CMPSD are two instructions each.
 	const isString = i.code === Code.Movsd_m32_m32 || i.code === Code.Cmpsd_m32_m32;
-	const operation = (isString ? STRINGS : operations).get(i.mnemonic);
+	const operation = (isString ? strings : operations).get(i.mnemonic);
 	if (operation === undefined) throw new Error(`the reference does not know ${i.toString()}`);
 	r.checkpoint();
 	const start = r.rip;
