@@ -15,6 +15,7 @@ import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
+import type { Smp } from "./smp.ts";
 import { Task } from "./task.ts";
 import { UserReturnMsrs } from "./user-return.ts";
 
@@ -32,12 +33,6 @@ export const HOST_VECTOR = {
 
 /** PKRU of a new task's user space: access to key 0 only (init_pkru_value). */
 export const INIT_PKRU = 0x5555_5554;
-
-/** Called when the vCPU's task is switched out and in again: kvm_preempt_ops. */
-export interface PreemptNotifier {
-	schedOut(): void;
-	schedIn(): void;
-}
 
 const SYM = {
 	interrupt: symbol("common_interrupt"),
@@ -106,8 +101,8 @@ export class Kernel implements HostVectors {
 	/** PKRU of user space: all tasks here have the kernel's default. */
 	readonly userPkru = INIT_PKRU;
 	preemptCount = 0;
-	/** Called when a task is switched out and in while its notifier is armed. */
-	preemptNotifier: PreemptNotifier | null = null;
+	/** The host's other CPUs and the threads on all of them; null when this one is alone. */
+	smp: Smp | null = null;
 	/** Depth of interrupt, NMI and #MC handlers. */
 	handlerDepth = 0;
 	/** Interrupts handled, by vector. */
@@ -171,6 +166,7 @@ export class Kernel implements HostVectors {
 		const { cpu, hrtimers } = this;
 		hrtimers.onChange = () => {
 			cpu.deadline = hrtimers.nextCycles;
+			this.smp?.somethingWillHappen(this);
 		};
 		cpu.onDeadline = () => {
 			cpu.deadline = Number.POSITIVE_INFINITY;
@@ -232,6 +228,42 @@ export class Kernel implements HostVectors {
 		return this.preemptCount > 0 || !this.cpu.interruptFlag;
 	}
 
+	/** Whether the current task may be preempted here. */
+	get preemptible(): boolean {
+		return !this.atomic && this.handlerDepth === 0 && this.cpu.guest === null;
+	}
+
+	/**
+	 * The current task sleeps: the CPU idles until an interrupt comes. With several CPUs the others run meanwhile, behind
+	 * the step that called this.
+	 * @returns false when no interrupt can ever come
+	 */
+	idle(): boolean {
+		const { cpu, hrtimers } = this;
+		if (this.smp !== null) {
+			this.smp.sleep(this);
+			return true;
+		}
+		const next = hrtimers.nextCycles;
+		if (next === Number.POSITIVE_INFINITY) return false;
+		if (next > cpu.cycles) cpu.cycles = next;
+		cpu.onDeadline(cpu);
+		cpu.poll();
+		return true;
+	}
+
+	/** context_switch() from the current task to another one of this CPU, which goes on from here. */
+	contextSwitch(next: Task): void {
+		const { cpu, current } = this;
+		cpu.enter(SYM.schedule);
+		this.localIrqDisable();
+		current.preemptNotifier?.schedOut();
+		this.switchTo(current, next);
+		next.preemptNotifier?.schedIn();
+		this.localIrqEnable();
+		cpu.leave();
+	}
+
 	/**
 	 * schedule(): the other task runs in user space for a while, then this one is back. What the switch
 	 * does to the FPU is what the kernel does: registers are saved with XSAVES now, and loaded with
@@ -239,18 +271,19 @@ export class Kernel implements HostVectors {
 	 */
 	schedule(): void {
 		const { cpu } = this;
+		if (this.smp?.scheduleOther(this) === true) return;
 		cpu.enter(SYM.schedule);
 		const wasEnabled = cpu.interruptFlag;
 		if (wasEnabled) this.localIrqDisable();
 		const previous = this.current;
 		previous.needResched = false;
-		this.preemptNotifier?.schedOut();
+		previous.preemptNotifier?.schedOut();
 		this.switchTo(previous, this.otherTask);
 		if (!cpu.interruptFlag) this.localIrqEnable();
 		this.returnToUser(this.otherTask);
 		this.localIrqDisable();
 		this.switchTo(this.otherTask, previous);
-		this.preemptNotifier?.schedIn();
+		previous.preemptNotifier?.schedIn();
 		if (wasEnabled) this.localIrqEnable();
 		cpu.leave();
 	}

@@ -8,6 +8,12 @@ export interface TaskWork {
 	run(): void;
 }
 
+/** Called when the vCPU's task is switched out and in again: kvm_preempt_ops. */
+export interface PreemptNotifier {
+	schedOut(): void;
+	schedIn(): void;
+}
+
 export class Task {
 	readonly name: string;
 	/** Image that belongs in the registers while this task runs: its own, or a guest's during KVM_RUN. */
@@ -24,6 +30,8 @@ export class Task {
 	gsBase: bigint;
 	/** TIF_SIGPENDING. */
 	signalPending = false;
+	/** Called when this task is switched out and in: kvm_preempt_ops. */
+	preemptNotifier: PreemptNotifier | null = null;
 	/** TIF_NEED_RESCHED. */
 	needResched = false;
 	/** TIF_NOTIFY_RESUME's list. */

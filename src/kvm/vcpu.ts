@@ -4,6 +4,7 @@
  */
 import type { FpState } from "../host/fpu.ts";
 import type { Kernel } from "../host/kernel.ts";
+import type { Thread } from "../host/thread.ts";
 import type { Cpu } from "../silicon/cpu/cpu.ts";
 import type { NodeObserver } from "./flow/compile.ts";
 import type { SvmVcpu } from "./svm/svm-vcpu.ts";
@@ -55,10 +56,14 @@ export interface VcpuStat {
 
 export class Vcpu {
 	readonly vm: Vm;
-	readonly kernel: Kernel;
 	readonly id: number;
-	/** The physical CPU it runs on. */
+	/** The physical CPU that its thread is on, and the kernel there. */
+	kernel: Kernel;
 	cpu: Cpu;
+	/** vcpu->cpu as of the last vcpu_load; null before the first. */
+	loadedOn: Cpu | null = null;
+	/** The thread that calls KVM_RUN, in a machine with several CPUs. */
+	thread: Thread | null = null;
 
 	/** Sees the nodes of a traced tree. */
 	nodeObserver: NodeObserver | null = null;
@@ -165,6 +170,8 @@ export class Vcpu {
 	exitFastpath = 0;
 	reqImmediateExit = false;
 	reqIntWin = false;
+	/** vcpu_block() found nothing to run for. */
+	blocks = false;
 	/** The kernel's `r` of vcpu_run(). */
 	runResult = 0;
 	/** What a flow that is called from outside of the run loop is given: XCR0 for __kvm_set_xcr, XFD for fpu_update_guest_xfd. */

@@ -16,6 +16,10 @@ export interface RunOptions {
 	readonly append: string;
 	/** Guest instructions after which the run ends; Infinity for none. */
 	readonly budgetInstructions: number;
+	/** Virtual CPUs, each on a physical CPU of its own. Default 1. */
+	readonly vcpus?: number;
+	/** Chooses how several CPUs take turns. */
+	readonly seed?: number;
 	readonly onConsole: (byte: number) => void;
 }
 
@@ -39,14 +43,27 @@ export function runImage(options: RunOptions): RunOutcome {
 	const image = loadImage(options.bytes);
 	const guestRamBytes = guestRamBytesFor(image);
 	const { model, vendor, tree } = options;
-	const machine = createMachine({ model, vendor, tree, ramBytes: hostRamBytesFor(guestRamBytes) });
+	const machine = createMachine({
+		model,
+		vendor,
+		tree,
+		ramBytes: hostRamBytesFor(guestRamBytes),
+		vcpus: options.vcpus ?? 1,
+		smp: { seed: options.seed ?? 1 },
+	});
 	const { cpu, vcpu, vm } = machine;
 	const vmm = new Vmm(machine, { guestRamBytes, onConsole: options.onConsole });
 	vmm.load(image, { commandLine: `${options.fileName} ${options.append}`.trim() });
 	const result = vmm.run(options.budgetInstructions);
 	const exitCounts: Record<string, { count: number }> = {};
-	for (const [reason, count] of vcpu.stat.byReason) exitCounts[vm.ops.exitReasonName(reason)] = { count };
-	const rest = { exitCounts, instructions: cpu.instructions, cycles: cpu.cycles };
+	for (const { stat } of vm.vcpus) {
+		for (const [reason, count] of stat.byReason) {
+			const name = vm.ops.exitReasonName(reason);
+			exitCounts[name] = { count: count + (exitCounts[name]?.count ?? 0) };
+		}
+	}
+	const instructions = machine.processors.reduce((sum, processor) => sum + processor.cpu.instructions, 0);
+	const rest = { exitCounts, instructions, cycles: cpu.cycles };
 	switch (result.kind) {
 		case "exit":
 			return { kind: "exit", code: result.code, message: "", ...rest };

@@ -171,7 +171,7 @@ describe("interrupts", () => {
 	it("a switch tells the preempt notifier on both sides", () => {
 		const { kernel } = bootHost();
 		const calls: string[] = [];
-		kernel.preemptNotifier = { schedOut: () => calls.push("out"), schedIn: () => calls.push("in") };
+		kernel.vcpuTask.preemptNotifier = { schedOut: () => calls.push("out"), schedIn: () => calls.push("in") };
 		kernel.schedule();
 		expect(calls).toEqual(["out", "in"]);
 	});

@@ -13,6 +13,8 @@ interface RunArguments extends CommonOptions {
 	readonly vendor?: string;
 	readonly append: string;
 	readonly budget?: string;
+	readonly smp: string;
+	readonly seed: string;
 }
 
 /** The budget as a number of guest instructions. */
@@ -22,6 +24,14 @@ function readBudget(text: string | undefined): number {
 	if (!Number.isFinite(budget) || budget <= 0)
 		throw new UsageError(`--budget "${text}" is no number of instructions; write for example 1e9`);
 	return budget;
+}
+
+/** A whole number between bounds. */
+function readCount(option: string, text: string, least: number, greatest: number): number {
+	const value = Number(text);
+	if (!Number.isInteger(value) || value < least || value > greatest)
+		throw new UsageError(`${option} "${text}": write a whole number from ${least} to ${greatest}`);
+	return value;
 }
 
 /** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
@@ -43,6 +53,8 @@ function runCommand({ io, services }: Context, file: string, options: RunArgumen
 			vendor,
 			append: options.append,
 			budgetInstructions,
+			vcpus: readCount("--smp", options.smp, 1, 64),
+			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
 			onConsole: (byte) => {
 				if (toConsole) io.outByte(byte);
 				else text.push(byte);
@@ -73,6 +85,8 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--cpu <model>", "CPU model")
 		.option("--vendor <vendor>", "vmx or svm")
 		.option("--append <args>", "arguments for a multiboot guest", "")
+		.option("--smp <n>", "virtual CPUs", "1")
+		.option("--seed <n>", "chooses how several CPUs take turns", "1")
 		.option("--budget <instructions>", "guest instructions after which to stop")
 		.action(action((file: string, options: RunArguments) => runCommand(context, file, options)));
 }

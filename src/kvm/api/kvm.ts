@@ -1,11 +1,15 @@
 /**
- * A machine with KVM on it: one physical CPU under a kernel, one VM with one vCPU, and KVM_RUN.
+ * A machine with KVM on it: physical CPUs under a kernel, one VM with its vCPUs, and KVM_RUN. With one of each,
+ * KVM_RUN is a call; with more, each vCPU has a thread, and `machine.smp` interleaves them (host/smp.ts).
  *
  *     const machine = createMachine({ model: turin, vendor: "svm", tree: findTree("series-v2") });
  *     machine.run();
  */
 import { FpState, kernelFeatures } from "../../host/fpu.ts";
 import { INIT_PKRU, Kernel, type KernelOptions } from "../../host/kernel.ts";
+import { Smp, type SmpOptions } from "../../host/smp.ts";
+import { Task } from "../../host/task.ts";
+import { Thread } from "../../host/thread.ts";
 import { LocalApic } from "../../silicon/apic/local-apic.ts";
 import type { Cpu } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
@@ -16,9 +20,10 @@ import { createProcessor } from "../../silicon/processor.ts";
 import { type CompiledTree, compileTree } from "../flow/compile.ts";
 import { FlowError } from "../flow/errors.ts";
 import type { Tree } from "../flow/flow.ts";
+import { kvmVcpuReset } from "../emulate/reset.ts";
 import { Lapic } from "../irqchip/lapic.ts";
 import { Mmu } from "../mmu/mmu.ts";
-import { VCPU_MODE } from "../requests.ts";
+import { MP_STATE, VCPU_MODE } from "../requests.ts";
 import { svmOps } from "../svm/ops.ts";
 import { tdxOps } from "../tdx/ops.ts";
 import { Vcpu } from "../vcpu.ts";
@@ -42,47 +47,73 @@ export interface MachineOptions {
 	readonly kernel?: KernelOptions;
 	/** A silicon to use again: its memory and what was translated from it. */
 	readonly silicon?: Silicon;
+	/** Physical CPUs. Default: those of `silicon`, or else as many as vCPUs. */
+	readonly cpus?: number;
+	/** Default 1. The first starts at the guest's entry, the others wait for INIT and SIPI. */
+	readonly vcpus?: number;
+	/** How several CPUs take turns. */
+	readonly smp?: SmpOptions;
+}
+
+/** A physical CPU. */
+export interface Processor {
+	readonly cpu: Cpu;
+	readonly apic: LocalApic;
 }
 
 /** The hardware of a machine: kept while the software on it is made anew. */
 export interface Silicon {
 	readonly memory: MachineMemory;
+	readonly processors: readonly Processor[];
+	/** The first processor. */
 	readonly cpu: Cpu;
 	readonly apic: LocalApic;
 }
 
 /** One machine. */
 export interface Machine extends Silicon {
+	/** The kernel's state for each CPU. */
+	readonly kernels: readonly Kernel[];
+	/** The first CPU's. */
 	readonly kernel: Kernel;
+	/** Null for one CPU with one vCPU. */
+	readonly smp: Smp | null;
 	readonly vm: Vm;
+	/** The first vCPU; all are in `vm.vcpus`. */
 	readonly vcpu: Vcpu;
 }
 
 /**
  * Makes the hardware.
  * @param ramBytes host physical memory
+ * @param cpus physical CPUs
  */
-export function createSilicon(model: CpuModel, ramBytes = DEFAULT_RAM_BYTES): Silicon {
-	const memory = new MachineMemory(1, ramBytes);
-	const cpu = createProcessor(memory, model);
-	return { memory, cpu, apic: new LocalApic(cpu) };
+export function createSilicon(model: CpuModel, ramBytes = DEFAULT_RAM_BYTES, cpus = 1): Silicon {
+	const memory = new MachineMemory(cpus, ramBytes);
+	const processors: Processor[] = [];
+	for (let index = 0; index < cpus; index++) {
+		const cpu = createProcessor(memory, model, index);
+		processors.push({ cpu, apic: new LocalApic(cpu) });
+	}
+	return { memory, processors, ...processors[0]! };
 }
 
 /**
- * Boots a kernel on the hardware and creates a VM with one vCPU.
- * @throws FlowError if the model has no such vendor, or the tree does not compile
+ * Boots a kernel on the hardware and creates a VM with its vCPUs.
+ * @throws FlowError if the model has no such vendor, the tree does not compile, or a TD shall have several vCPUs
  */
 export function createMachine(options: MachineOptions): Machine {
 	const { model, vendor } = options;
+	const vcpus = options.vcpus ?? 1;
 	if (!model.vendors.includes(vendor)) {
 		throw new FlowError(`${model.name} has no ${vendor}; it has ${model.vendors.join(" and ")}`);
 	}
-	const silicon = options.silicon ?? createSilicon(model, options.ramBytes);
-	const { cpu, memory, apic } = silicon;
-	resetCpu(cpu);
-	apic.reset();
-	const kernel = new Kernel(cpu, apic, options.kernel);
-	bootKernel(cpu, kernel);
+	if (vendor === "tdx" && vcpus > 1) throw new FlowError("a TD has one vCPU here");
+	const silicon = options.silicon ?? createSilicon(model, options.ramBytes, options.cpus ?? vcpus);
+	const kernels = silicon.processors.map((processor) => bootProcessor(processor, options.kernel));
+	const kernel = kernels[0]!;
+	const several = vcpus > 1 || kernels.length > 1;
+	const smp = several ? new Smp(kernels, options.smp) : null;
 	const tree = "ioctlRun" in options.tree ? options.tree : compileTree(options.tree, vendor);
 	const ops = vendor === "svm" ? svmOps : vendor === "tdx" ? tdxOps : vmxOps;
 	const vm = new Vm(
@@ -92,8 +123,16 @@ export function createMachine(options: MachineOptions): Machine {
 		{ vendor, tree, irqchip: options.irqchip ?? true },
 		FIRST_FREE_HPA,
 	);
-	const vcpu = createVcpu(vm);
-	return { memory, cpu, apic, kernel, vm, vcpu };
+	for (let id = 0; id < vcpus; id++) createVcpu(vm, kernels[id % kernels.length]!);
+	return { ...silicon, kernels, kernel, smp, vm, vcpu: vm.vcpus[0]! };
+}
+
+function bootProcessor({ cpu, apic }: Processor, options: KernelOptions | undefined): Kernel {
+	resetCpu(cpu);
+	apic.reset();
+	const kernel = new Kernel(cpu, apic, options);
+	bootKernel(cpu, kernel);
+	return kernel;
 }
 
 /** What a booted kernel leaves in the registers: paging on, interrupts on, its XCR0 and IA32_XSS, a user task's PKRU. */
@@ -121,8 +160,7 @@ function isIntel(cpu: Cpu): boolean {
 }
 
 /** KVM_CREATE_VCPU. */
-function createVcpu(vm: Vm): Vcpu {
-	const { kernel } = vm;
+function createVcpu(vm: Vm, kernel: Kernel): Vcpu {
 	const vcpu = new Vcpu(vm, kernel, vm.vcpus.length);
 	vm.vcpus.push(vcpu);
 	vcpu.guestFpu = new FpState(kernelFeatures(kernel.xcr0, kernel.xss));
@@ -130,6 +168,10 @@ function createVcpu(vm: Vm): Vcpu {
 	vm.ops.vcpuCreate(vcpu);
 	if (vm.irqchip) vcpu.apic = new Lapic(vcpu);
 	vcpu.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	if (vcpu.id > 0) {
+		kvmVcpuReset(vcpu, false);
+		vcpu.mpState = MP_STATE.UNINITIALIZED;
+	}
 	return vcpu;
 }
 
@@ -143,4 +185,33 @@ export function kvmRun(vcpu: Vcpu): number {
 	kernel.returnToUser(kernel.current);
 	cpu.poll();
 	return result;
+}
+
+/** The same as a thread does it, who may come back on another CPU. */
+export function* kvmRunThread(vcpu: Vcpu): Generator<void, number> {
+	const result = yield* vcpu.vm.tree.ioctlRunThread()(vcpu);
+	vcpu.kernel.returnToUser(vcpu.kernel.current);
+	vcpu.cpu.poll();
+	return result;
+}
+
+/**
+ * Starts a vCPU's thread on the CPU that the vCPU is on.
+ * @param body what the thread does in user space, around kvmRunThread()
+ */
+export function startVcpuThread(machine: Machine, vcpu: Vcpu, body: Generator<void, void>): Thread {
+	const { smp, kernels } = machine;
+	const { kernel } = vcpu;
+	if (smp === null) throw new FlowError("a machine with one CPU and one vCPU has no threads");
+	const task =
+		vcpu.id < kernels.length
+			? kernel.vcpuTask
+			: new Task(`vcpu ${vcpu.id}`, vcpu.guestFpu.features, INIT_PKRU);
+	const thread = new Thread(task, kernel, body, (to) => {
+		vcpu.kernel = to;
+		vcpu.cpu = to.cpu;
+	});
+	vcpu.thread = thread;
+	smp.start(thread);
+	return thread;
 }

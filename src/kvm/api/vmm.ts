@@ -8,12 +8,14 @@
 import { type Image, ImageError } from "../../guests/image.ts";
 import { checkFits } from "../../guests/load.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
+import type { Smp } from "../../host/smp.ts";
 import { makePc } from "../devices/pc.ts";
 import type { PortBus } from "../devices/port-bus.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
-import { kvmRun, type Machine } from "./kvm.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
 import { BOOT, bootLongMode, bootMultiboot, bootTd, type GuestParameters } from "./vmm-boot.ts";
 
 /** How a run ended. */
@@ -73,16 +75,17 @@ export class Vmm {
 	private readonly ports: PortBus;
 	private readonly onConsole: ((byte: number) => void) | null;
 	private exitValue = -1;
+	private result: VmmResult | null = null;
 
 	/** Gives the VM its memory, and its vCPU what CPUID says. */
 	constructor(machine: Machine, options: VmmOptions = {}) {
 		this.machine = machine;
 		this.onConsole = options.onConsole ?? null;
-		const { vm, vcpu, cpu } = machine;
+		const { vm, cpu } = machine;
 		this.guestRamBytes = options.guestRamBytes ?? LARGE_PAGE_BYTES;
 		const hpa = vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
 		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
-		if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
+		for (const vcpu of vm.vcpus) if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
 		this.ports = makePc({
 			ramBytes: this.guestRamBytes,
 			cpus: vm.vcpus.length,
@@ -142,6 +145,7 @@ export class Vmm {
 	 * @param budget guest instructions after which to stop
 	 */
 	run(budget = Number.POSITIVE_INFINITY): VmmResult {
+		if (this.machine.smp !== null) return this.runThreads(this.machine.smp, budget);
 		const { cpu, kernel } = this.machine;
 		const limit = cpu.instructions + budget;
 		const watchdog = budget === Number.POSITIVE_INFINITY ? null : this.startWatchdog(limit);
@@ -152,6 +156,36 @@ export class Vmm {
 			}
 		} finally {
 			if (watchdog !== null) kernel.hrtimers.cancel(watchdog);
+		}
+	}
+
+	/** Guest instructions of all CPUs. */
+	private get instructions(): number {
+		return this.machine.processors.reduce((sum, { cpu }) => sum + cpu.instructions, 0);
+	}
+
+	/** Runs the threads of all vCPUs. */
+	private runThreads(smp: Smp, budget: number): VmmResult {
+		const { vm } = this.machine;
+		const limit = this.instructions + budget;
+		this.result = null;
+		for (const vcpu of vm.vcpus) {
+			if (vcpu.thread === null) startVcpuThread(this.machine, vcpu, this.vcpuThread(vcpu));
+		}
+		const how = smp.run(() => this.result !== null || this.instructions >= limit);
+		if (this.result !== null) return this.result;
+		return how === "stopped" ? { kind: "budget", instructions: this.instructions } : { kind: "halted" };
+	}
+
+	/** One vCPU's thread: KVM_RUN and what it asks for, until the machine ends. */
+	private *vcpuThread(vcpu: Vcpu): Generator<void, void> {
+		while (this.result === null) {
+			yield* kvmRunThread(vcpu);
+			vcpu.cpu.code(VMM_INSTRUCTIONS);
+			// Devices are shared, and have clocks.
+			while (vcpu.cpu.cycles > vcpu.cpu.horizon) yield;
+			this.result = this.serve(vcpu);
+			vcpu.kernel.current.signalPending = false;
 		}
 	}
 
@@ -184,22 +218,23 @@ export class Vmm {
 	 */
 	step(limit = Number.POSITIVE_INFINITY): VmmResult | null {
 		const { cpu, vcpu, kernel } = this.machine;
-		const { run } = vcpu;
 		kvmRun(vcpu);
 		cpu.code(VMM_INSTRUCTIONS);
-		if (run.exitReason === KVM_EXIT.IO) {
-			this.servePort();
-			if (this.exitValue >= 0) return { kind: "exit", code: this.exitValue };
-		} else {
-			const result = this.serveOther();
-			if (result !== null) return result;
-		}
+		const result = this.serve(vcpu);
+		if (result !== null) return result;
 		kernel.vcpuTask.signalPending = false;
 		return cpu.instructions >= limit ? { kind: "budget", instructions: cpu.instructions } : null;
 	}
 
-	private serveOther(): VmmResult | null {
-		const { run } = this.machine.vcpu;
+	/** What KVM_RUN came back for. @returns null to go on */
+	private serve(vcpu: Vcpu): VmmResult | null {
+		const { run } = vcpu;
+		if (run.exitReason !== KVM_EXIT.IO) return this.serveOther(vcpu);
+		this.servePort(vcpu);
+		return this.exitValue >= 0 ? { kind: "exit", code: this.exitValue } : null;
+	}
+
+	private serveOther({ run }: Vcpu): VmmResult | null {
 		switch (run.exitReason) {
 			case KVM_EXIT.MMIO:
 				// No device has memory here: reads give all ones, writes are dropped.
@@ -225,8 +260,8 @@ export class Vmm {
 	}
 
 	/** KVM_EXIT_IO: each element to or from the port's device. */
-	private servePort(): void {
-		const { io } = this.machine.vcpu.run;
+	private servePort({ run }: Vcpu): void {
+		const { io } = run;
 		const { bytes, port, data } = io;
 		for (let at = 0; at < io.count * bytes; at += bytes) {
 			if (io.write) {

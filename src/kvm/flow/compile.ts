@@ -4,15 +4,31 @@
  * charged together.
  *
  * The traced form also reports every node before it runs and keeps the call stack; the check uses it.
+ *
+ * Machines with several CPUs use a second form, of generators: straight JavaScript cannot be left in the middle. It
+ * yields where the guest's slice ends, where a thread sleeps, and between nodes when the CPU's slice is over. Flows in
+ * which nothing waits stay plain functions, and their slice ends behind them.
  */
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { FlowError } from "./errors.ts";
-import { type Flow, type KvmModule, type Node, type Tree, nothing, walk } from "./flow.ts";
+import {
+	type Call,
+	type Flow,
+	type KvmModule,
+	type Node,
+	type Step,
+	type Tree,
+	nothing,
+	walk,
+} from "./flow.ts";
 
 /** A compiled flow: runs it and gives its return value. */
 export type FlowFunction = (v: Vcpu) => number;
+
+/** A flow as a thread runs it: yields where other threads may run, and gives its return value. */
+export type FlowThread = (v: Vcpu) => Generator<void, number>;
 
 /** Where a node stands: for traces. */
 export interface NodePlace {
@@ -31,6 +47,8 @@ export interface CompiledTree {
 	readonly vendor: Vendor;
 	/** KVM_RUN: kvm_arch_vcpu_ioctl_run. */
 	readonly ioctlRun: FlowFunction;
+	/** The same for threads of a machine with several CPUs; compiled when first called. */
+	readonly ioctlRunThread: () => FlowThread;
 	/** Flows that code outside of the run loop calls, by name: HELPER_FLOWS. */
 	readonly helpers: Readonly<Record<HelperFlow, FlowFunction>>;
 	/** Places of the traced nodes by id; empty unless traced. */
@@ -62,13 +80,18 @@ class Emitter {
 	private readonly tree: Tree;
 	private readonly vendor: Vendor;
 	private readonly traced: boolean;
+	/** Emits generators. */
+	private readonly threads: boolean;
+	/** How the code at hand names the physical CPU: a thread's may change at every yield. */
+	private cpu = "cpu";
 	private readonly functionNames = new Map<string, string>();
 	private flowName = "";
 
-	constructor(tree: Tree, vendor: Vendor, traced: boolean) {
+	constructor(tree: Tree, vendor: Vendor, traced: boolean, threads: boolean) {
 		this.tree = tree;
 		this.vendor = vendor;
 		this.traced = traced;
+		this.threads = threads;
 	}
 
 	private constant(value: unknown): string {
@@ -85,25 +108,55 @@ class Emitter {
 			throw new FlowError(`tree ${this.tree.name} has no flow ${name}, but one calls it`);
 		const jsName = `f_${name.replace(/\W/g, "_")}`;
 		this.functionNames.set(name, jsName);
-		const outer = this.flowName;
+		const outer = { name: this.flowName, cpu: this.cpu };
 		this.flowName = name;
-		const body: string[] = [`function ${jsName}(v) {`, "const cpu = v.cpu;"];
-		if (this.traced) body.push(`cpu.enter(${symbol(name)});`);
-		this.nodes(flow.body, body);
-		if (this.traced) body.push("cpu.leave();");
+		const waits = this.threads && (name === ENTRY_FLOW || this.waits(name));
+		this.cpu = waits ? "v.cpu" : "cpu";
+		const body: string[] = waits
+			? [`function* ${jsName}(v) {`]
+			: [`function ${jsName}(v) {`, "const cpu = v.cpu;"];
+		if (this.traced) body.push(`${this.cpu}.enter(${symbol(name)});`);
+		this.nodes(flow.body, body, waits);
+		if (this.traced) body.push(`${this.cpu}.leave();`);
 		body.push("return 0;", "}");
-		this.flowName = outer;
+		this.flowName = outer.name;
+		this.cpu = outer.cpu;
 		this.lines.push(...body);
 		return jsName;
 	}
 
-	private nodes(nodes: readonly Node[], out: string[]): void {
+	private target(node: Call): string {
+		return typeof node.flow === "string" ? node.flow : this.tree.ops[moduleOf(this.vendor)][node.flow.op];
+	}
+
+	/** Whether a step of the flow, or of one that it calls, waits. @param asked flows that are being looked at */
+	private waits(name: string, asked: readonly string[] = []): boolean {
+		const flow = this.tree.flows.get(name);
+		if (flow === undefined || asked.includes(name)) return false;
+		for (const node of walk(flow.body)) {
+			if (node.kind === "step" && node.waiting !== null) return true;
+			if (node.kind === "call" && this.waits(this.target(node), [...asked, name])) return true;
+		}
+		return false;
+	}
+
+	private step(node: Step, out: string[], threads: boolean): void {
+		const { run, waiting } = node;
+		if (run !== nothing) out.push(`${this.constant(run)}(v);`);
+		if (waiting === null) return;
+		out.push(`while (!${this.constant(waiting.isOver)}(v)) ${threads ? "yield" : ""};`);
+		out.push(`${this.constant(waiting.end)}(v);`);
+	}
+
+	/** @param threads this is a generator's body */
+	private nodes(nodes: readonly Node[], out: string[], threads: boolean): void {
 		let instructions = 0;
 		const charge = () => {
-			if (instructions > 0) out.push(`cpu.code(${instructions});`);
+			if (instructions > 0) out.push(`${this.cpu}.code(${instructions});`);
 			instructions = 0;
 		};
 		for (const node of nodes) {
+			if (threads) out.push("if (v.cpu.cycles >= v.cpu.sliceEnd) yield;");
 			if (this.traced) {
 				const place = { id: this.places.length, flow: this.flowName, node };
 				this.places.push(place);
@@ -112,23 +165,23 @@ class Emitter {
 			switch (node.kind) {
 				case "step":
 					instructions += node.instructions;
-					if (node.run !== nothing) out.push(`${this.constant(node.run)}(v);`);
+					this.step(node, out, threads);
 					break;
 				case "if":
 					instructions += node.instructions;
 					charge();
 					out.push(`if (${this.constant(node.test)}(v)) {`);
-					this.nodes(node.then, out);
+					this.nodes(node.then, out, threads);
 					if (node.otherwise.length > 0) {
 						out.push("} else {");
-						this.nodes(node.otherwise, out);
+						this.nodes(node.otherwise, out, threads);
 					}
 					out.push("}");
 					break;
 				case "loop":
 					charge();
 					out.push(`${label(node.name)}: for (;;) {`);
-					this.nodes(node.body, out);
+					this.nodes(node.body, out, threads);
 					out.push("}");
 					break;
 				case "break":
@@ -137,16 +190,17 @@ class Emitter {
 					break;
 				case "call": {
 					charge();
-					const target =
-						typeof node.flow === "string" ? node.flow : this.tree.ops[moduleOf(this.vendor)][node.flow.op];
-					const callee = `${this.flow(target)}(v)`;
+					const target = this.target(node);
+					const generator = threads && this.waits(target);
+					const callee = `${generator ? "yield* " : ""}${this.flow(target)}(v)`;
 					out.push(node.keep === null ? `${callee};` : `${this.constant(node.keep)}(v, ${callee});`);
 					break;
 				}
 				case "return":
 					charge();
+					if (threads && node.inOrder) out.push("while (v.cpu.cycles > v.cpu.horizon) yield;");
 					out.push(node.value === null ? "const r = 0;" : `const r = ${this.constant(node.value)}(v);`);
-					if (this.traced) out.push("cpu.leave();");
+					if (this.traced) out.push(`${this.cpu}.leave();`);
 					out.push("return r;");
 					return;
 				default:
@@ -168,15 +222,37 @@ function label(name: string): string {
  */
 export function compileTree(tree: Tree, vendor: Vendor, traced = false): CompiledTree {
 	for (const flow of tree.flows.values()) verifyFlow(tree, flow);
-	const emitter = new Emitter(tree, vendor, traced);
+	const { entry, helpers, places } = compileForm<FlowFunction>(tree, vendor, traced, false);
+	let thread: FlowThread | null = null;
+	return {
+		tree,
+		vendor,
+		ioctlRun: entry,
+		ioctlRunThread: () => {
+			thread ??= compileForm<FlowThread>(tree, vendor, traced, true).entry;
+			return thread;
+		},
+		helpers,
+		places,
+	};
+}
+
+interface CompiledForm<T> {
+	readonly entry: T;
+	readonly helpers: CompiledTree["helpers"];
+	readonly places: readonly NodePlace[];
+}
+
+function compileForm<T>(tree: Tree, vendor: Vendor, traced: boolean, threads: boolean): CompiledForm<T> {
+	const emitter = new Emitter(tree, vendor, traced, threads);
 	const entry = emitter.flow(ENTRY_FLOW);
 	const helpers = HELPER_FLOWS.map((name) => `${name}: ${emitter.flow(name)}`).join(", ");
 	const names = emitter.constants.map((_, at) => `c${at}`);
-	const source = `"use strict";\n${emitter.lines.join("\n")}\nreturn { ioctlRun: ${entry}, helpers: { ${helpers} } };`;
+	const source = `"use strict";\n${emitter.lines.join("\n")}\nreturn { entry: ${entry}, helpers: { ${helpers} } };`;
 	const make = new Function(...names, source) as (
 		...constants: unknown[]
-	) => Pick<CompiledTree, "ioctlRun" | "helpers">;
-	return { tree, vendor, ...make(...emitter.constants), places: emitter.places };
+	) => Pick<CompiledForm<T>, "entry" | "helpers">;
+	return { ...make(...emitter.constants), places: emitter.places };
 }
 
 /** Names within a flow are unique, and breaks name a loop around them. */

@@ -23,11 +23,21 @@ export type VendorOp =
 	| "vcpu_run"
 	| "handle_exit_irqoff";
 
+/** What a step that has to wait does behind its beginning. */
+export interface Waiting {
+	/** Asked until true. In between, other threads and processors of the machine may run. */
+	readonly isOver: (v: Vcpu) => boolean;
+	/** What the step does then. */
+	readonly end: (v: Vcpu) => void;
+}
+
 /** One named thing that KVM does. */
 export interface Step {
 	readonly kind: "step";
 	readonly name: string;
 	readonly run: (v: Vcpu) => void;
+	/** null: the step is over when `run` is. */
+	readonly waiting: Waiting | null;
 	/** Plain instructions that the compiler emits for it, besides the ops it does. An estimate. */
 	readonly instructions: number;
 }
@@ -70,6 +80,8 @@ export interface Return {
 	readonly name: string;
 	/** null: nothing of interest (0). */
 	readonly value: ((v: Vcpu) => number) | null;
+	/** It reads clocks or reaches devices: no other processor may be behind this one in time. */
+	readonly inOrder: boolean;
 }
 
 export type Node = Step | Guard | Loop | Break | Call | Return;
@@ -95,7 +107,21 @@ export const nothing = (_v: Vcpu): void => {};
 
 /** A step. @param instructions plain instructions besides its ops */
 export function step(name: string, run: (v: Vcpu) => void, instructions = 4): Step {
-	return { kind: "step", name, run, instructions };
+	return { kind: "step", name, run, waiting: null, instructions };
+}
+
+/**
+ * A step in which the guest runs or the thread sleeps.
+ * @param begin what it does first
+ * @param waiting when it is over, and what it does then
+ */
+export function waitingStep(
+	name: string,
+	begin: (v: Vcpu) => void,
+	waiting: Waiting,
+	instructions = 4,
+): Step {
+	return { kind: "step", name, run: begin, waiting, instructions };
 }
 
 /** A guard. */
@@ -130,8 +156,8 @@ export function callOp(op: VendorOp, keep: ((v: Vcpu, result: number) => void) |
 }
 
 /** Returns from the flow. @param name what `reenter show` prints behind "return" */
-export function leave(name = "", value: ((v: Vcpu) => number) | null = null): Return {
-	return { kind: "return", name: name === "" ? "return" : `return ${name}`, value };
+export function leave(name = "", value: ((v: Vcpu) => number) | null = null, inOrder = false): Return {
+	return { kind: "return", name: name === "" ? "return" : `return ${name}`, value, inOrder };
 }
 
 /** A flow. @param file below arch/x86/kvm/ */

@@ -2,11 +2,11 @@
  * The local APIC's timer (`struct kvm_timer`, arch/x86/kvm/lapic.c): a count or a TSC deadline, on the VMX
  * preemption timer where the vendor has one, on an hrtimer of the host otherwise.
  */
-import type { Hrtimer } from "../../host/hrtimer.ts";
+import type { Hrtimer, HrtimerQueue } from "../../host/hrtimer.ts";
 import { OP } from "../../silicon/ops.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import { requestAndKick } from "../x86/kick.ts";
 import { APIC_TIMER } from "./apic-registers.ts";
 
 /** Nanoseconds of one APIC bus cycle: APIC_BUS_CYCLE_NS_DEFAULT. */
@@ -25,7 +25,8 @@ export class ApicTimer implements Hrtimer {
 	pending = 0;
 	hvTimerInUse = false;
 	expiresCycles = 0;
-	private softwareTimerQueued = false;
+	/** The queue that its hrtimer is in: that of the CPU on which it was started. */
+	private queue: HrtimerQueue | null = null;
 	private periodCycles = 0;
 	private readonly vcpu: Vcpu;
 
@@ -91,25 +92,26 @@ export class ApicTimer implements Hrtimer {
 			return;
 		}
 		vcpu.cpu.op(OP.hrtimer_start);
-		this.softwareTimerQueued = true;
-		vcpu.kernel.hrtimers.start(this, deadline - vcpu.tscOffset);
+		this.queue = vcpu.kernel.hrtimers;
+		this.queue.start(this, deadline - vcpu.tscOffset);
 	}
 
 	/** apic_timer_fn(): the hrtimer fired. Interrupt context. */
 	callback(): void {
-		this.softwareTimerQueued = false;
+		const { queue } = this;
+		this.queue = null;
 		this.expired();
 		if (this.mode !== APIC_TIMER.PERIODIC) return;
 		this.advance();
-		this.softwareTimerQueued = true;
-		this.vcpu.kernel.hrtimers.start(this, this.targetExpiration - this.vcpu.tscOffset);
+		this.queue = queue;
+		queue?.start(this, this.targetExpiration - this.vcpu.tscOffset);
 	}
 
 	/** apic_timer_expired(): an interrupt is owed; whoever sleeps for it wakes. */
 	private expired(): void {
 		if (this.pending > 0) return;
 		this.pending++;
-		makeRequest(this.vcpu, KVM_REQ.UNBLOCK);
+		requestAndKick(this.vcpu, KVM_REQ.UNBLOCK);
 	}
 
 	/** kvm_lapic_expired_hv_timer(): the VMX preemption timer reached 0. */
@@ -134,10 +136,10 @@ export class ApicTimer implements Hrtimer {
 	}
 
 	private cancelSwTimer(): void {
-		if (!this.softwareTimerQueued) return;
+		if (this.queue === null) return;
 		this.vcpu.cpu.op(OP.hrtimer_cancel);
-		this.softwareTimerQueued = false;
-		this.vcpu.kernel.hrtimers.cancel(this);
+		this.queue.cancel(this);
+		this.queue = null;
 	}
 
 	/** cancel_apic_timer(). */
@@ -160,7 +162,16 @@ export class ApicTimer implements Hrtimer {
 
 	/** kvm_lapic_switch_to_hv_timer(): behind a block. */
 	switchToHvTimer(): void {
-		if (this.softwareTimerQueued) this.restart();
+		if (this.queue !== null) this.restart();
+	}
+
+	/** __kvm_migrate_apic_timer(): the vCPU is on another CPU, and its hrtimer follows. */
+	migrate(): void {
+		const { queue } = this;
+		const here = this.vcpu.kernel.hrtimers;
+		if (queue === null || queue === here || !queue.cancel(this)) return;
+		this.queue = here;
+		here.start(this, this.expiresCycles);
 	}
 
 	/** apic_get_tmcct(): what is left, in divided bus cycles. */

@@ -30,6 +30,7 @@ import {
 	XAPIC_BROADCAST,
 	x2apicReadable,
 } from "./apic-registers.ts";
+import { requestAndKick } from "../x86/kick.ts";
 import { ApicTimer } from "./apic-timer.ts";
 
 const LVT_OFFSETS = [APIC.LVTT, APIC.LVTTHMR, APIC.LVTPC, APIC.LVT0, APIC.LVT1, APIC.LVTERR] as const;
@@ -198,22 +199,22 @@ export class Lapic {
 				if (!this.isEnabled || !this.isSoftwareEnabled) return;
 				this.setBit(APIC.TMR, vector, levelTriggered);
 				this.setBit(APIC.IRR, vector, true);
-				makeRequest(vcpu, KVM_REQ.EVENT);
+				requestAndKick(vcpu, KVM_REQ.EVENT);
 				return;
 			case APIC_DM.NMI:
-				makeRequest(vcpu, KVM_REQ.NMI);
+				requestAndKick(vcpu, KVM_REQ.NMI);
 				return;
 			case APIC_DM.SMI:
-				makeRequest(vcpu, KVM_REQ.SMI);
+				requestAndKick(vcpu, KVM_REQ.SMI);
 				return;
 			case APIC_DM.INIT:
 				this.initPending = true;
 				this.sipiVector = -1;
-				makeRequest(vcpu, KVM_REQ.EVENT);
+				requestAndKick(vcpu, KVM_REQ.EVENT);
 				return;
 			case APIC_DM.STARTUP:
 				this.sipiVector = vector;
-				makeRequest(vcpu, KVM_REQ.EVENT);
+				requestAndKick(vcpu, KVM_REQ.EVENT);
 				return;
 			default:
 				// EXTINT comes from the PIC by a wire of its own; REMRD is obsolete.

@@ -7,8 +7,8 @@
  */
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
 import type { MemorySlot, Vm } from "../vm.ts";
+import { kvmMakeAllCpusRequest } from "../x86/kick.ts";
 
 const PAGE_BYTES = 4096;
 const LARGE_PAGE_BYTES = 2 ** 21;
@@ -103,7 +103,7 @@ export class Mmu {
 		this.usedTables.length = 0;
 		this.stat.pages4k = 0;
 		this.stat.pages2m = 0;
-		for (const vcpu of this.vm.vcpus) makeRequest(vcpu, KVM_REQ.TLB_FLUSH);
+		kvmMakeAllCpusRequest(this.vm, KVM_REQ.TLB_FLUSH);
 	}
 
 	/**

@@ -5,11 +5,22 @@ import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
-import { clgi, stgi, vmload, vmrun, vmsave } from "../../silicon/svm/instructions.ts";
-import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
-import { DEBUGREG, FASTPATH, KVM_RUN } from "../requests.ts";
+import { runGuest } from "../../silicon/system/interrupts.ts";
+import { beginVmrun, clgi, endVmrun, stgi, vmload, vmsave } from "../../silicon/svm/instructions.ts";
+import {
+	type Flow,
+	type Waiting,
+	call,
+	flow,
+	leave,
+	nothing,
+	step,
+	waitingStep,
+	when,
+} from "../flow/flow.ts";
+import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
 import { svmMachineCheckInGuest } from "./machine-check.ts";
@@ -63,26 +74,37 @@ function readVmcb(v: Vcpu): void {
 function svmVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const svm = v.svm!;
-	const swapSpecCtrl = !cpu.model.features.vSpecCtrl && svm.specCtrl !== cpu.read32(L.SPEC_CTRL);
-	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
-	if (swapSpecCtrl) {
+	svm.hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
+	if (swapsSpecCtrl(v)) {
 		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
 		cpu.write32(L.SPEC_CTRL, svm.specCtrl);
 	}
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
-	vmrun(cpu, svm.vmcb);
-	copyBlock(cpu.gprs, v.regs8);
-	cpu.op(OP.gpr_swap);
-	vmsave(cpu, svm.vmcb);
-	vmload(cpu, svm.hostVmcb);
-	cpu.op(OP.rsb_fill);
-	if (swapSpecCtrl) {
-		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-		cpu.write32(L.SPEC_CTRL, hostSpecCtrl);
-	}
+	beginVmrun(cpu, svm.vmcb);
 }
+
+const swapsSpecCtrl = (v: Vcpu) => !v.cpu.model.features.vSpecCtrl && v.svm!.specCtrl !== v.svm!.hostSpecCtrl;
+
+/** What follows the guest's run in the assembly. */
+const svmVcpuRunAsmEnd: Waiting = {
+	isOver: (v) => runGuest(v.cpu),
+	end: (v) => {
+		const { cpu } = v;
+		const svm = v.svm!;
+		endVmrun(cpu, svm.vmcb);
+		copyBlock(cpu.gprs, v.regs8);
+		cpu.op(OP.gpr_swap);
+		vmsave(cpu, svm.vmcb);
+		vmload(cpu, svm.hostVmcb);
+		cpu.op(OP.rsb_fill);
+		if (swapsSpecCtrl(v)) {
+			cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+			cpu.write32(L.SPEC_CTRL, svm.hostSpecCtrl);
+		}
+	},
+};
 
 const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
@@ -95,7 +117,7 @@ const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 		},
 		1,
 	),
-	step("__svm_vcpu_run", svmVcpuRunAsm, 20),
+	waitingStep("__svm_vcpu_run", svmVcpuRunAsm, svmVcpuRunAsmEnd, 20),
 	step(
 		"raw_local_irq_disable",
 		(v) => {
@@ -195,7 +217,17 @@ const svmHandleExitIrqoff = flow("svm_handle_exit_irqoff", "svm/svm.c", [
 
 export const svmFlows: readonly Flow[] = [
 	flow("svm_vcpu_pre_run", "svm/svm.c", [step("check", nothing, 4)]),
-	flow("svm_vcpu_load", "svm/svm.c", [step("current_vmcb->cpu", nothing, 20)]),
+	flow("svm_vcpu_load", "svm/svm.c", [
+		step("current_vmcb->cpu", nothing, 18),
+		// pre_svm_run(): a new ASID on another CPU, whose old translations are thereby gone.
+		when(
+			"current_vmcb->cpu != cpu",
+			(v) => v.loadedOn !== v.cpu,
+			[step("new ASID", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH))],
+			[],
+			2,
+		),
+	]),
 	flow("svm_vcpu_put", "svm/svm.c", [
 		step(
 			"svm_prepare_host_switch",

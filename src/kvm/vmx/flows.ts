@@ -8,13 +8,24 @@ import * as L from "../../silicon/cpu/layout.ts";
 import { segmentAt } from "../../silicon/cpu/segments.ts";
 import { OP } from "../../silicon/ops.ts";
 import { ENTRY_FAILURE, EXIT_REASON, INTR_TYPE, PREEMPTION_TIMER_RATE } from "../../silicon/vmx/controls.ts";
-import { vmlaunch, vmresume } from "../../silicon/vmx/entry.ts";
+import { beginVmEntry, endVmEntry, VMX_RESULT } from "../../silicon/vmx/entry.ts";
+import { runGuest } from "../../silicon/system/interrupts.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { vmptrld, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
-import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
-import { FASTPATH, KVM_RUN } from "../requests.ts";
+import { vmclear, vmptrld, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
+import {
+	type Flow,
+	type Waiting,
+	call,
+	flow,
+	leave,
+	nothing,
+	step,
+	waitingStep,
+	when,
+} from "../flow/flow.ts";
+import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxExitHandlersFastpath } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
@@ -68,27 +79,41 @@ function updateHvTimer(v: Vcpu): void {
 	}
 }
 
+/** loaded_vmcs_clear(): the CPU that has the VMCS lets it go, on an IPI; it is launched anew on the next. */
+function loadedVmcsClear(v: Vcpu): void {
+	if (v.loadedOn !== null) vmclear(v.loadedOn, v.vmx!.vmcs);
+}
+
 /** The assembly of __vmx_vcpu_run(): GPRs and SPEC_CTRL around VMLAUNCH or VMRESUME. */
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const vmx = v.vmx!;
-	const hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
-	if (vmx.specCtrl !== hostSpecCtrl) {
+	vmx.hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
+	if (vmx.specCtrl !== vmx.hostSpecCtrl) {
 		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
 		cpu.write32(L.SPEC_CTRL, vmx.specCtrl);
 	}
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
-	const result = vmx.vmcs.launched ? vmresume(cpu, vmx.vmcs) : vmlaunch(cpu, vmx.vmcs);
-	copyBlock(cpu.gprs, v.regs8);
-	cpu.op(OP.gpr_swap);
-	vmx.fail = result !== 0;
-	cpu.op(OP.rsb_fill);
-	if (vmx.specCtrl !== hostSpecCtrl) {
-		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-		cpu.write32(L.SPEC_CTRL, hostSpecCtrl);
-	}
+	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs);
 }
+
+/** What follows the guest's run in the assembly. */
+const vmxVcpuRunAsmEnd: Waiting = {
+	isOver: (v) => v.vmx!.entryResult !== VMX_RESULT.entered || runGuest(v.cpu),
+	end: (v) => {
+		const { cpu } = v;
+		const vmx = v.vmx!;
+		vmx.fail = endVmEntry(cpu, vmx.vmcs, vmx.entryResult) !== VMX_RESULT.exit;
+		copyBlock(cpu.gprs, v.regs8);
+		cpu.op(OP.gpr_swap);
+		cpu.op(OP.rsb_fill);
+		if (vmx.specCtrl !== vmx.hostSpecCtrl) {
+			cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+			cpu.write32(L.SPEC_CTRL, vmx.hostSpecCtrl);
+		}
+	},
+};
 
 /** CR2 is switched by nobody else: the guest's page faults leave it behind, the host's would overwrite it. */
 function loadCr2(v: Vcpu): void {
@@ -127,7 +152,7 @@ function readExit(v: Vcpu): void {
 const vmxVcpuEnterExit = flow("vmx_vcpu_enter_exit", "vmx/vmx.c", [
 	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
 	step("load CR2", loadCr2, 3),
-	step("__vmx_vcpu_run", vmxVcpuRunAsm, 24),
+	waitingStep("__vmx_vcpu_run", vmxVcpuRunAsm, vmxVcpuRunAsmEnd, 24),
 	step("save CR2", saveCr2, 4),
 	step("read exit reason", readExit, 6),
 	when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
@@ -278,7 +303,19 @@ export const vmxFlows: readonly Flow[] = [
 		when("is_td_vcpu", isTd, [call("tdx_vcpu_load"), leave()]),
 		call("vmx_vcpu_load"),
 	]),
-	flow("vmx_vcpu_load", "vmx/vmx.c", [step("vmcs_load", (v) => vmptrld(v.cpu, v.vmx!.vmcs), 20)]),
+	flow("vmx_vcpu_load", "vmx/vmx.c", [
+		when(
+			"!already_loaded",
+			(v) => v.loadedOn !== v.cpu,
+			[
+				step("loaded_vmcs_clear", loadedVmcsClear, 10),
+				step("KVM_REQ_TLB_FLUSH", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH)),
+			],
+			[],
+			2,
+		),
+		step("vmcs_load", (v) => vmptrld(v.cpu, v.vmx!.vmcs), 18),
+	]),
 	flow("vt_vcpu_put", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [call("tdx_vcpu_put"), leave()]),
 		call("vmx_vcpu_put"),

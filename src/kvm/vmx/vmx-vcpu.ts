@@ -18,6 +18,10 @@ export class VmxVcpu {
 	readonly vmcs = new Vmcs();
 	/** VM-entry instruction failed (VMfail). */
 	fail = false;
+	/** One of VMX_RESULT: what the last VM entry began with. */
+	entryResult = 0;
+	/** IA32_SPEC_CTRL of the host, while the guest's may be loaded. */
+	hostSpecCtrl = 0;
 	idtVectoringInfo = 0;
 	/** Guest IA32_SPEC_CTRL. */
 	specCtrl = 0;

@@ -7,16 +7,6 @@ function injectableInterrupt(v: Vcpu): number {
 	return v.apic === null ? -1 : v.apic.kvmApicHasInterrupt();
 }
 
-/** kvm_arch_vcpu_runnable() for a halted vCPU: something to deliver. */
-export function hasEventToDeliver(v: Vcpu): boolean {
-	return (
-		v.nmiPending > 0 ||
-		v.pvUnhalted ||
-		(v.requests & KVM_REQ.UNBLOCK) !== 0 ||
-		(v.vm.ops.interruptAllowed(v) && injectableInterrupt(v) >= 0)
-	);
-}
-
 /**
  * kvm_check_and_inject_events(): what was being injected when an exit interrupted it goes first, then a
  * new exception, then NMIs, then interrupts; what may not be delivered yet asks for a window.

@@ -8,7 +8,7 @@ import { DR7_FIXED_1 } from "../../host/hw-breakpoint.ts";
 import { OP } from "../../silicon/ops.ts";
 import { breakFrom, callOp, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
 import { kvmUpdateDr0123, kvmUpdateDr7 } from "../emulate/debug.ts";
-import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, VCPU_MODE } from "../requests.ts";
+import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, MP_STATE, VCPU_MODE } from "../requests.ts";
 import { type Vcpu, checkRequest, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents } from "./events.ts";
 import { handleExit } from "./exits.ts";
@@ -28,7 +28,7 @@ const syncPirToIrr = (v: Vcpu) => {
 
 /** Requests that this model serves, in the order of the kernel's list. */
 function serveRequests(v: Vcpu): void {
-	checkRequest(v, KVM_REQ.MIGRATE_TIMER);
+	if (checkRequest(v, KVM_REQ.MIGRATE_TIMER)) v.apic?.timer.migrate();
 	checkRequest(v, KVM_REQ.CLOCK_UPDATE);
 	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
 	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
@@ -69,6 +69,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	]),
 	when("KVM_REQ_EVENT", (v) => checkRequest(v, KVM_REQ.EVENT), [
 		step("kvm_apic_accept_events", (v) => v.apic?.acceptEvents(), 6),
+		when("KVM_MP_STATE_INIT_RECEIVED", (v) => v.mpState === MP_STATE.INIT_RECEIVED, [leave("1", () => 1)]),
 		step("kvm_check_and_inject_events", checkAndInjectEvents, 30),
 	]),
 	step("kvm_mmu_reload", nothing, 3),
@@ -211,5 +212,5 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("EXIT_FASTPATH_EXIT_USERSPACE", (v) => v.exitFastpath === FASTPATH.EXIT_USERSPACE, [
 		leave("0", () => 0),
 	]),
-	leave("handle_exit", handleExit),
+	leave("handle_exit", handleExit, true),
 ]);

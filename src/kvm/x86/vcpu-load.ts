@@ -1,6 +1,8 @@
 /** A vCPU comes onto a CPU and leaves it (arch/x86/kvm/x86.c: kvm_arch_vcpu_load(), kvm_arch_vcpu_put(), v6.18). */
 import { readPkru } from "../../host/access.ts";
 import { callOp, flow, step, when } from "../flow/flow.ts";
+import { KVM_REQ } from "../requests.ts";
+import { makeRequest } from "../vcpu.ts";
 
 /** At the start of KVM_RUN, and whenever the scheduler switches the vCPU's thread in again. Interrupts may be on. */
 export const kvmArchVcpuLoad = flow("kvm_arch_vcpu_load", "x86.c", [
@@ -14,6 +16,20 @@ export const kvmArchVcpuLoad = flow("kvm_arch_vcpu_load", "x86.c", [
 		),
 	]),
 	callOp("vcpu_load"),
+	when(
+		"vcpu->cpu != cpu",
+		(v) => v.loadedOn !== v.cpu,
+		[
+			step("KVM_REQ_MIGRATE_TIMER", (v) => {
+				if (v.loadedOn !== null) makeRequest(v, KVM_REQ.MIGRATE_TIMER);
+			}),
+			step("vcpu->cpu = cpu", (v) => {
+				v.loadedOn = v.cpu;
+			}),
+		],
+		[],
+		2,
+	),
 ]);
 
 /** At the end of KVM_RUN, and whenever the scheduler switches the vCPU's thread out. */

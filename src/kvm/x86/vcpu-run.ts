@@ -1,16 +1,27 @@
 /** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
 import { restoreFpregs, saveFpregs } from "../../host/fpu.ts";
-import { breakFrom, call, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
+import {
+	type Waiting,
+	breakFrom,
+	call,
+	flow,
+	leave,
+	loop,
+	nothing,
+	step,
+	waitingStep,
+	when,
+} from "../flow/flow.ts";
+import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
 import { type Vcpu, checkRequest } from "../vcpu.ts";
-import { hasEventToDeliver } from "./events.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts";
 
 /** preempt_notifier_register(): the scheduler tells when it switches the vCPU's thread. */
 function registerPreemptNotifier(v: Vcpu): void {
 	const { helpers } = v.vm.tree;
-	v.kernel.preemptNotifier = {
+	v.kernel.current.preemptNotifier = {
 		schedOut: () => {
 			helpers.kvm_arch_vcpu_put(v);
 		},
@@ -38,41 +49,49 @@ function isRunning(v: Vcpu): boolean {
 	return v.mpState === MP_STATE.RUNNABLE;
 }
 
-/**
- * vcpu_block(): waits until an event makes the vCPU runnable. With nothing else to run, the CPU idles to
- * its next timer. Without one, no event can ever come and KVM_RUN returns, as a signal would make it.
- * @returns 1 to go on, 0 to leave to user space
- */
-function vcpuBlock(v: Vcpu): number {
-	const { kernel, cpu } = v;
+/** vcpu_block() up to where the thread sleeps. The preemption timer counts only in the guest. */
+function vcpuBlock(v: Vcpu): void {
+	v.blocks = !kvmArchVcpuRunnable(v);
 	srcuReadUnlock(v);
-	let runnable = hasEventToDeliver(v);
-	const blocks = !runnable;
-	if (blocks) {
-		// The preemption timer counts only in the guest.
-		v.apic?.timer.switchToSwTimer();
-		runnable = hasEventToDeliver(v);
-	}
-	while (!runnable && !xferToGuestModeWorkPending(v)) {
-		const next = kernel.hrtimers.nextCycles;
-		if (next === Number.POSITIVE_INFINITY) break;
-		if (next > cpu.cycles) cpu.cycles = next;
-		cpu.onDeadline(cpu);
-		cpu.poll();
-		v.apic?.injectPendingTimerIrqs();
-		runnable = hasEventToDeliver(v);
-	}
-	if (blocks) v.apic?.timer.switchToHvTimer();
-	srcuReadLock(v);
-	if (runnable) {
-		v.mpState = MP_STATE.RUNNABLE;
-		v.apic?.acceptEvents();
-		return 1;
-	}
-	if (xferToGuestModeWorkPending(v)) return 1;
-	v.run.exitReason = KVM_EXIT.HLT;
-	return 0;
+	if (v.blocks) v.apic?.timer.switchToSwTimer();
 }
+
+/** kvm_arch_vcpu_runnable() of a vCPU that is not running. A TD's timer ends its HLT, whatever it delivers. */
+function kvmArchVcpuRunnable(v: Vcpu): boolean {
+	return kvmVcpuHasEvents(v) || (v.tdx !== null && (v.requests & KVM_REQ.UNBLOCK) !== 0);
+}
+
+/** kvm_vcpu_check_block(): a blocked vCPU has a reason to go on. */
+function kvmVcpuCheckBlock(v: Vcpu): boolean {
+	return (
+		kvmArchVcpuRunnable(v) ||
+		(v.requests & KVM_REQ.UNBLOCK) !== 0 ||
+		v.apic?.timerPending === true ||
+		xferToGuestModeWorkPending(v)
+	);
+}
+
+/**
+ * The rest of vcpu_block(). With nothing else to run, the CPU idles to its next timer. When no event can ever come,
+ * KVM_RUN returns, as a signal would make it: runResult is 0 then, and 1 otherwise.
+ */
+const vcpuBlockEnd: Waiting = {
+	isOver: (v) => kvmVcpuCheckBlock(v) || !v.kernel.idle(),
+	end: (v) => {
+		if (v.blocks) v.apic?.timer.switchToHvTimer();
+		srcuReadLock(v);
+		v.runResult = 1;
+		if (kvmArchVcpuRunnable(v)) {
+			v.apic?.acceptEvents();
+			if (v.mpState !== MP_STATE.HALTED) return;
+			v.pvUnhalted = false;
+			v.mpState = MP_STATE.RUNNABLE;
+		} else if (!kvmVcpuCheckBlock(v)) {
+			v.run.exitReason = KVM_EXIT.HLT;
+			v.runResult = 0;
+		}
+	},
+};
 
 export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 	step("preempt_disable (vcpu_load)", (v) => v.kernel.preemptDisable(), 1),
@@ -105,7 +124,7 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 	step(
 		"preempt_notifier_unregister",
 		(v) => {
-			v.kernel.preemptNotifier = null;
+			v.kernel.current.preemptNotifier = null;
 		},
 		8,
 	),
@@ -137,15 +156,7 @@ export const vcpuRun = flow("vcpu_run", "x86.c", [
 					v.runResult = result;
 				}),
 			],
-			[
-				step(
-					"vcpu_block",
-					(v) => {
-						v.runResult = vcpuBlock(v);
-					},
-					40,
-				),
-			],
+			[waitingStep("vcpu_block", vcpuBlock, vcpuBlockEnd, 40)],
 			3,
 		),
 		when("r <= 0", (v) => v.runResult <= 0, [breakFrom("run")], [], 2),

@@ -142,6 +142,7 @@ export class Cpu {
 	readonly opCounts = new Float64Array(OP_COUNT);
 	private readonly cyclesAt: number;
 	private readonly deadlineAt: number;
+	private readonly limitAt: number;
 	private readonly rflagsAt: number;
 
 	/** Who watches the ops, or null: then an op costs next to nothing. */
@@ -160,6 +161,8 @@ export class Cpu {
 	machineCheckDuringEntry = false;
 	/** The guest that runs, or null in root mode. */
 	guest: GuestMode | null = null;
+	/** The guest that the TLB was filled for: it has no VPID or ASID of its own. */
+	tlbGuest: GuestMode | null = null;
 	/** Executes guest code until its context ends (`guest` became null, or a bare machine halted). Bound by processor.ts. */
 	execute: (cpu: Cpu) => void = () => {
 		throw new Error("no translator is bound to this processor: make it with silicon/processor.ts");
@@ -172,6 +175,15 @@ export class Cpu {
 	onDeadline: (cpu: Cpu) => void = () => {
 		this.deadline = Number.POSITIVE_INFINITY;
 	};
+
+	/**
+	 * Several processors take turns in slices. No other one is behind `horizon`, so what happens up to there is in
+	 * order; translated code and host code give way at `sliceEnd`. Both Infinity for a processor alone.
+	 */
+	horizon = Number.POSITIVE_INFINITY;
+	sliceEnd = Number.POSITIVE_INFINITY;
+	/** `execute` came back for the slice's end, or to let others catch up, and not because the context ended. */
+	paused = false;
 
 	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` is set. */
 	readonly stack = new Int32Array(STACK_DEPTH_MAX);
@@ -190,7 +202,8 @@ export class Cpu {
 		this.physicalEnd = 2 ** model.features.physicalAddressBits;
 		this.costs = costsById(model);
 		this.cyclesAt = (this.base + L.CYCLES) >> 3;
-		this.deadlineAt = (this.base + L.DEADLINE) >> 3;
+		this.deadlineAt = (this.base + L.EVENT_DEADLINE) >> 3;
+		this.limitAt = (this.base + L.DEADLINE) >> 3;
 		this.rflagsAt = (this.base + L.RFLAGS) >> 2;
 		this.deadline = Number.POSITIVE_INFINITY;
 	}
@@ -281,12 +294,34 @@ export class Cpu {
 	set cycles(value: number) {
 		this.f64[this.cyclesAt] = value;
 	}
-	/** Cycles at which translated code returns. */
+	/** Cycles at which `onDeadline` is due. */
 	get deadline(): number {
 		return this.f64[this.deadlineAt]!;
 	}
 	set deadline(value: number) {
 		this.f64[this.deadlineAt] = value;
+		this.f64[this.limitAt] = Math.min(value, this.sliceEnd);
+	}
+	/** Cycles at which translated code returns: the deadline, or the slice's end. */
+	get limit(): number {
+		return this.f64[this.limitAt]!;
+	}
+
+	/**
+	 * Begins a slice of a machine with several processors.
+	 * @param horizon the time of the processor that is furthest behind of the others, in cycles
+	 * @param sliceEnd cycles at which this processor gives way
+	 */
+	beginSlice(horizon: number, sliceEnd: number): void {
+		this.paused = false;
+		this.limitSlice(horizon, sliceEnd);
+	}
+
+	/** Changes the slice under way, because of what another processor will do. */
+	limitSlice(horizon: number, sliceEnd: number): void {
+		this.horizon = horizon;
+		this.sliceEnd = sliceEnd;
+		this.f64[this.limitAt] = Math.min(this.deadline, sliceEnd);
 	}
 	/** Guest instructions retired. */
 	get instructions(): number {

@@ -127,7 +127,7 @@ export const XINUSE = 0x3b8;
 // ---- bookkeeping of the software machine -------------------------------------------------------------
 /** Cycles since reset, f64. The time stamp counter of a processor without offset. */
 export const CYCLES = 0x400;
-/** Cycles at which translated code must return to the dispatcher, f64. */
+/** Cycles at which translated code must return to the dispatcher, f64: EVENT_DEADLINE, or the slice's end if that is sooner. */
 export const DEADLINE = 0x408;
 /** Guest instructions retired, f64. */
 export const INSTRUCTIONS = 0x410;
@@ -160,6 +160,8 @@ export const SHADOW_RIP = 0x490;
 export const SHADOW_AT = 0x498;
 /** Added to CYCLES by RDTSC on this processor besides a guest's offset: what WRMSR(IA32_TSC) set. f64. */
 export const TSC_BIAS = 0x4a0;
+/** Cycles at which `Cpu.onDeadline` is due, f64. */
+export const EVENT_DEADLINE = 0x4b0;
 /** Numbers handed out by RDRAND and RDSEED so far. u32. */
 export const RANDOM_COUNT = 0x4a8;
 /** Scratch for translated code. */

@@ -67,6 +67,7 @@ export function resetCpu(cpu: Cpu): void {
 	u8.fill(0xff, base + L.JUMP_CACHE, base + L.JUMP_CACHE + L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES);
 	cpu.cycles = cycles;
 	cpu.deadline = Number.POSITIVE_INFINITY;
+	cpu.beginSlice(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
 	cpu.setGpr(L.RDX, BigInt(cpu.model.signature));
 	cpu.write64(L.RIP, 0xfff0n);
 	cpu.write32(L.RFLAGS, 2);

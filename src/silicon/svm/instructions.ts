@@ -12,6 +12,7 @@ import { readRflags } from "../cpu/rflags.ts";
 import { OP } from "../ops.ts";
 import { contextChanged, flushTlb } from "../paging/tlb.ts";
 import { deliverEvent } from "../system/exceptions.ts";
+import { runGuest } from "../system/interrupts.ts";
 import { checkVmcb } from "./consistency.ts";
 import { EXIT_CODE } from "./exit-codes.ts";
 import { SvmGuestMode } from "./guest-mode.ts";
@@ -27,13 +28,30 @@ const CR2_WORD = L.CR2 >> 2;
  * RAX, RSP and RIP come from the VMCB and go there; the other GPRs are software's.
  */
 export function vmrun(cpu: Cpu, vmcb: Vmcb): void {
+	beginVmrun(cpu, vmcb);
+	while (!runGuest(cpu));
+	endVmrun(cpu, vmcb);
+}
+
+/** VMRUN up to the guest's first instruction. Call runGuest() until it is true, then endVmrun(). */
+export function beginVmrun(cpu: Cpu, vmcb: Vmcb): void {
 	cpu.op(OP.vmrun);
 	vmcb.failedCheck = checkVmcb(cpu, vmcb);
-	if (vmcb.failedCheck === null) run(cpu, vmcb);
+	if (vmcb.failedCheck === null) enter(cpu, vmcb);
 	else {
 		refuse(vmcb);
 		// There was no entry that a machine check could hit: it is the host's.
 		cpu.machineCheckDuringEntry = false;
+	}
+}
+
+/** The #VMEXIT behind `beginVmrun`, once the guest has left. */
+export function endVmrun(cpu: Cpu, vmcb: Vmcb): void {
+	if (vmcb.failedCheck === null) {
+		const mode = vmcb.guestMode!;
+		cpu.observer?.onGuestExit?.(cpu);
+		saveGuest(cpu, mode);
+		loadHost(cpu, mode);
 	}
 	cpu.gif = false;
 	cpu.op(OP["#vmexit"]);
@@ -48,7 +66,7 @@ function refuse(vmcb: Vmcb): void {
 	vmcb.nextRipHigh = 0;
 }
 
-function run(cpu: Cpu, vmcb: Vmcb): void {
+function enter(cpu: Cpu, vmcb: Vmcb): void {
 	let mode = vmcb.guestMode;
 	if (mode === null || mode.cpu !== cpu) {
 		mode = new SvmGuestMode(cpu, vmcb);
@@ -63,12 +81,7 @@ function run(cpu: Cpu, vmcb: Vmcb): void {
 		cpu.machineCheckDuringEntry = false;
 		cpu.pending |= PENDING.machineCheck;
 	}
-	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) cpu.execute(cpu);
-	if (cpu.guest !== null)
-		throw new Error("the guest halted with nothing that could wake it: no #VMEXIT will come");
-	cpu.observer?.onGuestExit?.(cpu);
-	saveGuest(cpu, mode);
-	loadHost(cpu, mode);
+	if (cpu.guest !== null && cpu.pending !== 0) mode.pendingEvent(cpu);
 }
 
 function saveHost(cpu: Cpu, mode: SvmGuestMode): void {
@@ -103,7 +116,10 @@ function loadGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	mode.begin();
 	cpu.gif = true;
 	cpu.guest = mode;
-	if (vmcb.tlbControl !== 0) flushTlb(cpu);
+	if (vmcb.tlbControl !== 0 || cpu.tlbGuest !== mode) {
+		cpu.tlbGuest = mode;
+		flushTlb(cpu);
+	}
 	contextChanged(cpu);
 }
 

@@ -131,13 +131,18 @@ const hlt: Handler = (cpu, insn) => {
 
 /**
  * Lets the time pass until an event ends the HLT state.
- * @returns true if the context ended: a VM exit, or a bare machine that nothing can wake
+ * @returns true if the context ended: a VM exit, a bare machine that nothing can wake, or the slice is over
  */
 export function waitForEvent(cpu: Cpu): boolean {
 	for (;;) {
 		if (cpu.pending !== 0 && boundary(cpu)) return true;
 		if (cpu.read32(L.ACTIVITY) !== 1) return false;
 		const { deadline } = cpu;
+		if (cpu.sliceEnd < deadline) {
+			cpu.cycles = Math.max(cpu.cycles, cpu.sliceEnd);
+			cpu.paused = true;
+			return true;
+		}
 		const deaf = cpu.guest === null && (cpu.read32(L.RFLAGS) & FLAG.IF) === 0;
 		if (deadline === Number.POSITIVE_INFINITY || deaf) {
 			cpu.halted = "hlt";
@@ -147,6 +152,20 @@ export function waitForEvent(cpu: Cpu): boolean {
 		cpu.onDeadline(cpu);
 		if (cpu.deadline <= deadline && cpu.pending === 0) raiseStuck();
 	}
+}
+
+/**
+ * Runs the guest that the processor is in until it leaves guest mode, or its slice is over.
+ * @returns true if it has left; false if it is to be called again
+ */
+export function runGuest(cpu: Cpu): boolean {
+	if (cpu.guest === null) return true;
+	cpu.paused = false;
+	// A guest that is in the HLT state waits there first (SDM 27.7.2).
+	if (cpu.read32(L.ACTIVITY) !== 1 || !waitForEvent(cpu)) cpu.execute(cpu);
+	if (cpu.guest === null) return true;
+	if (cpu.paused) return false;
+	throw new Error("the guest halted with nothing that could wake it: no exit will come");
 }
 
 function raiseStuck(): never {

@@ -70,7 +70,18 @@ function timeForbidden(cpu: Cpu): boolean {
 	return (cpu.read32(L.CR4) & CR4.TSD) !== 0 && !privileged(cpu);
 }
 
+/**
+ * Time stamp counters are in step, so time read on one processor must not lie before what another has read. A
+ * processor that is ahead of the others waits for them: the instruction runs again.
+ */
+function aheadOfOthers(cpu: Cpu): boolean {
+	if (cpu.cycles <= cpu.horizon) return false;
+	cpu.paused = true;
+	return true;
+}
+
 const rdtsc: Handler = (cpu, insn) => {
+	if (aheadOfOthers(cpu)) return OUTCOME.stop;
 	if (timeForbidden(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.rdtsc)) return OUTCOME.stop;
 	setEdxEax(cpu, readTsc(cpu));
@@ -78,6 +89,7 @@ const rdtsc: Handler = (cpu, insn) => {
 };
 
 const rdtscp: Handler = (cpu, insn) => {
+	if (aheadOfOthers(cpu)) return OUTCOME.stop;
 	if (timeForbidden(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.rdtscp)) return OUTCOME.stop;
 	setEdxEax(cpu, readTsc(cpu));

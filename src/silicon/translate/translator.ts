@@ -293,7 +293,7 @@ export class Translator {
 
 	// ---- the dispatcher ------------------------------------------------------------------------------
 
-	/** Runs guest code until its context ends: a service said so. */
+	/** Runs guest code until its context ends, because a service said so, or the slice does: then `cpu.paused`. */
 	execute(cpu: Cpu): void {
 		const outer = this.running;
 		this.running = cpu;
@@ -310,8 +310,12 @@ export class Translator {
 
 	/** From one check of events to the next. @returns true if the context ended */
 	private step(cpu: Cpu): boolean {
-		if (cpu.pending !== 0 || cpu.cycles >= cpu.deadline) {
+		if (cpu.pending !== 0 || cpu.cycles >= cpu.limit) {
 			if (this.services.boundary(cpu)) return true;
+			if (cpu.cycles >= cpu.sliceEnd) {
+				cpu.paused = true;
+				return true;
+			}
 		}
 		if ((cpu.read32(L.INTERRUPTIBILITY) & SHADOW) !== 0) return this.alone(cpu);
 		const key = modeOf(cpu);
@@ -342,7 +346,7 @@ export class Translator {
 					return this.carryOut(cpu, exit >>> 8);
 				case EXIT.boundary:
 					// Only the stretch was used up: a loop that stays within one region.
-					if (cpu.cycles < cpu.deadline) this.promote(cpu, key);
+					if (cpu.cycles < cpu.limit) this.promote(cpu, key);
 					return false;
 				case EXIT.hot:
 					this.promote(cpu, key);

@@ -13,7 +13,7 @@ import { readRflags } from "../cpu/rflags.ts";
 import { OP } from "../ops.ts";
 import { contextChanged, flushTlb } from "../paging/tlb.ts";
 import { deliverEvent } from "../system/exceptions.ts";
-import { waitForEvent } from "../system/interrupts.ts";
+import { runGuest } from "../system/interrupts.ts";
 import {
 	ENTRY_CONTROL,
 	ENTRY_FAILURE,
@@ -38,8 +38,8 @@ import { VmxGuestMode } from "./guest-mode.ts";
 import { loadEntryMsrs, loadExitMsrs, storeExitMsrs } from "./msr-areas.ts";
 import type { Vmcs } from "./vmcs.ts";
 
-/** What VMLAUNCH and VMRESUME come back with. */
-export const VMX_RESULT = { exit: 0, failValid: 1, failInvalid: 2 } as const;
+/** What VMLAUNCH and VMRESUME come back with; `entered`: the guest runs, and `leaveNonRoot` is to follow. */
+export const VMX_RESULT = { exit: 0, failValid: 1, failInvalid: 2, entered: 3 } as const;
 
 const { controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event } = GROUP;
 
@@ -50,13 +50,30 @@ function failValid(vmcs: Vmcs, error: number, check: string | null): number {
 }
 
 /**
+ * VMLAUNCH or VMRESUME, whichever the VMCS is ready for, up to the guest's first instruction.
+ * @returns `entered`: call runGuest() until it is true, then leaveNonRoot(); `exit` after a failed VM entry
+ */
+export function beginVmEntry(cpu: Cpu, vmcs: Vmcs): number {
+	cpu.op(vmcs.launched ? OP.vmresume : OP.vmlaunch);
+	return enterNonRoot(cpu, vmcs);
+}
+
+/** The VM exit behind `beginVmEntry`, once the guest has left; also charges that of a failed entry. @returns 0, or 1 for VMfailValid */
+export function endVmEntry(cpu: Cpu, vmcs: Vmcs, begun: number): number {
+	if (begun === VMX_RESULT.failValid) return begun;
+	if (begun === VMX_RESULT.entered) leaveNonRoot(cpu, vmcs);
+	cpu.op(OP.vmexit);
+	return VMX_RESULT.exit;
+}
+
+/**
  * VMLAUNCH.
  * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
  */
 export function vmlaunch(cpu: Cpu, vmcs: Vmcs): number {
+	if (!vmcs.launched) return enterAndExit(cpu, vmcs);
 	cpu.op(OP.vmlaunch);
-	if (vmcs.launched) return failValid(vmcs, VM_ERROR.vmlaunchNonClear, null);
-	return enter(cpu, vmcs);
+	return failValid(vmcs, VM_ERROR.vmlaunchNonClear, null);
 }
 
 /**
@@ -64,15 +81,15 @@ export function vmlaunch(cpu: Cpu, vmcs: Vmcs): number {
  * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
  */
 export function vmresume(cpu: Cpu, vmcs: Vmcs): number {
+	if (vmcs.launched) return enterAndExit(cpu, vmcs);
 	cpu.op(OP.vmresume);
-	if (!vmcs.launched) return failValid(vmcs, VM_ERROR.vmresumeNonLaunched, null);
-	return enter(cpu, vmcs);
+	return failValid(vmcs, VM_ERROR.vmresumeNonLaunched, null);
 }
 
-function enter(cpu: Cpu, vmcs: Vmcs): number {
-	const result = runNonRoot(cpu, vmcs);
-	if (result === VMX_RESULT.exit) cpu.op(OP.vmexit);
-	return result;
+function enterAndExit(cpu: Cpu, vmcs: Vmcs): number {
+	const begun = beginVmEntry(cpu, vmcs);
+	if (begun === VMX_RESULT.entered) while (!runGuest(cpu));
+	return endVmEntry(cpu, vmcs, begun);
 }
 
 /**
@@ -80,6 +97,19 @@ function enter(cpu: Cpu, vmcs: Vmcs): number {
  * @returns one of VMX_RESULT
  */
 export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
+	const result = enterNonRoot(cpu, vmcs);
+	if (result !== VMX_RESULT.entered) return result;
+	// The module's code between exits cannot give way, so the slice lasts until the TD exits.
+	const { horizon, sliceEnd } = cpu;
+	cpu.beginSlice(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+	while (!runGuest(cpu));
+	cpu.beginSlice(horizon, sliceEnd);
+	leaveNonRoot(cpu, vmcs);
+	return VMX_RESULT.exit;
+}
+
+/** VM entry. @returns `entered` when the guest is to run, even if what came with the entry ended it at once */
+function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	let mode = vmcs.guestMode;
 	if (mode === null || mode.cpu !== cpu) {
 		mode = new VmxGuestMode(cpu, vmcs);
@@ -109,17 +139,17 @@ export function runNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	mode.begin();
 	cpu.observer?.onGuestEntry?.(cpu);
 	injectEvent(cpu, vmcs);
-	if (cpu.guest !== null && (cpu.pending === 0 || !mode.pendingEvent(cpu))) {
-		// A guest that enters in the HLT state waits there first (SDM 27.7.2).
-		if (cpu.read32(L.ACTIVITY) !== 1 || !waitForEvent(cpu)) cpu.execute(cpu);
-	}
-	if (cpu.guest !== null)
-		throw new Error("the guest halted with nothing that could wake it: no VM exit will come");
+	if (cpu.guest !== null && cpu.pending !== 0) mode.pendingEvent(cpu);
+	return VMX_RESULT.entered;
+}
+
+/** VM exit, of a guest that has left non-root operation. */
+function leaveNonRoot(cpu: Cpu, vmcs: Vmcs): void {
+	const mode = vmcs.guestMode!;
 	mode.end();
 	cpu.observer?.onGuestExit?.(cpu);
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
-	return VMX_RESULT.exit;
 }
 
 /** Checks what was written since the last entry. @returns a result to come back with, or -1 */
@@ -199,8 +229,11 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	cpu.nmiBlocked = (mode.pin & PIN.virtualNmis) === 0 && (blocking & BLOCKING.nmi) !== 0;
 	if ((blocking & 3) !== 0) beginShadow(cpu, blocking & 3, cpu.read64(L.RIP));
 	cpu.guest = mode;
-	if ((mode.secondary & SECONDARY.vpid) === 0) flushTlb(cpu);
-	else contextChanged(cpu);
+	if ((mode.secondary & SECONDARY.vpid) === 0 || cpu.tlbGuest !== mode) {
+		cpu.tlbGuest = mode;
+		flushTlb(cpu);
+	}
+	contextChanged(cpu);
 }
 
 /** Injects the event of the VM-entry interruption-information field (SDM 27.6). */
