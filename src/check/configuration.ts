@@ -37,6 +37,8 @@ const FACTORS = {
 	msrs:        { values: ["host", "own"],              title: "guest SPEC_CTRL, DEBUGCTL, SYSCALL's registers and TSC_AUX", exists: notTd },
 	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
+	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
+	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
 
@@ -170,12 +172,14 @@ const HOST_DR0 = 0xffff_ff80;
 
 /** How the kernel is booted. */
 export function kernelOptions(configuration: Configuration): KernelOptions {
-	return { mceHandler: configuration.mceHandler };
+	const { mceHandler, nrips } = configuration;
+	return nrips === "on" ? { mceHandler } : { mceHandler, kvm: { nrips: false } };
 }
 
 /** What the host's registers hold before the vCPU first runs. */
 export function applyConfiguration(machine: Machine, configuration: Configuration): void {
-	const { cpu, kernel } = machine;
+	const { cpu, kernel, vcpu } = machine;
+	vcpu.pmu.countsInstructions = configuration.pmu === "counting";
 	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
 	if (configuration.breakpoints === "active") {
 		kernel.breakpoints.install(0, HOST_DR0);

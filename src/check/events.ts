@@ -6,7 +6,7 @@
 import { HOST_VECTOR } from "../host/kernel.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
-import { KVM_REQ } from "../kvm/requests.ts";
+import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import type { EventKind } from "./types.ts";
@@ -47,12 +47,24 @@ const noneInProgress = ({ cpu }: Machine) =>
 /** Of the vCPU's thread: raised on this CPU, so that the handler's way out or the next check sees the flag. */
 const reschedule = ({ apic }: Machine) => apic.raise(HOST_VECTOR.reschedule);
 
+/**
+ * A request from another CPU, and kvm_vcpu_kick(): an IPI only to a vCPU that says it is in the guest; whoever is outside
+ * will look for requests before it enters.
+ */
+function requestAndKick(machine: Machine, request: number): void {
+	const { vcpu } = machine;
+	vcpu.requests |= request;
+	if (vcpu.mode !== VCPU_MODE.IN_GUEST_MODE) return;
+	vcpu.mode = VCPU_MODE.EXITING_GUEST_MODE;
+	reschedule(machine);
+}
+
 /** All kinds, in the order in which they are tried. */
 export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "irq",
 		title: "external interrupt",
-		places: ["host"],
+		places: ["host", "guest"],
 		inject: ({ apic }) => apic.raise(HOST_VECTOR.device),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.device),
 		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.device]!,
@@ -60,7 +72,7 @@ export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "irq-fpu",
 		title: "external interrupt whose handler uses the FPU",
-		places: ["host"],
+		places: ["host", "guest"],
 		inject: ({ apic }) => apic.raise(HOST_VECTOR.deviceFpu),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.deviceFpu),
 		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.deviceFpu]!,
@@ -68,7 +80,7 @@ export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "tick",
 		title: "timer tick that ends the time slice",
-		places: ["host"],
+		places: ["host", "guest"],
 		inject: ({ kernel, apic }) => {
 			kernel.reschedOnTick = true;
 			apic.raise(HOST_VECTOR.localTimer);
@@ -78,7 +90,7 @@ export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "preempt",
 		title: "a wake-up wants this CPU",
-		places: ["host"],
+		places: ["host", "guest"],
 		inject: (machine) => {
 			machine.kernel.current.needResched = true;
 			reschedule(machine);
@@ -88,7 +100,7 @@ export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "signal",
 		title: "signal for the vCPU's thread",
-		places: ["host"],
+		places: ["host", "guest"],
 		inject: (machine) => {
 			machine.kernel.vcpuTask.signalPending = true;
 			reschedule(machine);
@@ -98,11 +110,8 @@ export const EVENTS: readonly EventRow[] = [
 	{
 		kind: "kick",
 		title: "request and kick from another CPU",
-		places: ["host"],
-		inject: (machine) => {
-			machine.vcpu.requests |= KVM_REQ.OUTSIDE_GUEST_MODE;
-			reschedule(machine);
-		},
+		places: ["host", "guest"],
+		inject: (machine) => requestAndKick(machine, KVM_REQ.OUTSIDE_GUEST_MODE),
 		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.OUTSIDE_GUEST_MODE) === 0,
 	},
 	{

@@ -10,6 +10,7 @@ import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { OP } from "../silicon/ops.ts";
 import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
+import { endedByMachineCheck } from "./end-of-run.ts";
 import { eventRow } from "./events.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
@@ -191,7 +192,8 @@ export function runSchedule(
 		vcpu.nodeObserver = { onNode: (_v, place) => witness.onNode(place, machine, watcher.ops) };
 	try {
 		const result = vmm.run(INSTRUCTIONS_MAX);
-		if (result.kind !== "exit" || result.code !== 0) {
+		const gaveUp = result.kind === "entry-failure" || result.kind === "internal-error";
+		if ((result.kind !== "exit" || result.code !== 0) && !(gaveUp && endedByMachineCheck(machine))) {
 			const said = vmm.consoleText.trim().split("\n").at(-1) ?? "";
 			const how = result.kind === "exit" ? `the guest gave up: ${said}` : `the guest ended by ${result.kind}`;
 			watcher.fail({ name: GUEST_ENDS, degree: "violation" }, how);

@@ -89,3 +89,9 @@ export function moveFromDr(cpu: Cpu, offset: number): number {
 	cpu.op(OP.mov_from_dr);
 	return cpu.readNumber(offset);
 }
+
+/** WRMSR to IA32_PRED_CMD with IBPB: nothing learned before it predicts a branch behind it (SDM Vol. 1, 17.4). */
+export function writeIbpb(cpu: Cpu): void {
+	cpu.op(OP["wrmsr(ia32_pred_cmd)"]);
+	cpu.guestBranches = false;
+}

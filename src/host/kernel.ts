@@ -8,10 +8,11 @@ import { XFEATURE } from "../silicon/cpu/control.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
 import { OP } from "../silicon/ops.ts";
 import * as L from "../silicon/cpu/layout.ts";
-import { moveFromDr, moveToDr, readPkru, wrmsrDebugctl, writePkru } from "./access.ts";
+import { moveFromDr, moveToDr, readPkru, writeIbpb, wrmsrDebugctl, writePkru } from "./access.ts";
 import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
 import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
+import { GuestContext } from "./guest-context.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
@@ -58,6 +59,14 @@ export interface KernelOptions {
 	/** IA32_XSS that the kernel runs with. */
 	readonly xss?: number;
 	readonly mceHandler?: MceHandler;
+	/** Parameters that kvm_intel and kvm_amd are loaded with. */
+	readonly kvm?: Partial<KvmParameters>;
+}
+
+/** Module parameters of kvm_intel and kvm_amd. */
+export interface KvmParameters {
+	/** kvm_amd.nrips: use the next RIP that the processor saves. */
+	readonly nrips: boolean;
 }
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
@@ -82,17 +91,22 @@ export class Kernel implements HostVectors {
 	readonly userReturn: UserReturnMsrs;
 	readonly breakpoints: HwBreakpoints;
 	readonly addressSpaces: AddressSpaces;
+	/** Guest time and context tracking of this CPU. */
+	readonly guestContext: GuestContext;
 	readonly fpu = new FpuCpu();
 	/** IA32_DEBUGCTL as perf wants it on this CPU. */
 	debugctl = 0;
 	/** x86_spec_ctrl_current, per CPU. */
 	specCtrl = 0;
+	/** x86_ibpb_exit_to_user, per CPU: the way to user space does an IBPB first (commit 2f8f173413f1). */
+	ibpbExitToUser = false;
 	/** What other CPUs want this one to do: the call_single queue. */
 	private readonly calls: (() => void)[] = [];
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
 	readonly mceHandler: MceHandler;
+	readonly kvm: KvmParameters;
 	/** The thread that calls KVM_RUN. */
 	readonly vcpuTask: Task;
 	/** Another runnable task, with a user space of its own. */
@@ -122,7 +136,9 @@ export class Kernel implements HostVectors {
 		this.xcr0 = options.xcr0 ?? features.xcr0;
 		this.xss = options.xss ?? features.xss;
 		this.mceHandler = options.mceHandler ?? "task-work";
+		this.kvm = { nrips: features.nrips, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
+		this.guestContext = new GuestContext(cpu);
 		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.
 		const image = kernelFeatures(this.xcr0, this.xss) & ~features.xfd;
 		this.vcpuTask = new Task("vcpu", image, INIT_PKRU, 0);
@@ -327,6 +343,10 @@ export class Kernel implements HostVectors {
 		this.localIrqDisable();
 		if (task.needFpuLoad) this.switchFpuReturn();
 		this.userReturn.restore();
+		if (this.ibpbExitToUser) {
+			writeIbpb(cpu);
+			this.ibpbExitToUser = false;
+		}
 		cpu.op(OP.user_transition);
 		cpu.interruptFlag = true;
 		cpu.poll();
@@ -387,6 +407,7 @@ export class Kernel implements HostVectors {
 			cpu.enter(SYM.hrtimerInterrupt);
 			this.hrtimers.expire();
 			cpu.leave();
+			this.guestContext.tick(this.handlerDepth);
 			if (this.reschedOnTick) this.current.needResched = true;
 			this.reschedOnTick = false;
 		} else if (vector === HOST_VECTOR.deviceFpu) this.useKernelFpu();

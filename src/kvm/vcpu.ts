@@ -137,6 +137,9 @@ export class Vcpu {
 	dr6 = 0xffff_0ff0;
 	dr7 = 0x400;
 
+	/** vcpu_to_pmu(): whether a counter of the guest's counts instructions, and what KVM has counted for it. */
+	readonly pmu = { countsInstructions: false, instructionsRetired: 0 };
+
 	// ---- arch: events ----
 	apic: Lapic | null = null;
 	mpState: number = MP_STATE.RUNNABLE;
@@ -169,6 +172,8 @@ export class Vcpu {
 	runFlags = 0;
 	exitFastpath = 0;
 	reqImmediateExit = false;
+	/** Result of the instruction that the fastpath emulated: 0 to go to user space. */
+	emulated = 0;
 	reqIntWin = false;
 	/** vcpu_block() found nothing to run for. */
 	blocks = false;
@@ -212,6 +217,10 @@ export class Vcpu {
 export function guestWrote(vcpu: Vcpu, register: GuestRegister, value: number | bigint): void {
 	vcpu.ledger?.wrote(register, value);
 }
+/** Keeps what a flow returned as the fastpath's result. */
+export const keepFastpath = (v: Vcpu, result: number): void => {
+	v.exitFastpath = result;
+};
 
 /** kvm_make_request(). @param request a KVM_REQ bit */
 export function makeRequest(vcpu: Vcpu, request: number): void {

@@ -28,6 +28,7 @@ const rows = [
 	["wrmsr(ia32_debugctl)", "instruction"],
 	["rdmsr(ia32_spec_ctrl)", "instruction"],
 	["wrmsr(ia32_spec_ctrl)", "instruction"],
+	["wrmsr(ia32_pred_cmd)", "instruction"],
 	// ---- control, debug, time ----
 	["sti", "instruction"],
 	["cli", "instruction"],
@@ -63,6 +64,8 @@ const rows = [
 	["preempt_enable", "kernel"],
 	["srcu_read_lock", "kernel"],
 	["srcu_read_unlock", "kernel"],
+	["srcu_dereference", "kernel"],
+	["vcpu_mode", "kernel"],
 	["guest_timing_enter", "kernel"],
 	["guest_timing_exit", "kernel"],
 	["context_tracking_enter", "kernel"],

@@ -1,10 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { runCheck } from "../../src/check/check.ts";
+import { parseConfiguration } from "../../src/check/configuration.ts";
 import { EVENT_KINDS } from "../../src/check/events.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "../../src/check/properties/properties.ts";
 import type { HistoryCase } from "../../src/kvm/trees/history/case.ts";
 import { HISTORY } from "../../src/kvm/trees/history/cases.ts";
 import { defaultModel } from "../../src/review/review.ts";
+
+/** The default configuration but for what the case needs. */
+const configurationOf = (entry: HistoryCase, vendor: HistoryCase["vendors"][number]) => {
+	const needs = { ...entry.shows.configuration, ...(entry.mceHandler && { mceHandler: entry.mceHandler }) };
+	const name = Object.entries(needs).map(([factor, value]) => `${factor}=${value}`);
+	return parseConfiguration(name.join(","), vendor, defaultModel(vendor));
+};
 
 const check = (entry: HistoryCase, which: "before" | "after", vendor: HistoryCase["vendors"][number]) =>
 	runCheck({
@@ -13,6 +21,7 @@ const check = (entry: HistoryCase, which: "before" | "after", vendor: HistoryCas
 		vendor,
 		model: defaultModel(vendor),
 		mceHandler: entry.mceHandler ?? "task-work",
+		configuration: configurationOf(entry, vendor),
 		events: EVENT_KINDS.filter((kind) => entry.shows.events.includes(kind)),
 	});
 

@@ -6,6 +6,12 @@ import { interruptDelivered } from "./interrupt-delivered.ts";
 import { interruptServiced } from "./interrupt-serviced.ts";
 import { machineCheckHandled } from "./machine-check-handled.ts";
 import { nmiDelivered } from "./nmi-delivered.ts";
+import { balance } from "./balance.ts";
+import { contextTracking } from "./context-tracking.ts";
+import { guestTime } from "./guest-time.ts";
+import { predictorBarrier } from "./predictor-barrier.ts";
+import { requestsSeen } from "./requests-seen.ts";
+import { srcuHeld } from "./srcu-held.ts";
 import type { Property } from "./property.ts";
 
 /** A fault of host code that the kernel has no fixup for. Raised by the machine itself. */
@@ -22,5 +28,11 @@ export const PROPERTIES: readonly Property[] = [
 	guestXstate,
 	interruptDelivered,
 	nmiDelivered,
+	balance,
+	contextTracking,
+	guestTime,
+	predictorBarrier,
+	requestsSeen,
+	srcuHeld,
 	atomicSchedule,
 ];

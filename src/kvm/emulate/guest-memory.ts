@@ -6,6 +6,7 @@ import { CR0, CR4, EFER } from "../../silicon/cpu/control.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Vm } from "../vm.ts";
+import { srcuDereference } from "../x86/srcu.ts";
 import { GuestFault } from "./guest-fault.ts";
 
 const PAGE_BYTES = 4096;
@@ -139,6 +140,7 @@ function differs(memory: Uint8Array, at: number, bytes: Uint8Array, from: number
  * kvm_read_guest_virt(). @throws GuestFault #PF
  */
 export function readGuestVirtual(v: Vcpu, linear: bigint, into: Uint8Array, access: number): void {
+	srcuDereference(v);
 	for (let done = 0; done < into.length; ) {
 		const gpa = gvaToGpa(v, linear + BigInt(done), access);
 		const count = Math.min(into.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));
@@ -149,6 +151,7 @@ export function readGuestVirtual(v: Vcpu, linear: bigint, into: Uint8Array, acce
 
 /** kvm_write_guest_virt(). @throws GuestFault #PF */
 export function writeGuestVirtual(v: Vcpu, linear: bigint, bytes: Uint8Array, access: number): void {
+	srcuDereference(v);
 	for (let done = 0; done < bytes.length; ) {
 		const gpa = gvaToGpa(v, linear + BigInt(done), access | ACCESS.write);
 		const count = Math.min(bytes.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));

@@ -67,6 +67,7 @@ export function kvmSkipEmulatedInstruction(v: Vcpu): number {
 	v.cpu.code(22);
 	const singleStep = (ops.getRflags(v) & FLAG.TF) !== 0;
 	ops.skipEmulatedInstruction(v);
+	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
 	if (singleStep) {
 		if (v.guestDebug) {
 			v.run.exitReason = KVM_EXIT.DEBUG;

@@ -64,6 +64,7 @@ export const HELPER_FLOWS = [
 	"kvm_arch_vcpu_put",
 	"__kvm_set_xcr",
 	"fpu_update_guest_xfd",
+	"kvm_pmu_instruction_retired",
 ] as const;
 export type HelperFlow = (typeof HELPER_FLOWS)[number];
 

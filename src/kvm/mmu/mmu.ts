@@ -9,6 +9,7 @@ import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { MemorySlot, Vm } from "../vm.ts";
 import { kvmMakeAllCpusRequest } from "../x86/kick.ts";
+import { srcuDereference } from "../x86/srcu.ts";
 
 const PAGE_BYTES = 4096;
 const LARGE_PAGE_BYTES = 2 ** 21;
@@ -60,12 +61,14 @@ export class Mmu {
 
 	/**
 	 * kvm_mmu_page_fault() → kvm_tdp_page_fault(): maps the page of a guest physical address.
+	 * @param vcpu whose access it was; null for one of nobody, as tests make it
 	 * @param gpa guest physical address; a TD's shared bit may be set
 	 * @param write the access was a write
 	 * @param _fetch the access was an instruction fetch; slots are always executable
 	 * @returns "mmio" when no slot holds the address, or it is a write to a read-only slot
 	 */
-	pageFault(_vcpu: Vcpu | null, gpa: number, write: boolean, _fetch: boolean): PageFaultResult {
+	pageFault(vcpu: Vcpu | null, gpa: number, write: boolean, _fetch: boolean): PageFaultResult {
+		if (vcpu !== null) srcuDereference(vcpu);
 		const slotGpa = gpa % this.gpaModulus;
 		const slot = this.findSlot(slotGpa);
 		if (slot === null || (write && slot.readOnly)) return "mmio";

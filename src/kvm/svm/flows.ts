@@ -20,7 +20,7 @@ import {
 } from "../flow/flow.ts";
 import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
-import { makeRequest, type Vcpu } from "../vcpu.ts";
+import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
 import { svmMachineCheckInGuest } from "./machine-check.ts";
@@ -107,7 +107,7 @@ const svmVcpuRunAsmEnd: Waiting = {
 };
 
 const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
-	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+	step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
 	// GIF is 0, so nothing arrives; with IF set a host interrupt makes the guest exit (commit be45bc4eff33).
 	step(
 		"raw_local_irq_enable",
@@ -126,7 +126,7 @@ const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 		},
 		1,
 	),
-	step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+	step("guest_state_exit_irqoff", (v) => v.kernel.guestContext.stateExit(), 2),
 ]);
 
 /** What guest and hypervisor share by hand because LBR virtualization is off (commit 433265870ab3). */
@@ -200,7 +200,8 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		[],
 		2,
 	),
-	leave("svm_exit_handlers_fastpath", svmExitHandlersFastpath),
+	call("svm_exit_handlers_fastpath", keepFastpath),
+	leave("exit_fastpath", (v) => v.exitFastpath),
 ]);
 
 const svmHandleExitIrqoff = flow("svm_handle_exit_irqoff", "svm/svm.c", [
@@ -241,4 +242,5 @@ export const svmFlows: readonly Flow[] = [
 	svmVcpuRun,
 	svmVcpuEnterExit,
 	svmHandleExitIrqoff,
+	svmExitHandlersFastpath,
 ];

@@ -7,6 +7,7 @@ import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
+import { advance, emulateInstruction } from "../emulate/fetch.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { svmHandleExit } from "./exit-handlers.ts";
 import { exitReasonName } from "./exit-names.ts";
@@ -176,7 +177,12 @@ export const svmOps: VendorOps = {
 	skipEmulatedInstruction: (v) => {
 		const { vmcb } = v.svm!;
 		v.cpu.code(10);
-		vmcb.skipToNextRip();
+		// svm_skip_emulated_instruction(): without next_rip the emulator finds the instruction's end in guest memory.
+		if (v.kernel.kvm.nrips) vmcb.skipToNextRip();
+		else {
+			v.cr3 = vmcb.cr3;
+			emulateInstruction(v, advance);
+		}
 		vmcb.interruptShadow = false;
 	},
 	interruptAllowed: (v) => (v.svm!.vmcb.rflagsLow & FLAG.IF) !== 0 && !v.svm!.vmcb.interruptShadow,

@@ -151,8 +151,7 @@ function giveUp(v: Vcpu, message: string): number {
 }
 
 /**
- * tdx_handle_exit(). NON-KVM: after an #MC during entry the run goes on, as in vmxHandleExit(), so that what
- * follows its handling can be looked at.
+ * tdx_handle_exit(). After an #MC the module has disabled the TD, and the VM is at its end.
  * @returns >0 to go on, 0 to leave to user space with `run` filled in
  */
 export function tdxHandleExit(v: Vcpu): number {
@@ -164,13 +163,13 @@ export function tdxHandleExit(v: Vcpu): number {
 		v.run.exitReason = KVM_EXIT.SHUTDOWN;
 		return 0;
 	}
-	if (reason === NO_EXIT_REASON || status !== TDX_STATUS.success)
-		return giveUp(v, `TDH.VP.ENTER returned status 0x${(status >>> 0).toString(16)}`);
-	if ((reason & ENTRY_FAILURE) !== 0 && basic !== EXIT_REASON.machineCheckDuringEntry) {
+	if (reason !== NO_EXIT_REASON && (reason & ENTRY_FAILURE) !== 0) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
 		v.run.message = `TD entry failed, exit reason ${basic}`;
 		return 0;
 	}
+	if (reason === NO_EXIT_REASON || status !== TDX_STATUS.success)
+		return giveUp(v, `TDH.VP.ENTER returned status 0x${(status >>> 0).toString(16)}`);
 	const vmcall = vmcallHandlers.get(basic);
 	if (vmcall !== undefined) {
 		v.cpu.code(40);
@@ -182,8 +181,7 @@ export function tdxHandleExit(v: Vcpu): number {
 			v.stat.irqExits++;
 			return 1;
 		case EXIT_REASON.exceptionOrNmi:
-		case EXIT_REASON.machineCheckDuringEntry:
-			// NMIs and #MCs were handled with interrupts off.
+			// NMIs were handled with interrupts off.
 			return 1;
 		case EXIT_REASON.eptViolation:
 			return giveUp(v, "EPT violation of a TD on memory that was not added to it");

@@ -9,6 +9,13 @@ const R11 = 11;
 /** There was no TD exit: TDH.VP.ENTER came back without having entered. */
 export const NO_EXIT_REASON = 0xffff_ffff;
 
+/** Completion statuses that come with an exit reason. */
+const WITH_EXIT_REASON = new Set<number>([
+	TDX_STATUS.success,
+	TDX_STATUS.nonRecoverableVcpu,
+	TDX_STATUS.nonRecoverableTdNonAccessible,
+]);
+
 /** Sub-functions of TDG.VP.VMCALL that stand for an instruction's exit, whose number they have. */
 const INSTRUCTIONS = new Set<number>([
 	EXIT_REASON.cpuid,
@@ -23,7 +30,7 @@ const INSTRUCTIONS = new Set<number>([
  * @param reason the TD exit's reason
  */
 export function tdxToVmxExitReason(v: Vcpu, status: number, reason: number): number {
-	if (status !== TDX_STATUS.success && status !== TDX_STATUS.nonRecoverableVcpu) return NO_EXIT_REASON;
+	if (!WITH_EXIT_REASON.has(status)) return NO_EXIT_REASON;
 	if (reason !== EXIT_REASON.tdcall) return reason;
 	if (v.regs[R10] !== 0n) return EXIT_REASON.vmcall;
 	const leaf = v.regs32[2 * R11 + 1] === 0 ? v.regs32[2 * R11]! : 0;

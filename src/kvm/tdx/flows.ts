@@ -81,10 +81,10 @@ export const tdxFlows: readonly Flow[] = [
 		]),
 	]),
 	flow("tdx_vcpu_enter_exit", "vmx/tdx.c", [
-		step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+		step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
 		step("tdh_vp_enter", tdhVpEnterStep, 20),
 		when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
-		step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+		step("guest_state_exit_irqoff", (v) => v.kernel.guestContext.stateExit(), 2),
 	]),
 	flow("tdx_vcpu_run", "vmx/tdx.c", [
 		step("trace_kvm_entry", nothing, 4),

@@ -3,6 +3,8 @@ import type { Flow, Tree } from "../flow/flow.ts";
 import { svmFlows } from "../svm/flows.ts";
 import { tdxFlows } from "../tdx/flows.ts";
 import { vmxFlows } from "../vmx/flows.ts";
+import { fastpathFlows } from "../x86/fastpath.ts";
+import { kvmPmuInstructionRetired, kvmPmuTriggerEvent } from "../x86/pmu.ts";
 import { vcpuEnterGuest } from "../x86/vcpu-enter-guest.ts";
 import { fpuUpdateGuestXfd, kvmSetXcr } from "../x86/guest-registers.ts";
 import { kvmArchVcpuLoad, kvmArchVcpuPut } from "../x86/vcpu-load.ts";
@@ -19,6 +21,9 @@ const flows: readonly Flow[] = [
 	kvmLoadHostXsaveState,
 	kvmSetXcr,
 	fpuUpdateGuestXfd,
+	...fastpathFlows,
+	kvmPmuInstructionRetired,
+	kvmPmuTriggerEvent,
 	...vmxFlows,
 	...tdxFlows,
 	...svmFlows,

@@ -123,7 +123,6 @@ const handlers: readonly (Handler | undefined)[] = (() => {
 	set(EXIT_REASON.ioInstruction, handleIo);
 	set(EXIT_REASON.rdmsr, kvmEmulateRdmsr);
 	set(EXIT_REASON.wrmsr, kvmEmulateWrmsr);
-	set(EXIT_REASON.machineCheckDuringEntry, again);
 	set(EXIT_REASON.mwait, kvmEmulateAsNop);
 	set(EXIT_REASON.monitor, kvmEmulateAsNop);
 	set(EXIT_REASON.pause, kvmSkipEmulatedInstruction);
@@ -152,9 +151,10 @@ export function vmxHandleExit(v: Vcpu): number {
 		v.run.message = `VM entry refused, VM-instruction error ${v.vmx!.vmcs.instructionError}: ${v.vmx!.vmcs.failedCheck ?? "VMfail"}`;
 		return 0;
 	}
-	if ((reason & ENTRY_FAILURE) !== 0 && basic !== EXIT_REASON.machineCheckDuringEntry) {
+	// An #MC during the entry, too: what it hit of the guest is not known.
+	if ((reason & ENTRY_FAILURE) !== 0) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
-		v.run.message = `VM entry failed, exit reason ${basic}: ${v.vmx!.vmcs.failedCheck ?? "invalid guest state"}`;
+		v.run.message = `VM entry failed, exit reason ${basic}: ${v.vmx!.vmcs.failedCheck ?? v.vm.ops.exitReasonName(basic)}`;
 		return 0;
 	}
 	const handler = handlers[basic];

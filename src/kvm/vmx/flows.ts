@@ -25,9 +25,9 @@ import {
 } from "../flow/flow.ts";
 import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
-import { makeRequest, type Vcpu } from "../vcpu.ts";
+import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
-import { vmxExitHandlersFastpath } from "./fastpath.ts";
+import { vmxFastpathFlows } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
 import { isTd, kvmMachineCheck, vmxMachineCheckOnEntry } from "./machine-check.ts";
 
@@ -150,13 +150,13 @@ function readExit(v: Vcpu): void {
 }
 
 const vmxVcpuEnterExit = flow("vmx_vcpu_enter_exit", "vmx/vmx.c", [
-	step("guest_state_enter_irqoff", (v) => v.cpu.op(OP.context_tracking_enter), 2),
+	step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
 	step("load CR2", loadCr2, 3),
 	waitingStep("__vmx_vcpu_run", vmxVcpuRunAsm, vmxVcpuRunAsmEnd, 24),
 	step("save CR2", saveCr2, 4),
 	step("read exit reason", readExit, 6),
 	when("is_nmi", isNmi, [step("vmx_handle_nmi", handleNmi)], [], 2),
-	step("guest_state_exit_irqoff", (v) => v.cpu.op(OP.context_tracking_exit), 2),
+	step("guest_state_exit_irqoff", (v) => v.kernel.guestContext.stateExit(), 2),
 ]);
 
 const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
@@ -192,7 +192,8 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 	),
 	step("vmx_recover_nmi_blocking", nothing, 6),
 	step("vmx_complete_interrupts", completeInterrupts, 8),
-	leave("vmx_exit_handlers_fastpath", vmxExitHandlersFastpath),
+	call("vmx_exit_handlers_fastpath", keepFastpath),
+	leave("exit_fastpath", (v) => v.exitFastpath),
 ]);
 
 /** HOST_CR3 as of now: CR3 can change between prepare_switch_to_guest and here (commit 1a71581012dd). */
@@ -323,17 +324,14 @@ export const vmxFlows: readonly Flow[] = [
 	flow("vmx_vcpu_put", "vmx/vmx.c", [call("vmx_prepare_switch_to_host")]),
 	flow("vt_vcpu_run", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [
-			call("tdx_vcpu_run", (v, result) => {
-				v.exitFastpath = result;
-			}),
+			call("tdx_vcpu_run", keepFastpath),
 			leave("tdx_vcpu_run()", (v) => v.exitFastpath),
 		]),
-		call("vmx_vcpu_run", (v, result) => {
-			v.exitFastpath = result;
-		}),
+		call("vmx_vcpu_run", keepFastpath),
 		leave("vmx_vcpu_run()", (v) => v.exitFastpath),
 	]),
 	vmxVcpuRun,
 	vmxVcpuEnterExit,
 	vmxHandleExitIrqoff,
+	...vmxFastpathFlows,
 ];

@@ -1,9 +1,12 @@
-/** kvm->srcu, held by a vCPU outside the guest (kvm_vcpu_srcu_read_lock, include/linux/kvm_host.h). */
+/**
+ * kvm->srcu, which protects what another thread's ioctl may replace: memory slots and the PMU's event filter
+ * (include/linux/kvm_host.h, v6.18). A vCPU holds it outside the guest and not in the fastpath loop.
+ */
 import { HostInvariant } from "../../host/errors.ts";
 import { OP } from "../../silicon/ops.ts";
 import type { Vcpu } from "../vcpu.ts";
 
-/** kvm_vcpu_srcu_read_lock(). */
+/** kvm_vcpu_srcu_read_lock(): once a vCPU. */
 export function srcuReadLock(v: Vcpu): void {
 	v.cpu.op(OP.srcu_read_lock);
 	if (v.srcuDepth !== 0) throw new HostInvariant("kvm->srcu is locked by this vCPU already");
@@ -15,4 +18,22 @@ export function srcuReadUnlock(v: Vcpu): void {
 	v.cpu.op(OP.srcu_read_unlock);
 	if (v.srcuDepth !== 1) throw new HostInvariant("kvm->srcu is not locked by this vCPU");
 	v.srcuDepth = 0;
+}
+
+/** srcu_read_lock(&kvm->srcu): by whoever needs it for a moment; it nests. */
+export function srcuReadLockNested(v: Vcpu): void {
+	v.cpu.op(OP.srcu_read_lock);
+	v.srcuDepth++;
+}
+
+/** srcu_read_unlock(&kvm->srcu). */
+export function srcuReadUnlockNested(v: Vcpu): void {
+	v.cpu.op(OP.srcu_read_unlock);
+	if (v.srcuDepth === 0) throw new HostInvariant("kvm->srcu is not locked by this vCPU");
+	v.srcuDepth--;
+}
+
+/** srcu_dereference(…, &kvm->srcu): without the lock the object may be freed meanwhile, and lockdep says so. */
+export function srcuDereference(v: Vcpu): void {
+	v.cpu.op(OP.srcu_dereference);
 }

@@ -6,14 +6,20 @@ import { moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../hos
 import * as L from "../../silicon/cpu/layout.ts";
 import { DR7_FIXED_1 } from "../../host/hw-breakpoint.ts";
 import { OP } from "../../silicon/ops.ts";
-import { breakFrom, callOp, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
+import { type Node, breakFrom, callOp, flow, leave, loop, nothing, step, when } from "../flow/flow.ts";
 import { kvmUpdateDr0123, kvmUpdateDr7 } from "../emulate/debug.ts";
 import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, MP_STATE, VCPU_MODE } from "../requests.ts";
-import { type Vcpu, checkRequest, makeRequest } from "../vcpu.ts";
+import { type Vcpu, checkRequest, keepFastpath, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents } from "./events.ts";
 import { handleExit } from "./exits.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeWorkPending } from "./work.ts";
+
+/** Other CPUs go by vcpu->mode when they decide whether to send an IPI: what they do falls before or behind the store. */
+function setMode(v: Vcpu, mode: number): void {
+	v.cpu.op(OP.vcpu_mode);
+	v.mode = mode;
+}
 
 /** kvm_vcpu_exit_request(). */
 export function exitRequest(v: Vcpu): boolean {
@@ -40,17 +46,33 @@ function serveRequests(v: Vcpu): void {
 	checkRequest(v, KVM_REQ.UNBLOCK);
 }
 
-/** Leaves the entry path: what a pending request found late in it leads to. */
-const bailOut = () => [
-	step("mode = OUTSIDE_GUEST_MODE", (v) => {
-		v.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
-	}),
-	step("local_irq_enable (bail out)", (v) => v.kernel.localIrqEnable()),
-	step("preempt_enable (bail out)", (v) => v.kernel.preemptEnable()),
-	step("srcu_read_lock (bail out)", srcuReadLock),
-	step("cancel_injection", cancelInjection, 6),
-	leave("1", () => 1),
-];
+/** The guest's time begins. */
+export const guestTimingEnter = step(
+	"guest_timing_enter_irqoff",
+	(v) => v.kernel.guestContext.timingEnter(),
+	2,
+);
+/** It ends, behind the interrupts that came in the guest. */
+export const guestTimingExit = step("guest_timing_exit_irqoff", (v) => v.kernel.guestContext.timingExit(), 2);
+
+/** Leaves the entry path if something is found late in it. */
+export const bailOutWhen = (name: string, test: (v: Vcpu) => boolean): Node =>
+	when(
+		name,
+		test,
+		[
+			step("mode = OUTSIDE_GUEST_MODE", (v) => {
+				setMode(v, VCPU_MODE.OUTSIDE_GUEST_MODE);
+			}),
+			step("local_irq_enable (bail out)", (v) => v.kernel.localIrqEnable()),
+			step("preempt_enable (bail out)", (v) => v.kernel.preemptEnable()),
+			step("srcu_read_lock (bail out)", srcuReadLock),
+			step("cancel_injection", cancelInjection, 6),
+			leave("1", () => 1),
+		],
+		[],
+		6,
+	);
 
 export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	step("enter", (v) => {
@@ -79,7 +101,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	step(
 		"mode = IN_GUEST_MODE",
 		(v) => {
-			v.mode = VCPU_MODE.IN_GUEST_MODE;
+			setMode(v, VCPU_MODE.IN_GUEST_MODE);
 		},
 		1,
 	),
@@ -87,7 +109,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("kvm_lapic_enabled (before entry)", lapicEnabled, [
 		step("sync_pir_to_irr (before entry)", syncPirToIrr, 2),
 	]),
-	when("kvm_vcpu_exit_request (before entry)", exitRequest, bailOut(), [], 6),
+	bailOutWhen("kvm_vcpu_exit_request (before entry)", exitRequest),
 	when("req_immediate_exit", (v) => v.reqImmediateExit, [
 		step("KVM_RUN_FORCE_IMMEDIATE_EXIT", (v) => {
 			v.runFlags |= KVM_RUN.FORCE_IMMEDIATE_EXIT;
@@ -127,11 +149,9 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		},
 		5,
 	),
-	step("guest_timing_enter_irqoff", (v) => v.cpu.op(OP.guest_timing_enter), 2),
+	guestTimingEnter,
 	loop("fastpath", [
-		callOp("vcpu_run", (v, result) => {
-			v.exitFastpath = result;
-		}),
+		callOp("vcpu_run", keepFastpath),
 		when(
 			"not REENTER_GUEST",
 			(v) => v.exitFastpath !== FASTPATH.REENTER_GUEST,
@@ -180,7 +200,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	step(
 		"mode = OUTSIDE_GUEST_MODE (after exit)",
 		(v) => {
-			v.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
+			setMode(v, VCPU_MODE.OUTSIDE_GUEST_MODE);
 		},
 		1,
 	),
@@ -194,6 +214,22 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("guest_fpu.xfd_err (after exit)", (v) => v.xfdErr !== 0, [
 		step("WRMSR(XFD_ERR, 0)", (v) => wrmsrXfdErr(v.cpu, 0)),
 	]),
+	// Before preemption can move the thread: the mark is of the CPU whose predictors the guest has used.
+	when(
+		"X86_FEATURE_IBPB_EXIT_TO_USER",
+		(v) => v.cpu.model.features.ibpbExitToUser,
+		[
+			step(
+				"x86_ibpb_exit_to_user = true",
+				(v) => {
+					v.kernel.ibpbExitToUser = true;
+				},
+				1,
+			),
+		],
+		[],
+		1,
+	),
 	step("kvm_before_interrupt", nothing, 2),
 	step("local_irq_enable (window)", (v) => v.kernel.localIrqEnable(), 1),
 	step(
@@ -205,7 +241,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	),
 	step("local_irq_disable (window)", (v) => v.kernel.localIrqDisable(), 1),
 	step("kvm_after_interrupt", nothing, 1),
-	step("guest_timing_exit_irqoff", (v) => v.cpu.op(OP.guest_timing_exit), 2),
+	guestTimingExit,
 	step("local_irq_enable", (v) => v.kernel.localIrqEnable(), 1),
 	step("preempt_enable", (v) => v.kernel.preemptEnable(), 1),
 	step("srcu_read_lock", srcuReadLock, 2),

@@ -159,6 +159,8 @@ export class Cpu {
 	 * PENDING.machineCheck waits for the entry while it is set.
 	 */
 	machineCheckDuringEntry = false;
+	/** The branch predictors hold entries that a guest made. An indirect branch prediction barrier clears it. */
+	guestBranches = false;
 	/** The guest that runs, or null in root mode. */
 	guest: GuestMode | null = null;
 	/** The guest that the TLB was filled for: it has no VPID or ASID of its own. */

@@ -59,6 +59,7 @@ export const emeraldRapids: CpuModel = {
 		physicalAddressBits: 52,
 		nrips: false,
 		vSpecCtrl: false,
+		ibpbExitToUser: true,
 		lbrv: false,
 	},
 	costs,

@@ -31,6 +31,8 @@ export interface Features {
 	readonly nrips: boolean;
 	/** SVM: SPEC_CTRL is virtualized by hardware. */
 	readonly vSpecCtrl: boolean;
+	/** Affected by VMSCAPE: the kernel does an IBPB between a guest and user space (X86_FEATURE_IBPB_EXIT_TO_USER). */
+	readonly ibpbExitToUser: boolean;
 	/** SVM: LBR virtualization switches DEBUGCTL. */
 	readonly lbrv: boolean;
 }

@@ -54,6 +54,7 @@ export const turin: CpuModel = {
 		physicalAddressBits: 52,
 		nrips: true,
 		vSpecCtrl: true,
+		ibpbExitToUser: true,
 		lbrv: false,
 	},
 	costs,

@@ -115,6 +115,7 @@ function loadGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	if (blocking !== 0) beginShadow(cpu, blocking, cpu.read64(L.RIP));
 	mode.begin();
 	cpu.gif = true;
+	cpu.guestBranches = true;
 	cpu.guest = mode;
 	if (vmcb.tlbControl !== 0 || cpu.tlbGuest !== mode) {
 		cpu.tlbGuest = mode;

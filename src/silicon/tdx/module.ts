@@ -7,9 +7,11 @@ import { OP } from "../ops.ts";
 export const TDX_STATUS = {
 	success: 0,
 	nonRecoverableVcpu: 0x4000_0001,
+	nonRecoverableTdNonAccessible: 0x6000_0005,
 	operandBusy: 0x8000_0200,
 	operandInvalid: 0xc000_0100,
 	opStateIncorrect: 0xc000_0608,
+	tdFatal: 0xe000_0604,
 	noVeInfo: 0xc000_0704,
 	eptWalkFailed: 0xc000_0b00,
 	eptEntryStateIncorrect: 0xc000_0b0d,

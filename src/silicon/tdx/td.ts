@@ -62,6 +62,8 @@ export class Td {
 	/** Extended state in its initial configuration: what the VMM gets back from a TD exit. */
 	readonly initialImage = new XsaveImage();
 	finalized = false;
+	/** An #MC hit it, and its memory may be poisoned: the module does not enter it again. */
+	fatal = false;
 	/** Another processor holds a lock that an entry needs, as in TDH.MEM.TRACK: TDX_OPERAND_BUSY. */
 	busy = false;
 

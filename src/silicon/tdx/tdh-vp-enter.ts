@@ -9,7 +9,8 @@
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { OP } from "../ops.ts";
-import { EXIT_REASON } from "../vmx/controls.ts";
+import { VECTOR } from "../cpu/fault.ts";
+import { EXIT_REASON, INTR_TYPE } from "../vmx/controls.ts";
 import { runNonRoot, VMX_RESULT } from "../vmx/entry.ts";
 import { O } from "../vmx/fields.ts";
 import { seamcall, TDX_STATUS } from "./module.ts";
@@ -31,8 +32,8 @@ export function tdhVpInit(cpu: Cpu, td: Td): TdVcpu {
 }
 
 /**
- * TDH.VP.ENTER. NON-TDX: an #MC in a TD or on its entry does not disable the TD here; the status is success, and
- * the VMM may enter it again.
+ * TDH.VP.ENTER. An #MC in a TD or on its entry disables the TD: the exit tells of the #MC, and later entries of any of
+ * the TD's vCPUs are refused with TDX_TD_FATAL.
  * @param regs the VMM's GPRs in encoding order, RBP and RSP left alone (CONFIG_FLAGS.NO_RBP_MOD). In: what a
  * TDG.VP.VMCALL under way gets back. Out: after a TDG.VP.VMCALL (exit reason 77) the registers that its mask
  * exposes, RCX the mask; after every other exit RCX the exit qualification, R8 the guest physical address of an
@@ -44,11 +45,7 @@ export function tdhVpEnter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number
 }
 
 function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
-	const refused = vcpu.td.busy
-		? TDX_STATUS.operandBusy
-		: vcpu.td.finalized
-			? TDX_STATUS.success
-			: TDX_STATUS.opStateIncorrect;
+	const refused = whyRefused(vcpu.td);
 	if (refused !== TDX_STATUS.success) {
 		// There was no entry that a machine check could hit: it is the host's.
 		cpu.machineCheckDuringEntry = false;
@@ -69,6 +66,12 @@ function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
 	cpu.setGpr(L.RSP, hostRsp);
 	saveTdState(cpu, vcpu);
 	return report(vcpu, regs);
+}
+
+function whyRefused(td: Td): number {
+	if (td.busy) return TDX_STATUS.operandBusy;
+	if (td.fatal) return TDX_STATUS.tdFatal;
+	return td.finalized ? TDX_STATUS.success : TDX_STATUS.opStateIncorrect;
 }
 
 /**
@@ -115,7 +118,20 @@ function report(vcpu: TdVcpu, regs: BigUint64Array): number {
 	regs[L.RCX] = BigInt(vcpu.exitQualification);
 	if (isEptViolation) regs[R8] = vcpu.vmcs.u64[O.GUEST_PHYSICAL_ADDRESS >> 3]! & ~0xfffn;
 	regs[R9] = BigInt(vcpu.exitIntrInfo);
+	if (isMachineCheck(reason, vcpu.exitIntrInfo)) {
+		vcpu.td.fatal = true;
+		return TDX_STATUS.nonRecoverableTdNonAccessible;
+	}
 	return reason === EXIT_REASON.tripleFault ? TDX_STATUS.nonRecoverableVcpu : TDX_STATUS.success;
+}
+
+/** An #MC in the TD, or during the VM entry. */
+function isMachineCheck(reason: number, intrInfo: number): boolean {
+	const isException = reason === EXIT_REASON.exceptionOrNmi && ((intrInfo >>> 8) & 7) !== INTR_TYPE.nmi;
+	return (
+		(reason & 0xffff) === EXIT_REASON.machineCheckDuringEntry ||
+		(isException && (intrInfo & 0xff) === VECTOR.MC)
+	);
 }
 
 function hasIntrInfo(reason: number): boolean {

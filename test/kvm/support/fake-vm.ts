@@ -46,6 +46,7 @@ export function fakeModel(overrides: Partial<CpuModel> = {}): CpuModel {
 			physicalAddressBits: 46,
 			nrips: true,
 			vSpecCtrl: true,
+			ibpbExitToUser: true,
 			lbrv: true,
 		},
 		costs: Object.fromEntries(OP_NAMES.map((name) => [name, free])) as Record<OpName, Cost>,

@@ -241,18 +241,35 @@ describe("tdx_handle_exit", () => {
 		expect(fastpaths).toEqual([FASTPATH.EXIT_HANDLED, FASTPATH.EXIT_HANDLED, FASTPATH.NONE]);
 	});
 
-	it("an NMI and a machine check just resume the TD: they were handled with interrupts off", () => {
-		for (const pending of [PENDING.nmi, PENDING.machineCheck]) {
-			const { machine } = machineWith({ program: out(7) });
+	it("an NMI just resumes the TD: it was handled with interrupts off", () => {
+		const { machine } = machineWith({ program: out(7) });
+		whenEntered(machine, () => {
+			machine.cpu.pending |= PENDING.nmi;
+		});
+		expect(nextOutput(machine)).toBe(7);
+		expect([machine.kernel.nmis, machine.cpu.nmiBlocked]).toEqual([1, false]);
+		expect(machine.vcpu.stat.byReason.get(0)).toBe(1);
+	});
+
+	it.each([
+		["in the TD", KVM_EXIT.INTERNAL_ERROR],
+		["during the entry", KVM_EXIT.FAIL_ENTRY],
+	])("a machine check %s is handled once, and ends the VM: the module has disabled the TD", (where, exit) => {
+		const { machine } = machineWith({ program: out(7) });
+		const { cpu, kernel, vcpu } = machine;
+		if (where === "during the entry") cpu.machineCheckDuringEntry = true;
+		else
 			whenEntered(machine, () => {
-				machine.cpu.pending |= pending;
+				cpu.pending |= PENDING.machineCheck;
 			});
-			expect(nextOutput(machine)).toBe(7);
-			const { nmis, machineChecks } = machine.kernel;
-			expect([nmis, machineChecks]).toEqual(pending === PENDING.nmi ? [1, 0] : [0, 1]);
-			expect(machine.vcpu.stat.byReason.get(0)).toBe(1);
-			expect([machine.cpu.nmiBlocked, machine.cpu.read32(L.MCG_STATUS) & 4]).toEqual([false, 0]);
-		}
+		expect(kvmRun(vcpu)).toBe(0);
+		expect([vcpu.run.exitReason, kernel.machineChecks, cpu.read32(L.MCG_STATUS) & 4]).toEqual([exit, 1, 0]);
+		// Whoever tries again gets no further.
+		kvmRun(vcpu);
+		expect([vcpu.run.exitReason, vcpu.run.message]).toEqual([
+			KVM_EXIT.INTERNAL_ERROR,
+			"TDH.VP.ENTER returned status 0xe0000604",
+		]);
 	});
 
 	it("an interrupt that ended the TD's run is serviced once, and counted", () => {

@@ -148,16 +148,23 @@ describe("a machine check", () => {
 		expect(cpu.machineCheckDuringEntry).toBe(false);
 	});
 
-	it("during the entry does not cost the TD what the VMM answered to its call", () => {
-		const made = makeTd({ program: [...vmcall(1 << R.rbx), ...vmcall(1 << R.rbx)] });
-		enterTd(made);
-		made.regs[R.rbx] = 0x4711n;
-		made.cpu.machineCheckDuringEntry = true;
-		expect(enterTd(made) >>> 31).toBe(1);
-		made.cpu.write32(L.MCG_STATUS, 0);
-		expect(enterTd(made)).toBe(EXIT.tdcall);
-		expect(made.regs[R.rbx]).toBe(0x4711n);
-	});
+	it.each(["in the TD", "during the entry"])(
+		"%s disables the TD: its status says non-recoverable, and later entries are refused with TDX_TD_FATAL",
+		(where) => {
+			const made = makeTd(SPIN);
+			const { cpu, vcpu, regs } = made;
+			if (where === "during the entry") cpu.machineCheckDuringEntry = true;
+			else
+				onEntry(made, (one) => {
+					one.pending |= PENDING.machineCheck;
+				});
+			expect(tdhVpEnter(cpu, vcpu, regs)).toBe(TDX_STATUS.nonRecoverableTdNonAccessible);
+			cpu.write32(L.MCG_STATUS, 0);
+			const { instructions } = cpu;
+			expect(tdhVpEnter(cpu, vcpu, regs)).toBe(TDX_STATUS.tdFatal);
+			expect(cpu.instructions).toBe(instructions);
+		},
+	);
 });
 
 describe("the end of a TD", () => {

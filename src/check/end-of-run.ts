@@ -1,0 +1,14 @@
+/** How a checked run may end besides the guest's own way. */
+import type { Machine } from "../kvm/api/kvm.ts";
+import { ENTRY_FAILURE, EXIT_REASON } from "../silicon/vmx/controls.ts";
+
+/**
+ * Whether a machine check has ended the guest: KVM gives up a vCPU whose VM entry failed by one, and the TDX module
+ * disables a TD that one hit. The host goes on, and is what the properties look at.
+ */
+export function endedByMachineCheck({ vcpu }: Machine): boolean {
+	if (vcpu.tdx !== null) return vcpu.tdx.td.td.fatal;
+	return (
+		vcpu.vmx !== null && vcpu.vt.exitReason === (ENTRY_FAILURE | EXIT_REASON.machineCheckDuringEntry) >>> 0
+	);
+}

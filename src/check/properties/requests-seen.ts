@@ -1,0 +1,29 @@
+/**
+ * No request is missed at a VM entry: the guest runs with none pending, unless an interrupt is on its way that ends the
+ * run at once.
+ *
+ * Whoever makes a request of a vCPU sends an IPI only if the vCPU's mode says that it is in the guest. So the vCPU first
+ * says so and then looks for requests, with interrupts off; on a fastpath re-entry too. A request that falls between is
+ * not served until the guest happens to exit.
+ *
+ * Not covered: signals and rescheduling, whose sender always interrupts the CPU.
+ */
+import { PENDING } from "../../silicon/cpu/cpu.ts";
+import { KVM_REQ, KVM_RUN } from "../../kvm/requests.ts";
+import type { Property } from "./property.ts";
+
+const NAMES = Object.entries(KVM_REQ);
+
+export const requestsSeen: Property = {
+	name: "requests-seen",
+	title: "no request that is pending at VM entry is missed",
+	degree: "violation",
+	onGuestEntry({ machine: { cpu, vcpu } }) {
+		const leavesAtOnce =
+			(cpu.pending & (PENDING.interrupt | PENDING.nmi | PENDING.machineCheck)) !== 0 ||
+			(vcpu.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0;
+		if (vcpu.requests === 0 || leavesAtOnce) return null;
+		const names = NAMES.filter(([, bit]) => (vcpu.requests & bit) !== 0).map(([name]) => `KVM_REQ_${name}`);
+		return `the guest runs while ${names.join(", ")} is pending, and nothing will make it exit`;
+	},
+};
