@@ -10,7 +10,7 @@
  */
 import type { KernelOptions } from "../host/kernel.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
-import type { GuestParameters } from "../kvm/api/vmm-boot.ts";
+import type { GuestParameters } from "../guests/boot.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
 /** What one factor of a configuration is. */

@@ -14,6 +14,13 @@ import { image as wbinvd } from "./images/wbinvd.ts";
 import { image as wrmsrTscdeadline } from "./images/wrmsr-tscdeadline.ts";
 import { image as xstate } from "./images/xstate.ts";
 
+import { image as empty } from "./images/empty.ts";
+import { image as mmio } from "./images/mmio.ts";
+import { image as mmioKernel } from "./images/mmio-kernel.ts";
+import { image as movCr8 } from "./images/mov-cr8.ts";
+import { image as pageFault } from "./images/page-fault.ts";
+import { image as pioKernel } from "./images/pio-kernel.ts";
+import { image as selfIpi } from "./images/self-ipi.ts";
 /** Kinds of virtual machines. */
 export type GuestVendor = "vmx" | "svm" | "tdx";
 
@@ -22,8 +29,15 @@ export interface GuestProgram {
 	/** One line. */
 	readonly description: string;
 	readonly vendors: readonly GuestVendor[];
-	/** What one iteration makes the vCPU do: exits handled in the fastpath, in the kernel, in user space. */
-	readonly exitsPerIteration: { readonly fastpath: number; readonly kernel: number; readonly user: number };
+	/**
+	 * What one iteration makes the vCPU do: exits handled in the fastpath, in the kernel, in user space. Null where
+	 * that depends on the processor: then an iteration is what is counted.
+	 */
+	readonly exitsPerIteration: {
+		readonly fastpath: number;
+		readonly kernel: number;
+		readonly user: number;
+	} | null;
 	readonly base64: string;
 }
 
@@ -34,10 +48,11 @@ function program(
 	name: string,
 	description: string,
 	vendors: readonly GuestVendor[],
-	[fastpath, kernel, user]: readonly [number, number, number],
+	exits: readonly [fastpath: number, kernel: number, user: number] | null,
 	base64: string,
 ): GuestProgram {
-	return { name, description, vendors, exitsPerIteration: { fastpath, kernel, user }, base64 };
+	const exitsPerIteration = exits === null ? null : { fastpath: exits[0], kernel: exits[1], user: exits[2] };
+	return { name, description, vendors, exitsPerIteration, base64 };
 }
 
 // biome-ignore format: a table
@@ -54,6 +69,13 @@ export const PROGRAMS: readonly GuestProgram[] = [
 	program("compute",           "no exits: the sieve of Eratosthenes",                          VMS, [0, 0, 0], compute),
 	program("xstate",            "checks its XCR0 and PKRU behind every exit",                   VMS, [1, 1, 1], xstate),
 	program("mixed",             "exits of all kinds; checks its XCR0 and PKRU",                 VMS, [3, 1, 1], mixed),
+	program("empty",             "no exits: an empty loop",                                      VMS, [0, 0, 0], empty),
+	program("pio-kernel",        "IN from the PIC: handled in the kernel",                       VMS, [0, 1, 0], pioKernel),
+	program("mmio",              "a read with no memory behind it: handled in user space",       VMS, [0, 0, 1], mmio),
+	program("mmio-kernel",       "a read of the local APIC's page: handled in the kernel",       VMS, [0, 1, 0], mmioKernel),
+	program("mov-cr8",           "MOV to and from CR8",                                          VMS, null,      movCr8),
+	program("page-fault",        "a write to a new page",                                        VMS, [0, 1, 0], pageFault),
+	program("self-ipi",          "an x2APIC self-IPI and its interrupt",                         VMS, null,      selfIpi),
 	program("td-mixed",          "a TD: CPUID, a hypercall and I/O by TDG.VP.VMCALL",            TDS, [0, 2, 1], tdMixed),
 	program("td-cpuid",          "a TD: CPUID by TDG.VP.VMCALL",                                 TDS, [0, 1, 0], tdCpuid),
 	program("td-vmcall",         "a TD: a hypercall to KVM by TDG.VP.VMCALL",                    TDS, [0, 1, 0], tdVmcall),

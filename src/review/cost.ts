@@ -77,7 +77,7 @@ export function measureCost(options: CostOptions): CostResult {
 		}
 		return { cycles: cpu.cycles - startCycles, ops: cpu.opCounts.slice() };
 	};
-	const { fastpath, kernel, user } = program.exitsPerIteration;
+	const { fastpath, kernel, user } = program.exitsPerIteration ?? { fastpath: 0, kernel: 0, user: 0 };
 	const exits = Math.max(1, fastpath + kernel + user) * ITERATIONS;
 	run(ITERATIONS);
 	const short = run(ITERATIONS);

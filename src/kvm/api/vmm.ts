@@ -5,6 +5,7 @@
  *     vmm.load(loadImage(bytes), { parameters: { iterations: 1000, osxsave: true } });
  *     const result = vmm.run();          // { kind: "exit", code: 0 }
  */
+import { BOOT, type GuestParameters, longModeState, multibootState } from "../../guests/boot.ts";
 import { type Image, ImageError } from "../../guests/image.ts";
 import { checkFits } from "../../guests/load.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
@@ -12,11 +13,10 @@ import type { Smp } from "../../host/smp.ts";
 import { makePc } from "../devices/pc.ts";
 import type { PortBus } from "../devices/port-bus.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
-import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
-import { BOOT, bootLongMode, bootMultiboot, bootTd, type GuestParameters } from "./vmm-boot.ts";
+import { boot, bootTd } from "./vmm-boot.ts";
 
 /** How a run ended. */
 export type VmmResult =
@@ -117,19 +117,16 @@ export class Vmm {
 					: "a TD image runs on the vendor tdx only",
 			);
 		}
-		if (!isTd) {
-			checkFits(image, this.guestRamBytes, BOOT.end);
-			for (const { gpa, bytes } of image.segments) writeGuestPhysical(vm, gpa, bytes);
-		}
+		if (!isTd) checkFits(image, this.guestRamBytes, BOOT.end);
 		this.consoleText = "";
 		this.exitValue = -1;
 		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
 		switch (image.protocol) {
 			case "long-mode":
-				bootLongMode(vcpu, image, options.parameters ?? { iterations: 1 });
+				boot(vcpu, longModeState(image, options.parameters ?? { iterations: 1 }));
 				break;
 			case "multiboot":
-				bootMultiboot(vcpu, image, options.commandLine ?? "", this.guestRamBytes);
+				boot(vcpu, multibootState(image, options.commandLine ?? "", this.guestRamBytes));
 				break;
 			case "td":
 				bootTd(vcpu, image, options.parameters ?? { iterations: 1 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { BOOT, longModePageTables } from "../../../src/kvm/api/vmm-boot.ts";
+import { BOOT, longModePageTables } from "../../../src/guests/boot.ts";
 import { GuestFault } from "../../../src/kvm/emulate/guest-fault.ts";
 import { ACCESS, gvaToGpa, writeGuestPhysical } from "../../../src/kvm/emulate/guest-memory.ts";
 import { emulateMmio } from "../../../src/kvm/emulate/mmio.ts";
