@@ -2,7 +2,8 @@
 import type { Image } from "../../../src/guests/image.ts";
 import { createMachine, type Machine } from "../../../src/kvm/api/kvm.ts";
 import { hostRamBytesFor, Vmm } from "../../../src/kvm/api/vmm.ts";
-import { bootLongMode } from "../../../src/kvm/api/vmm-boot.ts";
+import { longModeState } from "../../../src/guests/boot.ts";
+import { boot } from "../../../src/kvm/api/vmm-boot.ts";
 import { readGuestPhysical } from "../../../src/kvm/emulate/guest-memory.ts";
 import { findTree } from "../../../src/kvm/trees/trees.ts";
 import { findModel } from "../../../src/silicon/models/models.ts";
@@ -56,7 +57,7 @@ export function severalCpus(options: SeveralCpus): { machine: Machine; vmm: Vmm 
 	for (const vcpu of machine.vm.vcpus) {
 		if (vcpu.id > 0) {
 			if (options.startAll !== true) continue;
-			bootLongMode(vcpu, image, parameters);
+			boot(vcpu, longModeState(image, parameters));
 		}
 		vcpu.regs[L.RSI] = BigInt(vcpu.id);
 		vcpu.regs[10] = BigInt(vcpus);
