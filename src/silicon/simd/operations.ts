@@ -1,9 +1,11 @@
 /** Vector operations that Wasm has no instructions for, or not with x86's results: by number, for translated code. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { CONVERT } from "./convert.ts";
+import { FLOAT } from "./float.ts";
 import type { VectorOperation } from "./operation.ts";
 
-const table: readonly (readonly [string, VectorOperation])[] = [];
+const table: readonly (readonly [string, VectorOperation])[] = [...FLOAT, ...CONVERT];
 
 const numbers = new Map(table.map(([name], number) => [name, number]));
 

@@ -205,6 +205,14 @@ export class Emitter extends BlockEmitter {
 		this.endSlowStore(entry);
 		code.end();
 	}
+	/** Leaves with the fault that a store to the linear address in a local would have. */
+	probeStore(linear: number, bytes: number): void {
+		this.beginHelper(HELPER.probe, bytes);
+		this.code.get(linear);
+		this.endHelper(1);
+		this.code.op(O.drop);
+		this.leaveIfFault();
+	}
 	/** Begins a read-modify-write of a register or memory operand, and pushes its value. */
 	beginModify(operand: Operand): Modification {
 		if (operand.kind === "register") {
@@ -231,11 +239,7 @@ export class Emitter extends BlockEmitter {
 		code.else();
 		code.i32(-1);
 		code.set(host);
-		this.beginHelper(HELPER.probe, bytes);
-		code.get(linear);
-		this.endHelper(1);
-		code.op(O.drop);
-		this.leaveIfFault();
+		this.probeStore(linear, bytes);
 		this.slowLoad(linear, bytes);
 		code.end();
 		return { operand, bytes, linear, host };

@@ -19,7 +19,7 @@ const MODES: readonly [string, 32 | 64, readonly bigint[]][] = [
 ];
 for (const [at, [mode, bitness, bases]] of MODES.entries()) {
 	describe(mode, () => {
-		const bench = new Bench(bitness, bases, 11 + at, 4, 5);
+		const bench = new Bench(bitness, bases, 11 + at, 3, 4);
 		for (const [name, group] of groups) {
 			const available = group.filter(({ bitnesses }) => bitnesses.includes(bitness));
 			if (available.length === 0) continue;
