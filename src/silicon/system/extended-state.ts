@@ -1,4 +1,4 @@
-/** XSAVE and XRSTOR instructions, FXSAVE, and the control words of x87 and SSE (SDM Vol. 1, 10.5 and chapter 13). */
+/** XSAVE and XRSTOR instructions, FXSAVE, and the control word of SSE (SDM Vol. 1, 10.5 and chapter 13). */
 import { CR0, CR4, XFEATURE } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { type Fault, GP0, NM, UD } from "../cpu/fault.ts";
@@ -21,20 +21,9 @@ import type { Insn } from "../translate/insn.ts";
 import { OUTCOME } from "../translate/services.ts";
 import { XsaveImage } from "../xsave/image.ts";
 import { copyWords } from "../xsave/registers.ts";
-import { xrstorFrom, xrstorsFrom } from "../xsave/restore.ts";
-import { MXCSR_MASK, xsavesTo, xsaveTo } from "../xsave/save.ts";
-import {
-	advance,
-	fail,
-	gpr32,
-	type Handler,
-	intercepted,
-	memoryOperand,
-	privileged,
-	readOperand,
-	writeGpr,
-	writeMemory,
-} from "./operands.ts";
+import { loadX87, xrstorFrom, xrstorsFrom } from "../xsave/restore.ts";
+import { MXCSR_MASK, saveX87, xsavesTo, xsaveTo } from "../xsave/save.ts";
+import { advance, fail, gpr32, type Handler, intercepted, memoryOperand, privileged } from "./operands.ts";
 
 /** Holds the memory operand while an instruction works on it, since its pages need not lie side by side. */
 const scratch = new XsaveImage();
@@ -114,6 +103,7 @@ const fxsave: Handler = (cpu, insn) => {
 	const access = explicitAccess(cpu);
 	if (faulted(cpu) || !probeLinear(cpu, linear, FXSAVE_BYTES, access | PF.write)) return OUTCOME.fault;
 	copyWords(cpu.u32, (cpu.base + L.XSTATE) >> 2, scratch.words, 0, FXSAVE_WRITTEN >> 2);
+	saveX87(cpu, scratch);
 	scratch.words[7] = MXCSR_MASK;
 	copyToLinear(cpu, linear, scratch.bytes, 0, FXSAVE_WRITTEN, access);
 	return OUTCOME.next;
@@ -127,74 +117,14 @@ const fxrstor: Handler = (cpu, insn) => {
 	if (!copyFromLinear(cpu, linear, scratch.bytes, FXSAVE_BYTES, explicitAccess(cpu))) return OUTCOME.fault;
 	if ((scratch.words[6]! & ~MXCSR_MASK) !== 0) return fail(cpu, GP0);
 	copyWords(scratch.words, 0, cpu.u32, (cpu.base + L.XSTATE) >> 2, FXSAVE_WRITTEN >> 2);
+	loadX87(cpu, scratch);
 	cpu.write32(L.XINUSE, cpu.read32(L.XINUSE) | XFEATURE.x87 | XFEATURE.sse);
 	return OUTCOME.next;
 };
 
-// ---- x87 and SSE control words ---------------------------------------------------------------------
+// ---- SSE's control word ------------------------------------------------------------------------------
 
-const FCW_AT = L.XSTATE >> 1;
-const FSW_AT = FCW_AT + 1;
 const MXCSR = L.XSTATE + 24;
-
-function readWord(cpu: Cpu, at: number): number {
-	return cpu.memory.u16[(cpu.base >> 1) + at]!;
-}
-
-function writeWord(cpu: Cpu, at: number, value: number): void {
-	cpu.memory.u16[(cpu.base >> 1) + at] = value;
-	cpu.write32(L.XINUSE, cpu.read32(L.XINUSE) | XFEATURE.x87);
-}
-
-/** An x87 control instruction: #NM with CR0.EM or TS set, then its effect. */
-function x87(effect: Handler): Handler {
-	return (cpu, insn) => {
-		const refused = x87Fault(cpu);
-		return refused === null ? effect(cpu, insn) : fail(cpu, refused);
-	};
-}
-
-const fninit = x87((cpu) => {
-	writeWord(cpu, FCW_AT, 0x37f);
-	// FSW, tag word, FOP, FIP and FDP.
-	for (let at = FSW_AT; at < FCW_AT + 12; at++) writeWord(cpu, at, 0);
-	return OUTCOME.next;
-});
-
-const fldcw = x87((cpu, insn) => {
-	const value = Number(readOperand(cpu, insn, 0, 2));
-	if (faulted(cpu)) return OUTCOME.fault;
-	writeWord(cpu, FCW_AT, value | 0x40);
-	return OUTCOME.next;
-});
-
-const fnstcw = x87((cpu, insn) => {
-	writeMemory(cpu, insn, 2, BigInt(readWord(cpu, FCW_AT)));
-	return faulted(cpu) ? OUTCOME.fault : OUTCOME.next;
-});
-
-const fnstsw = x87((cpu, insn) => {
-	const value = BigInt(readWord(cpu, FSW_AT));
-	if (insn.operands[0]?.kind === "register") writeGpr(cpu, L.RAX, 2, value);
-	else writeMemory(cpu, insn, 2, value);
-	return faulted(cpu) ? OUTCOME.fault : OUTCOME.next;
-});
-
-const fnclex = x87((cpu) => {
-	writeWord(cpu, FSW_AT, readWord(cpu, FSW_AT) & 0x7f00);
-	return OUTCOME.next;
-});
-
-const emms = x87((cpu) => {
-	// The abridged tag word: all empty.
-	writeWord(cpu, FSW_AT + 1, 0);
-	return OUTCOME.next;
-});
-
-const wait: Handler = (cpu) => {
-	const both = CR0.MP | CR0.TS;
-	return (cpu.read32(L.CR0) & both) === both ? fail(cpu, NM) : OUTCOME.next;
-};
 
 /** LDMXCSR and STMXCSR: #UD without CR4.OSFXSR or with CR0.EM, #NM with CR0.TS. */
 function mxcsr(load: boolean): Handler {
@@ -234,13 +164,6 @@ export const extendedStateHandlers: readonly (readonly [number, Handler])[] = [
 	[Mnemonic.Fxsave64, fxsave],
 	[Mnemonic.Fxrstor, fxrstor],
 	[Mnemonic.Fxrstor64, fxrstor],
-	[Mnemonic.Fninit, fninit],
-	[Mnemonic.Fldcw, fldcw],
-	[Mnemonic.Fnstcw, fnstcw],
-	[Mnemonic.Fnstsw, fnstsw],
-	[Mnemonic.Fnclex, fnclex],
-	[Mnemonic.Emms, emms],
-	[Mnemonic.Wait, wait],
 	[Mnemonic.Ldmxcsr, mxcsr(true)],
 	[Mnemonic.Stmxcsr, mxcsr(false)],
 ];

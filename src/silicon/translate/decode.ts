@@ -128,8 +128,18 @@ function operandBytes(from: Instruction, operands: readonly Operand[], bitness: 
 	return bitness === 16 ? 2 : 4;
 }
 
-/** Copies an iced instruction. */
-function plain(from: Instruction, bitness: Bitness): Insn {
+const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
+
+/** What FOP holds for the instruction at an offset of its code bytes: 0 unless it is an x87 one, whose escapes are D8 to DF. */
+function x87OpcodeAt(bytes: Uint8Array, offset: number, bitness: Bitness): number {
+	let at = offset;
+	while (PREFIXES.has(bytes[at]!) || (bitness === 64 && (bytes[at]! & 0xf0) === 0x40)) at++;
+	const opcode = bytes[at]!;
+	return (opcode & 0xf8) === 0xd8 ? ((opcode & 7) << 8) | bytes[at + 1]! : 0;
+}
+
+/** Copies an iced instruction. @param bytes the code it lies in, at `offset` */
+function plain(from: Instruction, bitness: Bitness, bytes: Uint8Array, offset: number): Insn {
 	const operands: Operand[] = [];
 	let addressBytes = 0;
 	let hasMemory = false;
@@ -183,6 +193,7 @@ function plain(from: Instruction, bitness: Bitness): Insn {
 		flagsWritten: from.rflagsModified & ~from.rflagsUndefined,
 		flagsUndefined: from.rflagsUndefined,
 		bitness,
+		x87Opcode: x87OpcodeAt(bytes, offset, bitness),
 	};
 }
 
@@ -190,12 +201,14 @@ function plain(from: Instruction, bitness: Bitness): Insn {
 export class RunDecoder {
 	private readonly decoder: Decoder;
 	private readonly instruction = new Instruction();
+	private readonly bytes: Uint8Array;
 	private readonly rip: bigint;
 	private readonly bitness: Bitness;
 
 	/** @param bytes code @param rip offset in CS of the first byte @param bitness of the code segment */
 	constructor(bytes: Uint8Array, rip: bigint, bitness: Bitness) {
 		this.decoder = new Decoder(bitness, bytes, 0);
+		this.bytes = bytes;
 		this.rip = rip;
 		this.bitness = bitness;
 	}
@@ -208,7 +221,7 @@ export class RunDecoder {
 		this.decoder.ip = this.rip + BigInt(offset);
 		this.decoder.decodeOut(this.instruction);
 		if (this.decoder.lastError === DecoderError.NoMoreBytes) return null;
-		return plain(this.instruction, this.bitness);
+		return plain(this.instruction, this.bitness, this.bytes, offset);
 	}
 	/** Gives the decoder's memory back. */
 	free(): void {
@@ -226,7 +239,7 @@ export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
 	const decoder = new Decoder(bitness, bytes, 0);
 	decoder.ip = rip;
 	const instruction = decoder.decode();
-	const insn = plain(instruction, bitness);
+	const insn = plain(instruction, bitness, bytes, 0);
 	instruction.free();
 	decoder.free();
 	return insn;

@@ -41,4 +41,6 @@ export interface Insn {
 	readonly flagsUndefined: number;
 	/** 16, 32 or 64. */
 	readonly bitness: number;
+	/** x87: bits 2:0 of the opcode and the ModRM byte, as the FOP register has them. 0 for all others. */
+	readonly x87Opcode: number;
 }

@@ -32,12 +32,17 @@ export function linearIn(cpu: Cpu, segment: number, offset: bigint, bitness: num
 	return BigInt.asUintN(bitness === 64 ? 64 : 32, base + offset);
 }
 
-/** Linear address of an instruction's memory operand. */
-export function linearOf(cpu: Cpu, insn: Insn): bigint {
+/** Offset of an instruction's memory operand in its segment. */
+export function offsetOf(cpu: Cpu, insn: Insn): bigint {
 	let offset = insn.displacement;
 	if (insn.base !== 0) offset += cpu.gpr(placeOf(insn.base)!.index);
 	if (insn.index !== 0) offset += cpu.gpr(placeOf(insn.index)!.index) * BigInt(insn.scale);
-	return linearIn(cpu, insn.segment, BigInt.asUintN(insn.addressBytes * 8, offset), insn.bitness);
+	return BigInt.asUintN(insn.addressBytes * 8, offset);
+}
+
+/** Linear address of an instruction's memory operand. */
+export function linearOf(cpu: Cpu, insn: Insn): bigint {
+	return linearIn(cpu, insn.segment, offsetOf(cpu, insn), insn.bitness);
 }
 
 /** Bytes of the stack pointer: 8 in 64-bit mode, else as SS.B says. */

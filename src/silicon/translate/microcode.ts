@@ -21,6 +21,7 @@ import {
 } from "./memory-operands.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { STRINGS, isString } from "./strings.ts";
+import { X87 } from "../x87/table.ts";
 
 /** Carries out one instruction; RIP names it. */
 export type Microcode = (cpu: Cpu, insn: Insn, services: Services) => Outcome;
@@ -156,5 +157,5 @@ const table = new Map<number, Microcode>([
 /** The microcode of an instruction, or undefined if it is translated or the system side's. */
 export function microcodeOf(insn: Insn): Microcode | undefined {
 	if (isString(insn)) return STRINGS.get(insn.mnemonic);
-	return table.get(insn.mnemonic);
+	return table.get(insn.mnemonic) ?? X87.get(insn.mnemonic);
 }

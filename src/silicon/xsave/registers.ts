@@ -34,3 +34,21 @@ export function copyWords(
 ): void {
 	for (let i = 0; i < count; i++) to[toAt + i] = from[fromAt + i]!;
 }
+
+/** Word of R0 in the legacy region, which is that of ST0 in an image. */
+const STACK_AT = 8;
+
+/**
+ * Copies ST(0) to ST(7) between the register file, which has them by their physical numbers, and an image, which has them
+ * from the top of the stack on.
+ * @param load into the register file, whose FSW holds TOP already
+ */
+export function copyStack(cpu: Cpu, image: Uint32Array, load: boolean): void {
+	const registers = ((cpu.base + L.XSTATE) >> 2) + STACK_AT;
+	const top = (cpu.read32(L.XSTATE) >>> 27) & 7;
+	for (let i = 0; i < 8; i++) {
+		const inFile = registers + 4 * ((top + i) & 7);
+		if (load) copyWords(image, STACK_AT + 4 * i, cpu.u32, inFile, 4);
+		else copyWords(cpu.u32, inFile, image, STACK_AT + 4 * i, 4);
+	}
+}

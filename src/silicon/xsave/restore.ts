@@ -10,7 +10,8 @@ import {
 	XSAVE_FIXED_BYTES,
 } from "../cpu/state-components.ts";
 import type { XsaveImage } from "./image.ts";
-import { CET_U, copyWords, registersOf } from "./registers.ts";
+import { CET_U, copyStack, copyWords, registersOf } from "./registers.ts";
+import { control, setControl } from "../x87/state.ts";
 import { MXCSR_INIT, MXCSR_MASK } from "./save.ts";
 
 const MXCSR_AT = 24 >> 2;
@@ -106,14 +107,20 @@ function restore(cpu: Cpu, image: XsaveImage, rfbm: number, compacted: boolean):
 /** Components whose use is judged by their registers, not by the XINUSE field. */
 const OWN_REGISTERS = XFEATURE.pkru | XFEATURE.pasid | XFEATURE.cetUser | XFEATURE.cetSupervisor;
 
+/** Loads x87 state. ES and B follow from the flags and masks. */
+export function loadX87(cpu: Cpu, image: XsaveImage): void {
+	copyWords(image.words, 0, cpu.u32, (cpu.base + L.XSTATE) >> 2, 6);
+	copyStack(cpu, image.words, true);
+	setControl(cpu, control(cpu));
+}
+
 function restoreX87(cpu: Cpu, image: XsaveImage, load: boolean): void {
-	const registers = (cpu.base + L.XSTATE) >> 2;
 	if (load) {
-		copyWords(image.words, 0, cpu.u32, registers, 6);
-		copyWords(image.words, 8, cpu.u32, registers + 8, 32);
+		loadX87(cpu, image);
 		return;
 	}
 	if ((xinuse(cpu) & XFEATURE.x87) === 0) return;
+	const registers = (cpu.base + L.XSTATE) >> 2;
 	cpu.u32.fill(0, registers, registers + 6);
 	cpu.u32.fill(0, registers + 8, registers + 40);
 	cpu.u32[registers] = FCW_INIT;

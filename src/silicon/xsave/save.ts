@@ -9,10 +9,12 @@ import {
 	XSAVE_FIXED_BYTES,
 } from "../cpu/state-components.ts";
 import type { XsaveImage } from "./image.ts";
-import { copyWords, registersOf } from "./registers.ts";
+import { copyStack, copyWords, registersOf } from "./registers.ts";
 
 const SSE_OR_AVX = XFEATURE.sse | XFEATURE.avx;
 const MXCSR_AT = 24 >> 2;
+/** FSW.ES, in the word that begins with FCW. */
+const FSW_ES = 0x80 << 16;
 /** MXCSR in its initial configuration. */
 export const MXCSR_INIT = 0x1f80;
 /** The MXCSR bits that may be set: all but DAZ's neighbours above bit 15. */
@@ -23,11 +25,14 @@ function savedInUse(cpu: Cpu): number {
 	return xinuse(cpu) & ~cpu.xfd;
 }
 
-/** Copies x87 state: control words and pointers, then ST0-ST7. MXCSR between them is not part of it. */
-function saveX87(cpu: Cpu, image: XsaveImage): void {
-	const from = (cpu.base + L.XSTATE) >> 2;
-	copyWords(cpu.u32, from, image.words, 0, 6);
-	copyWords(cpu.u32, from + 8, image.words, 8, 32);
+/** Copies x87 state: control words and pointers, then ST0-ST7 from the top of the stack. MXCSR between them is not part of it. */
+export function saveX87(cpu: Cpu, image: XsaveImage): void {
+	copyWords(cpu.u32, (cpu.base + L.XSTATE) >> 2, image.words, 0, 6);
+	copyStack(cpu, image.words, false);
+	// AMD's processors keep their pointers to themselves unless an exception is pending (APM Vol. 2, 11.4.4).
+	if (cpu.model.vendorString !== "AuthenticAMD" || (image.words[0]! & FSW_ES) !== 0) return;
+	image.words[1] = image.words[1]! & 0xffff;
+	image.words.fill(0, 2, 6);
 }
 
 function saveXmm(cpu: Cpu, image: XsaveImage): void {
