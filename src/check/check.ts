@@ -107,6 +107,7 @@ export function runCheck(options: CheckOptions): CheckResult {
 	return {
 		tree: options.tree.name,
 		vendor,
+		...(options.tree.loadedModule === undefined ? {} : { module: options.tree.loadedModule }),
 		cpu: model.name,
 		verdict: violations.length === 0 ? "holds" : "violated",
 		violations,
@@ -147,7 +148,7 @@ function explain(
 	return {
 		property: failure.property,
 		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
-		replay: `reenter check ${options.tree.name} --vendor ${options.vendor}${handler}${token === "" ? "" : ` --replay ${token}`}`,
+		replay: `reenter check ${options.tree.spec ?? options.tree.name} --vendor ${options.tree.loadedModule ?? options.vendor}${handler}${token === "" ? "" : ` --replay ${token}`}`,
 		schedule,
 		callStack: failure.callStack,
 		trace: tracer.lines,

@@ -70,6 +70,8 @@ export interface Violation {
 export interface CheckResult {
 	readonly tree: string;
 	readonly vendor: Vendor;
+	/** The vendor module that was loaded, if it is a patch's. */
+	readonly module?: string;
 	readonly cpu: string;
 	readonly verdict: "holds" | "violated";
 	/** One for each property that was violated, with the shortest schedule found. */

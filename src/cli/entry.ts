@@ -41,7 +41,7 @@ const io: Io = {
 	color:
 		(NO_COLOR === undefined || NO_COLOR === "") &&
 		(FORCE_COLOR === undefined ? process.stdout.isTTY === true : FORCE_COLOR !== "0"),
-	readFile: (path) => readFileSync(path),
+	readFile: (path) => readFileSync(path === "-" ? 0 : path),
 	checkWritable: (path) => writeWhole(path, "", false),
 	writeFile: (path, text) => writeWhole(path, text, true),
 };

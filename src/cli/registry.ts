@@ -40,6 +40,14 @@ export function makeRegistry(program: Command, context: Context, done: (code: nu
 	};
 }
 
+/** `--patch`, of every command that takes a tree. */
+export function patchOption(): Option {
+	return new Option(
+		"--patch <file>",
+		"a patch file, JSON or TypeScript, applied to the tree; repeated, a series; - is JSON on stdin",
+	).argParser((file: string, before: string[] | undefined) => [...(before ?? []), file]);
+}
+
 const MCE_HANDLERS = ["task-work", "schedule"] as const;
 
 /** `--mce-handler`, of every command that checks. */

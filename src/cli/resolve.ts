@@ -1,49 +1,79 @@
 /** From the words of a command line to trees, models and vendors. */
+import { dirname, join } from "node:path";
 import { FlowError } from "../kvm/flow/errors.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
-import { parsePatchFile } from "../kvm/flow/patch-file.ts";
 import { hint } from "../kvm/flow/patch.ts";
+import { selectVendor, vendorNames } from "../kvm/flow/vendor-module.ts";
+import { type PatchFile, applyPatchFile, patchHead } from "../kvm/patch/patch-file.ts";
+import { v618 } from "../kvm/trees/base.ts";
 import { BUILT_IN_TREES, findTree } from "../kvm/trees/trees.ts";
-import { VENDORS, defaultModel } from "../review/review.ts";
+import { defaultModel } from "../review/review.ts";
 import { MODELS, findModel } from "../silicon/models/models.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { type Io, UsageError } from "./io.ts";
+import { isPatchFile, loadPatchFile } from "./patch-source.ts";
 
-/** Reads a file that the user named. @throws UsageError with one line */
-export function readUserFile(io: Io, path: string): Uint8Array {
+/**
+ * A tree by its name, or from a patch file; with --patch, files applied to it in turn.
+ * @param spec a built-in tree or a patch file; undefined: the base that the first patch names
+ * @throws FlowError, UsageError with one line
+ */
+export async function resolveTree(
+	io: Io,
+	spec: string | undefined,
+	patches: readonly string[] = [],
+): Promise<Tree> {
+	const files: readonly string[] = spec !== undefined && isPatchFile(spec) ? [spec, ...patches] : patches;
+	if (files.length === 0) return spec === undefined ? v618 : findTree(spec);
+	let tree: Tree | null = spec === undefined || isPatchFile(spec) ? null : findTree(spec);
+	const given = tree;
+	let firstBase = "";
+	for (const path of files) {
+		const file = await loadPatchFile(io, path);
+		const { base } = patchHead(file);
+		if (tree === null) {
+			tree = await resolveBase(io, base ?? v618.name, path, file);
+			firstBase = base ?? v618.name;
+		} else if (given === null && base !== undefined && base !== firstBase && base !== tree.name) {
+			throw new FlowError(
+				`${file.locate(["base"])}: base: it is made for ${base}, and stands behind ${tree.name}, which is on ${firstBase}; name the tree to apply both to`,
+				true,
+			);
+		}
+		tree = applyPatchFile(file, tree, libraries());
+	}
+	const words = [...(given === null ? [] : [given.name]), ...files.map((path) => `--patch ${path}`)];
+	return {
+		...tree!,
+		spec: spec !== undefined && files.length === 1 && given === null ? spec : words.join(" "),
+	};
+}
+
+/** Trees whose steps a patch may insert. */
+function libraries(): readonly Tree[] {
+	return BUILT_IN_TREES.map(({ name }) => findTree(name));
+}
+
+/** The base that a patch file names: a tree, or a file beside it. */
+async function resolveBase(io: Io, base: string, path: string, file: PatchFile): Promise<Tree> {
+	if (isPatchFile(base)) return resolveTree(io, join(dirname(path), base));
 	try {
-		return io.readFile(path);
+		return findTree(base);
 	} catch (error) {
-		throw new UsageError(
-			`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-		);
+		if (!(error instanceof FlowError)) throw error;
+		throw new FlowError(`${file.locate(["base"])}: base: ${error.message}`, true);
 	}
 }
 
-/** A tree by its name, or from a patch file (a path that ends in .json). */
-export function resolveTree(io: Io, spec: string): Tree {
-	if (!spec.endsWith(".json")) return findTree(spec);
-	const text = new TextDecoder().decode(readUserFile(io, spec));
-	let document: unknown;
-	try {
-		document = JSON.parse(text);
-	} catch (error) {
-		throw new FlowError(`${spec}: not JSON: ${error instanceof Error ? error.message : String(error)}`);
-	}
-	return parsePatchFile(
-		document,
-		spec,
-		findTree,
-		BUILT_IN_TREES.map(({ name }) => findTree(name)),
-	);
-}
-
-/** A vendor by its name. */
-export function resolveVendor(name: string): Vendor {
-	const vendor = VENDORS.find((candidate) => candidate === name);
-	if (vendor === undefined)
-		throw new UsageError(`no vendor "${name}"${hint(name, VENDORS)}; there are ${VENDORS.join(", ")}`);
-	return vendor;
+/** The tree that patches are applied to. */
+export async function baseOf(
+	io: Io,
+	spec: string | undefined,
+	[first = ""]: readonly string[],
+): Promise<Tree> {
+	if (spec !== undefined) return resolveTree(io, spec);
+	const file = await loadPatchFile(io, first);
+	return resolveBase(io, patchHead(file).base ?? v618.name, first, file);
 }
 
 /** A CPU model by its name. */
@@ -56,22 +86,47 @@ export function resolveModel(name: string): CpuModel {
 	return model;
 }
 
-/** Model and vendor from what was given of them. @throws UsageError if they do not go together */
-export function resolveCpu(
-	cpu: string | undefined,
-	vendorName: string | undefined,
-): { model: CpuModel; vendor: Vendor } {
-	const vendor = vendorName === undefined ? undefined : resolveVendor(vendorName);
-	const model = cpu === undefined ? defaultModel(vendor ?? "vmx") : resolveModel(cpu);
-	const chosen = vendor ?? model.vendors[0]!;
-	if (!model.vendors.includes(chosen)) {
-		throw new UsageError(`${model.name} has no ${chosen}; it has ${model.vendors.join(" and ")}`);
-	}
-	return { model, vendor: chosen };
+/** A tree on the hardware that it is to run on. */
+export interface Target {
+	readonly tree: Tree;
+	readonly vendor: Vendor;
+	readonly model: CpuModel;
 }
 
-/** Vendors that were asked for: one, those of a CPU model, or all. */
-export function resolveVendors(vendor: string | undefined, cpu: string | undefined): readonly Vendor[] {
-	if (vendor !== undefined) return [resolveCpu(cpu, vendor).vendor];
-	return cpu === undefined ? VENDORS : resolveModel(cpu).vendors;
+/**
+ * Tree, vendor and model from what was given of them.
+ * @param vendorName a vendor, or a vendor module of the tree; undefined: the model's first
+ * @throws UsageError if they do not go together
+ */
+export function resolveTarget(
+	tree: Tree,
+	vendorName: string | undefined,
+	cpu: string | undefined,
+	orVendor: Vendor = "vmx",
+): Target {
+	const named = cpu === undefined ? undefined : resolveModel(cpu);
+	const name = vendorName ?? named?.vendors[0] ?? orVendor;
+	const selected = selectVendor(tree, name);
+	if (selected === undefined) {
+		const names = vendorNames(tree);
+		throw new UsageError(`no vendor "${name}"${hint(name, names)}; there are ${names.join(", ")}`);
+	}
+	const model = named ?? defaultModel(selected.vendor);
+	if (!model.vendors.includes(selected.vendor)) {
+		throw new UsageError(`${model.name} has no ${selected.vendor}; it has ${model.vendors.join(" and ")}`);
+	}
+	return { ...selected, model };
+}
+
+/** The targets that were asked for: one vendor, those of a CPU model, or all that the tree has. */
+export function resolveTargets(
+	tree: Tree,
+	vendor: string | undefined,
+	cpu: string | undefined,
+): readonly Target[] {
+	if (vendor !== undefined) return [resolveTarget(tree, vendor, cpu)];
+	const model = cpu === undefined ? undefined : resolveModel(cpu);
+	return vendorNames(tree)
+		.filter((name) => model === undefined || model.vendors.includes(selectVendor(tree, name)!.vendor))
+		.map((name) => resolveTarget(tree, name, cpu));
 }

@@ -9,9 +9,10 @@ import { findProgram } from "../guests/programs.ts";
 import { createMachine, createSilicon } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
 import { compileTree } from "../kvm/flow/compile.ts";
+import { opCost } from "../kvm/flow/custom-op.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
-import { OP_COUNT, OP_NAMES } from "../silicon/ops.ts";
+import { OP_SLOTS, opName } from "../silicon/ops.ts";
 import { ReviewError } from "./errors.ts";
 import type { CostResult } from "./types.ts";
 
@@ -85,12 +86,12 @@ export function measureCost(options: CostOptions): CostResult {
 	const cyclesPerExit = (long.cycles - short.cycles) / exits;
 	const opsPerExit: Record<string, number> = {};
 	const cyclesByOrigin = { published: 0, calibrated: 0, assumed: 0, guest: cyclesPerExit };
-	for (let op = 0; op < OP_COUNT; op++) {
+	for (let op = 0; op < OP_SLOTS; op++) {
 		const count = (long.ops[op]! - short.ops[op]!) / exits;
 		if (count === 0) continue;
-		const name = OP_NAMES[op]!;
+		const name = opName(op);
 		opsPerExit[name] = round(count);
-		const cost = model.costs[name];
+		const cost = opCost(tree, model, name);
 		cyclesByOrigin[cost.origin] += count * cost.cycles;
 		cyclesByOrigin.guest -= count * cost.cycles;
 	}
@@ -98,6 +99,7 @@ export function measureCost(options: CostOptions): CostResult {
 		guest,
 		tree: tree.name,
 		vendor,
+		...(tree.loadedModule === undefined ? {} : { module: tree.loadedModule }),
 		cpu: model.name,
 		cyclesPerExit: round(cyclesPerExit),
 		exits,

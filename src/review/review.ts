@@ -2,24 +2,28 @@
 import { runCheck } from "../check/check.ts";
 import type { MceHandler } from "../host/mce.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
+import { selectVendor } from "../kvm/flow/vendor-module.ts";
 import { MODELS } from "../silicon/models/models.ts";
-import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+import { type CpuModel, VENDORS, type Vendor } from "../silicon/models/model.ts";
 import { type CostOptions, measureCost } from "./cost.ts";
 import type { CostResult, TreeReview } from "./types.ts";
 
-/** Vendors in the order of reports. */
-export const VENDORS: readonly Vendor[] = ["vmx", "svm", "tdx"];
+/** A tree with a vendor's module loaded, on one CPU model. */
+export interface ReviewTarget {
+	readonly tree: Tree;
+	readonly vendor: Vendor;
+	readonly model: CpuModel;
+}
 
 export interface ReviewOptions {
 	readonly tree: Tree;
 	readonly base: Tree;
-	readonly vendors?: readonly Vendor[];
-	/** One model for all vendors. Default: turin for svm, emerald-rapids for vmx and tdx. */
-	readonly model?: CpuModel;
+	/** The tree as it is to run on each vendor. Default: all vendors, each on its default model. */
+	readonly targets?: readonly ReviewTarget[];
 	/** The guest whose cost is compared. Default: invd, and td-vmcall for TDs. */
 	readonly guest?: string;
 	readonly mceHandler?: MceHandler;
-	readonly onProgress?: (vendor: Vendor, done: number, total: number) => void;
+	readonly onProgress?: (vendor: string, done: number, total: number) => void;
 }
 
 /** The model that stands for a vendor when none is named. */
@@ -42,9 +46,11 @@ function baseCost(options: CostOptions): CostResult {
 
 /** Reviews one tree. */
 export function reviewTree(options: ReviewOptions): TreeReview {
-	const { tree, base } = options;
-	const vendors = (options.vendors ?? VENDORS).map((vendor) => {
-		const model = options.model ?? defaultModel(vendor);
+	const { base } = options;
+	const targets =
+		options.targets ?? VENDORS.map((vendor) => ({ tree: options.tree, vendor, model: defaultModel(vendor) }));
+	const vendors = targets.map(({ tree, vendor, model }) => {
+		const name = tree.loadedModule ?? vendor;
 		const guest = options.guest ?? (vendor === "tdx" ? "td-vmcall" : "invd");
 		const onProgress = options.onProgress;
 		const check = runCheck({
@@ -53,15 +59,16 @@ export function reviewTree(options: ReviewOptions): TreeReview {
 			vendor,
 			model,
 			mceHandler: options.mceHandler ?? "task-work",
-			...(onProgress === undefined ? {} : { onProgress: (done, total) => onProgress(vendor, done, total) }),
+			...(onProgress === undefined ? {} : { onProgress: (done, total) => onProgress(name, done, total) }),
 		});
 		return {
 			vendor,
+			...(tree.loadedModule === undefined ? {} : { module: tree.loadedModule }),
 			cpu: model.name,
 			check,
-			baseCost: baseCost({ guest, tree: base, vendor, model }),
+			baseCost: baseCost({ guest, tree: selectVendor(base, name)?.tree ?? base, vendor, model }),
 			cost: measureCost({ guest, tree, vendor, model }),
 		};
 	});
-	return { tree: tree.name, base: base.name, vendors };
+	return { tree: options.tree.name, base: base.name, vendors };
 }

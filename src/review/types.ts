@@ -7,6 +7,8 @@ export interface CostResult {
 	readonly guest: string;
 	readonly tree: string;
 	readonly vendor: Vendor;
+	/** The vendor module that was loaded, if it is a patch's. */
+	readonly module?: string;
 	readonly cpu: string;
 	readonly cyclesPerExit: number;
 	/** Exits that the figure is the mean of. */
@@ -19,6 +21,8 @@ export interface CostResult {
 
 export interface VendorReview {
 	readonly vendor: Vendor;
+	/** The vendor module that was loaded, if it is a patch's. */
+	readonly module?: string;
 	readonly cpu: string;
 	readonly check: CheckResult;
 	readonly baseCost: CostResult;

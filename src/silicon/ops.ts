@@ -97,3 +97,30 @@ export const OP_COUNT = rows.length;
 
 /** Op ids by name: `OP["xsetbv"]`. */
 export const OP = Object.fromEntries(rows.map((row, id) => [row[0], id])) as Record<OpName, number>;
+
+/** Ops that one process may know besides the rows above. */
+const CUSTOM_OPS_MAX = 64;
+
+/** Op ids that arrays by op id must have room for: the rows, and ops that out-of-tree code defines. */
+export const OP_SLOTS = OP_COUNT + CUSTOM_OPS_MAX;
+
+const customNames: string[] = [];
+
+/**
+ * The id of an op that out-of-tree code defines; a name has one id, like a symbol.
+ * @throws RangeError if there are too many
+ */
+export function customOpId(name: string): number {
+	let at = customNames.indexOf(name);
+	if (at < 0) {
+		if (customNames.length === CUSTOM_OPS_MAX)
+			throw new RangeError(`op ${name} is one too many: ${CUSTOM_OPS_MAX} ops may be defined out of tree`);
+		at = customNames.push(name) - 1;
+	}
+	return OP_COUNT + at;
+}
+
+/** The name of any op. */
+export function opName(id: number): string {
+	return OP_NAMES[id] ?? customNames[id - OP_COUNT] ?? `op ${id}`;
+}

@@ -22,7 +22,7 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		[["review", "series-v3"], /no tree "series-v3"; did you mean "series-v/],
 		[["review", "patch.json"], /patch.json|p: patch 1.*svm_vcpu_run has no step "clgj"; did you mean "clgi"/],
 		[["review", "anchor.json"], /vmx_vcpu_run has no step "stgi"/],
-		[["review", "broken.json"], /broken.json: not JSON/],
+		[["review", "broken.json"], /broken.json:1: not JSON: Unexpected "{"/],
 		[["review", "gone.json"], /gone.json: cannot be read/],
 		[["run", "cut.elf"], /cut.elf: /],
 		[["run", "old.elf"], /old.elf: /],

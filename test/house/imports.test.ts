@@ -5,7 +5,8 @@ import { describe, expect, it } from "vitest";
 const SRC = resolve(import.meta.dirname, "../../src");
 
 /** Rooms from the top of the house to its ground: each may use what stands behind it. */
-const ROOMS = ["cli", "review", "check", "measure", "kvm", "devkvm", "host", "silicon", "guests", "uapi"];
+// The package's entry, src/index.ts, is under the command line.
+const ROOMS = ["cli", "index.ts", "review", "check", "measure", "kvm", "devkvm", "host", "silicon", "guests", "uapi"];
 
 /** Rooms that belong to Node; everything else runs in a browser worker too. devkvm/ is the real machine's. */
 const FACES = ["cli", "devkvm"];
@@ -54,7 +55,10 @@ describe("the house", () => {
 	it("has no barrel files and no file past 620 lines", () => {
 		const wrong = files.filter((file) => {
 			const lines = readFileSync(file, "utf8").split("\n").length;
-			return /\/index\.ts$/.test(file) || (lines > 620 && !file.includes("/guests/images/"));
+			return (
+				(/\/index\.ts$/.test(file) && roomOf(file) !== "index.ts") ||
+				(lines > 620 && !file.includes("/guests/images/"))
+			);
 		});
 		expect(wrong.map((file) => relative(SRC, file))).toEqual([]);
 	});

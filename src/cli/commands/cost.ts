@@ -1,14 +1,16 @@
 /** `reenter cost`. */
+import { opCost } from "../../kvm/flow/custom-op.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { emit } from "../output.ts";
-import type { Registry } from "../registry.ts";
-import { resolveCpu, resolveTree, resolveVendor } from "../resolve.ts";
+import { patchOption, type Registry } from "../registry.ts";
+import { resolveTarget, resolveTree } from "../resolve.ts";
 import { costText } from "../text/cost.ts";
 
 interface CostArguments extends CommonOptions {
 	readonly cpu?: string;
-	readonly tree: string;
+	readonly tree?: string;
+	readonly patch?: readonly string[];
 	readonly vendor?: string;
 	readonly pke?: boolean;
 	readonly osxsave: boolean;
@@ -26,17 +28,15 @@ function mask(flag: string, text: string | undefined, host: number): number | un
 	return value;
 }
 
-function costCommand(context: Context, guest: string, options: CostArguments): number {
+async function costCommand(context: Context, guest: string, options: CostArguments): Promise<number> {
 	const { io, services, style } = context;
-	const { model, vendor } = resolveCpu(
-		options.cpu,
-		options.vendor === undefined ? undefined : resolveVendor(options.vendor),
-	);
+	const patched = await resolveTree(io, options.tree, options.patch);
+	const { tree, vendor, model } = resolveTarget(patched, options.vendor, options.cpu);
 	const xcr0 = mask("xcr0", options.xcr0, model.features.xcr0);
 	const xss = mask("xss", options.xss, model.features.xss);
 	const cost = services.measureCost({
 		guest,
-		tree: resolveTree(io, options.tree),
+		tree,
 		vendor,
 		model,
 		osxsave: options.osxsave,
@@ -47,7 +47,7 @@ function costCommand(context: Context, guest: string, options: CostArguments): n
 	emit(
 		io,
 		options,
-		() => costText(cost, model, style),
+		() => costText(cost, (op) => opCost(tree, model, op), style),
 		() => cost,
 	);
 	return EXIT.holds;
@@ -57,8 +57,9 @@ function costCommand(context: Context, guest: string, options: CostArguments): n
 export function registerCost({ context, command, action }: Registry): void {
 	command("cost <guest>", "cycles an exit, and the ops it is made of")
 		.option("--cpu <model>", "CPU model")
-		.option("--tree <tree>", "the tree", "v6.18")
-		.option("--vendor <vendor>", "vmx, svm or tdx")
+		.option("--tree <tree>", "the tree; default v6.18")
+		.addOption(patchOption())
+		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree")
 		.option("--pke", "CR4.PKE set and PKRU all ones but the two low bits")
 		.option("--no-osxsave", "CR4.OSXSAVE clear")
 		.option("--xcr0 <mask>", "the guest's XCR0, for example 0x2e7, or host")

@@ -1,33 +1,38 @@
 /** `reenter review`. */
 import type { MceHandler } from "../../host/mce.ts";
+import type { Tree } from "../../kvm/flow/flow.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT } from "../io.ts";
 import { emit, progressLine } from "../output.ts";
-import { mceHandlerOption, type Registry } from "../registry.ts";
-import { resolveModel, resolveTree, resolveVendors } from "../resolve.ts";
+import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
+import { resolveTargets, resolveTree } from "../resolve.ts";
 import { reviewJson, reviewText } from "../text/review.ts";
 
 interface ReviewArguments extends CommonOptions {
 	readonly base: string;
+	readonly patch?: readonly string[];
 	readonly vendor?: string;
 	readonly cpu?: string;
 	readonly guest?: string;
 	readonly mceHandler: MceHandler;
 }
 
-function reviewCommand(context: Context, specs: readonly string[], options: ReviewArguments): number {
+async function reviewCommand(
+	context: Context,
+	specs: readonly string[],
+	options: ReviewArguments,
+): Promise<number> {
 	const { io, services, style } = context;
-	const base = resolveTree(io, options.base);
-	const trees = (specs.length === 0 ? ["series-v2"] : specs).map((spec) => resolveTree(io, spec));
-	const vendors = resolveVendors(options.vendor, options.cpu);
-	const model = options.cpu === undefined ? undefined : resolveModel(options.cpu);
+	const base = await resolveTree(io, options.base);
+	const words = specs.length > 0 ? specs : [options.patch === undefined ? "series-v2" : undefined];
+	const trees: Tree[] = [];
+	for (const spec of words) trees.push(await resolveTree(io, spec, options.patch));
 	const reviews = trees.map((tree) =>
 		services.reviewTree({
 			tree,
 			base,
-			vendors,
+			targets: resolveTargets(tree, options.vendor, options.cpu),
 			mceHandler: options.mceHandler,
-			...(model === undefined ? {} : { model }),
 			...(options.guest === undefined ? {} : { guest: options.guest }),
 			onProgress: (vendor, done, total) => progressLine(io, `${tree.name} on ${vendor}`)(done, total),
 		}),
@@ -46,7 +51,8 @@ function reviewCommand(context: Context, specs: readonly string[], options: Revi
 export function registerReview({ context, command, action }: Registry): void {
 	command("review [trees...]", "for each vendor: is the tree safe, and what does it save")
 		.option("--base <tree>", "the tree to compare with", "v6.18")
-		.option("--vendor <vendor>", "vmx, svm or tdx; default all")
+		.addOption(patchOption())
+		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model; default turin for svm, emerald-rapids for vmx and tdx")
 		.option("--guest <program>", "the guest whose cost is compared; default invd, td-vmcall for tdx")
 		.addOption(mceHandlerOption())

@@ -4,7 +4,8 @@ import { ImageError } from "../../guests/image.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import type { Registry } from "../registry.ts";
-import { readUserFile, resolveCpu, resolveTree } from "../resolve.ts";
+import { readUserFile } from "../patch-source.ts";
+import { resolveTarget, resolveTree } from "../resolve.ts";
 import { statText } from "../text/cost.ts";
 
 interface RunArguments extends CommonOptions {
@@ -35,10 +36,10 @@ function readCount(option: string, text: string, least: number, greatest: number
 }
 
 /** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
-function runCommand({ io, services }: Context, file: string, options: RunArguments): number {
-	const { model, vendor } = resolveCpu(options.cpu, options.vendor);
+async function runCommand({ io, services }: Context, file: string, options: RunArguments): Promise<number> {
+	const named = await resolveTree(io, options.tree);
+	const { tree, vendor, model } = resolveTarget(named, options.vendor, options.cpu);
 	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
-	const tree = resolveTree(io, options.tree);
 	const budgetInstructions = readBudget(options.budget);
 	const bytes = readUserFile(io, file);
 	const toConsole = options.json !== true && options.output === undefined;

@@ -10,7 +10,7 @@ const CONTEXT_LINES = 3;
 export function checkText(result: CheckResult, style: Style, full: boolean): string {
 	const { bounds } = result;
 	const verdict = result.verdict === "holds" ? style.good("✔ holds") : style.bad("✘ violated");
-	const lines = [`${style.bold(result.tree)}  ${result.vendor}  ${result.cpu}  ${verdict}`];
+	const lines = [`${style.bold(result.tree)}  ${result.module ?? result.vendor}  ${result.cpu}  ${verdict}`];
 	const shown = new Set<string>();
 	const add = (violation: Violation, word: string) => {
 		lines.push("", ...violationLines(violation, word, style, full, shown.has(violation.replay)));

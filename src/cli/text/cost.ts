@@ -1,17 +1,17 @@
 /** The texts of `reenter cost`, `run` and `models`. */
 import type { RunOutcome } from "../../review/run.ts";
 import type { CostResult } from "../../review/types.ts";
-import type { CpuModel } from "../../silicon/models/model.ts";
+import type { Cost, CpuModel } from "../../silicon/models/model.ts";
 import type { Style } from "../style.ts";
 import { columns } from "./format.ts";
 
 /** Cycles an exit, and the ops it is made of, dearest first. */
-export function costText(cost: CostResult, model: CpuModel, style: Style): string {
+export function costText(cost: CostResult, costOf: (op: string) => Cost, style: Style): string {
 	const lines = [
-		`${style.bold(`${cost.guest} ${cost.cyclesPerExit.toFixed(0)}`)}  cycles an exit, ${cost.tree}, ${cost.vendor} on ${cost.cpu}`,
+		`${style.bold(`${cost.guest} ${cost.cyclesPerExit.toFixed(0)}`)}  cycles an exit, ${cost.tree}, ${cost.module ?? cost.vendor} on ${cost.cpu}`,
 	];
 	const rows = Object.entries(cost.opsPerExit).map(([name, count]) => {
-		const { cycles, origin } = model.costs[name as keyof typeof model.costs];
+		const { cycles, origin } = costOf(name);
 		return { name, count, cycles: count * cycles, origin };
 	});
 	rows.sort((a, b) => b.cycles - a.cycles);

@@ -10,10 +10,10 @@ export function reviewText(review: TreeReview, style: Style): string {
 	return `${lines.join("\n")}\n`;
 }
 
-function vendorLines({ vendor, cpu, check, baseCost, cost }: VendorReview, style: Style): string[] {
+function vendorLines({ vendor, module, cpu, check, baseCost, cost }: VendorReview, style: Style): string[] {
 	const holds = check.verdict === "holds";
 	const verdict = holds ? style.good("✔ holds") : style.bad("✘ violated");
-	const lines = [`  ${vendor.padEnd(4)} ${verdict}   ${style.dim(cpu)}`];
+	const lines = [`  ${(module ?? vendor).padEnd(4)} ${verdict}   ${style.dim(cpu)}`];
 	for (const violation of check.violations) {
 		lines.push(...wrap(`${violation.property}: ${violation.summary}`, 7));
 		lines.push(`       ${style.dim("$")} ${violation.replay}`);
@@ -58,8 +58,9 @@ export function reviewJson(reviews: readonly TreeReview[]): object {
 		reviews: reviews.map(({ tree, base, vendors }) => ({
 			tree,
 			base,
-			vendors: vendors.map(({ vendor, cpu, check, baseCost, cost }) => ({
+			vendors: vendors.map(({ vendor, module, cpu, check, baseCost, cost }) => ({
 				vendor,
+				...(module === undefined ? {} : { module }),
 				cpu,
 				verdict: check.verdict,
 				violations: check.violations.map(({ property, summary, replay }) => ({ property, summary, replay })),

@@ -18,6 +18,7 @@ import { MachineMemory } from "../../silicon/machine.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import { createProcessor } from "../../silicon/processor.ts";
 import { type CompiledTree, compileTree } from "../flow/compile.ts";
+import { installCustomOps } from "../flow/custom-op.ts";
 import { FlowError } from "../flow/errors.ts";
 import type { Tree } from "../flow/flow.ts";
 import { kvmVcpuReset } from "../emulate/reset.ts";
@@ -115,6 +116,7 @@ export function createMachine(options: MachineOptions): Machine {
 	const several = vcpus > 1 || kernels.length > 1;
 	const smp = several ? new Smp(kernels, options.smp) : null;
 	const tree = "ioctlRun" in options.tree ? options.tree : compileTree(options.tree, vendor);
+	for (const { cpu } of silicon.processors) installCustomOps(cpu, tree.tree);
 	const ops = vendor === "svm" ? svmOps : vendor === "tdx" ? tdxOps : vmxOps;
 	const vm = new Vm(
 		kernel,

@@ -15,7 +15,6 @@ import type { Vcpu } from "../vcpu.ts";
 import { FlowError } from "./errors.ts";
 import {
 	type Call,
-	type Flow,
 	type KvmModule,
 	type Node,
 	type Step,
@@ -23,6 +22,7 @@ import {
 	nothing,
 	walk,
 } from "./flow.ts";
+import { verifyTree } from "./verify.ts";
 
 /** A compiled flow: runs it and gives its return value. */
 export type FlowFunction = (v: Vcpu) => number;
@@ -222,7 +222,7 @@ function label(name: string): string {
  * @throws FlowError if a flow is missing or the names within a flow are not unique
  */
 export function compileTree(tree: Tree, vendor: Vendor, traced = false): CompiledTree {
-	for (const flow of tree.flows.values()) verifyFlow(tree, flow);
+	verifyTree(tree);
 	const { entry, helpers, places } = compileForm<FlowFunction>(tree, vendor, traced, false);
 	let thread: FlowThread | null = null;
 	return {
@@ -254,15 +254,4 @@ function compileForm<T>(tree: Tree, vendor: Vendor, traced: boolean, threads: bo
 		...constants: unknown[]
 	) => Pick<CompiledForm<T>, "entry" | "helpers">;
 	return { ...make(...emitter.constants), places: emitter.places };
-}
-
-/** Names within a flow are unique, and breaks name a loop around them. */
-function verifyFlow(tree: Tree, flow: Flow): void {
-	const loops = new Set<string>();
-	for (const node of walk(flow.body)) if (node.kind === "loop") loops.add(node.name);
-	for (const node of walk(flow.body)) {
-		if (node.kind === "break" && !loops.has(node.loop)) {
-			throw new FlowError(`tree ${tree.name}: ${flow.name} has "${node.name}" but no such loop`);
-		}
-	}
 }

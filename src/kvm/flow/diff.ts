@@ -129,6 +129,17 @@ function isAlike(a: Node, b: Node): boolean {
 	return a.kind === b.kind && a.name === b.name;
 }
 
+/** Whether two nodes have the same name and do the same, with all that is below them. */
+export function sameNode(a: Node, b: Node): boolean {
+	if (a === b) return true;
+	if (!isAlike(a, b) || !doesTheSame(a, b)) return false;
+	const others = children(b);
+	return children(a).every(
+		(list, at) =>
+			list.length === others[at]!.length && list.every((node, n) => sameNode(node, others[at]![n]!)),
+	);
+}
+
 /** Whether two nodes that are alike run the same code, what is below them left aside. */
 function doesTheSame(a: Node, b: Node): boolean {
 	if (a.kind === "step" && b.kind === "step") return a.run === b.run && a.instructions === b.instructions;

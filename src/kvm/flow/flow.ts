@@ -9,7 +9,9 @@
  *
  * The names of nodes are what patches refer to, what `reenter show` prints and what a counterexample lists.
  */
+import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
+import type { CustomOp } from "./custom-op.ts";
 
 /** The kernel module whose kvm_x86_ops is in force: TDs run under kvm_intel's. */
 export type KvmModule = "kvm_intel" | "kvm_amd";
@@ -94,12 +96,32 @@ export interface Flow {
 	readonly body: readonly Node[];
 }
 
+/** A vendor module that a patch defines: a kvm_x86_ops of its own, on the hardware of a known vendor. */
+export interface VendorModule {
+	/** What --vendor takes. */
+	readonly name: string;
+	/** One line: what it is. */
+	readonly title: string;
+	/** The vendor that it is based on: its hardware, and every member of kvm_x86_ops that `ops` leaves out. */
+	readonly basedOn: Vendor;
+	/** Flows of its own, by member. */
+	readonly ops: Readonly<Partial<Record<VendorOp, string>>>;
+}
+
 export interface Tree {
 	readonly name: string;
 	/** One line: what this tree is. */
 	readonly title: string;
 	readonly flows: ReadonlyMap<string, Flow>;
 	readonly ops: Readonly<Record<KvmModule, Readonly<Record<VendorOp, string>>>>;
+	/** Ops that its patches define. */
+	readonly customOps: readonly CustomOp[];
+	/** Vendor modules that its patches define. */
+	readonly vendorModules: readonly VendorModule[];
+	/** What the command line writes for it, where that is not its name: `--patch mine.json`. */
+	readonly spec?: string;
+	/** Name of the vendor module that is loaded (`selectVendor`), if it is one of `vendorModules`. */
+	readonly loadedModule?: string;
 }
 
 /** What a step does of which nothing but its instructions matters here. */

@@ -2,8 +2,20 @@
  * A patch is a list of edits to a tree, a series a list of patches. An edit whose step or anchor is not
  * where it says fails, like a hunk that does not apply.
  */
+import { VENDORS } from "../../silicon/models/model.ts";
+import { OP } from "../../silicon/ops.ts";
 import { FlowError } from "./errors.ts";
-import { type Flow, type KvmModule, type Node, type Tree, type VendorOp, call, walk } from "./flow.ts";
+import type { CustomOp } from "./custom-op.ts";
+import {
+	type Flow,
+	type KvmModule,
+	type Node,
+	type Tree,
+	type VendorModule,
+	type VendorOp,
+	call,
+	walk,
+} from "./flow.ts";
 
 /** Where a node goes: next to another of the same flow, or at an end of it. */
 export type Anchor =
@@ -18,7 +30,9 @@ export type Edit =
 	| { readonly edit: "replace"; readonly node: string; readonly in: string; readonly by: Node }
 	| { readonly edit: "addFlow"; readonly flow: Flow }
 	| { readonly edit: "removeFlow"; readonly flow: string }
-	| { readonly edit: "setOp"; readonly module: KvmModule; readonly op: VendorOp; readonly flow: string };
+	| { readonly edit: "setOp"; readonly module: KvmModule; readonly op: VendorOp; readonly flow: string }
+	| { readonly edit: "addOp"; readonly op: CustomOp }
+	| { readonly edit: "addVendor"; readonly vendor: VendorModule };
 
 export interface Patch {
 	/** The mail's subject. */
@@ -63,6 +77,16 @@ export function setOp(module: KvmModule, op: VendorOp, flow: string): Edit {
 	return { edit: "setOp", module, op, flow };
 }
 
+/** Defines an op. */
+export function addOp(op: CustomOp): Edit {
+	return { edit: "addOp", op };
+}
+
+/** Defines a vendor module; its flows must be there. */
+export function addVendor(vendor: VendorModule): Edit {
+	return { edit: "addVendor", vendor };
+}
+
 /**
  * Applies patches to a tree.
  * @param name the new tree's name
@@ -83,25 +107,24 @@ export function applyPatches(base: Tree, patches: readonly Patch[], name: string
 	return tree;
 }
 
-function applyEdit(tree: Tree, edit: Edit): Tree {
+/** Applies one edit. @throws FlowError if it does not apply */
+export function applyEdit(tree: Tree, edit: Edit): Tree {
 	switch (edit.edit) {
 		case "move": {
-			const node = find(flowOf(tree, edit.from), edit.node);
+			const node = find(tree, edit.from, edit.node);
 			const without = withFlow(tree, edit.from, (body) => drop(body, node));
-			const target = flowOf(without, edit.to);
-			return withFlow(without, edit.to, (body) => place(body, target, node, edit));
+			return withFlow(without, edit.to, (body) => place(without, body, edit.to, node, edit));
 		}
 		case "insert": {
 			if (edit.node.kind === "call" && typeof edit.node.flow === "string") flowOf(tree, edit.node.flow);
-			const target = flowOf(tree, edit.into);
-			return withFlow(tree, edit.into, (body) => place(body, target, edit.node, edit));
+			return withFlow(tree, edit.into, (body) => place(tree, body, edit.into, edit.node, edit));
 		}
 		case "remove": {
-			const node = find(flowOf(tree, edit.from), edit.node);
+			const node = find(tree, edit.from, edit.node);
 			return withFlow(tree, edit.from, (body) => drop(body, node));
 		}
 		case "replace": {
-			const node = find(flowOf(tree, edit.in), edit.node);
+			const node = find(tree, edit.in, edit.node);
 			return withFlow(tree, edit.in, (body) => splice(body, node, [edit.by]));
 		}
 		case "addFlow": {
@@ -124,6 +147,19 @@ function applyEdit(tree: Tree, edit: Edit): Tree {
 			const ops = { ...tree.ops, [edit.module]: { ...tree.ops[edit.module], [edit.op]: edit.flow } };
 			return { ...tree, ops };
 		}
+		case "addOp": {
+			const { name } = edit.op;
+			if (Object.hasOwn(OP, name) || tree.customOps.some((op) => op.name === name))
+				throw new FlowError(`an op ${name} is there already`);
+			return { ...tree, customOps: [...tree.customOps, edit.op] };
+		}
+		case "addVendor": {
+			const { name, ops } = edit.vendor;
+			if ([...VENDORS, ...tree.vendorModules.map((one) => one.name)].includes(name))
+				throw new FlowError(`a vendor ${name} is there already`);
+			for (const flow of Object.values(ops)) flowOf(tree, flow);
+			return { ...tree, vendorModules: [...tree.vendorModules, edit.vendor] };
+		}
 		default:
 			return edit satisfies never;
 	}
@@ -135,16 +171,29 @@ function flowOf(tree: Tree, name: string): Flow {
 	throw new FlowError(`there is no flow ${name}${hint(name, tree.flows.keys())}`);
 }
 
-/** The node of that name; `name#2` is the second one. */
-function find(flow: Flow, reference: string): Node {
+/** The node of that name in a flow; `name#2` is the second one. @throws FlowError if there is none, or no single one */
+function find(tree: Tree, flowName: string, reference: string): Node {
 	const [, name, count] = /^(.*?)(?:#(\d+))?$/.exec(reference) as unknown as [string, string, string?];
-	let left = count === undefined ? 1 : Number(count);
-	const names: string[] = [];
-	for (const node of walk(flow.body)) {
-		if (node.name === name && --left === 0) return node;
-		names.push(node.name);
+	const nodes = [...walk(flowOf(tree, flowName).body)];
+	const named = nodes.filter((node) => node.name === name);
+	if (count === undefined && named.length > 1) {
+		throw new FlowError(
+			`${flowName} has ${named.length} steps "${name}"; write "${name}#1" for the first, "${name}#2" for the second`,
+		);
 	}
-	throw new FlowError(`${flow.name} has no step "${reference}"${hint(name, names)}`);
+	const node = named[count === undefined ? 0 : Number(count) - 1];
+	if (node !== undefined) return node;
+	const elsewhere = [...tree.flows.values()].find((flow) =>
+		[...walk(flow.body)].some((one) => one.name === name),
+	);
+	const mend =
+		elsewhere === undefined || named.length > 0
+			? hint(
+					name,
+					nodes.map((one) => one.name),
+				)
+			: `; it is in ${elsewhere.name}`;
+	throw new FlowError(`${flowName} has no step "${reference}"${mend}`);
 }
 
 function withFlow(tree: Tree, name: string, change: (body: readonly Node[]) => readonly Node[]): Tree {
@@ -170,13 +219,13 @@ function drop(nodes: readonly Node[], target: Node): readonly Node[] {
 	return splice(nodes, target, []);
 }
 
-function place(body: readonly Node[], flow: Flow, node: Node, anchor: Anchor): readonly Node[] {
+function place(tree: Tree, body: readonly Node[], flow: string, node: Node, anchor: Anchor): readonly Node[] {
 	if ("at" in anchor) return anchor.at === "start" ? [node, ...body] : [...body, node];
 	if ("before" in anchor) {
-		const target = find(flow, anchor.before);
+		const target = find(tree, flow, anchor.before);
 		return splice(body, target, [node, target]);
 	}
-	const target = find(flow, anchor.after);
+	const target = find(tree, flow, anchor.after);
 	return splice(body, target, [target, node]);
 }
 

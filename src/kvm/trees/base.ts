@@ -52,4 +52,6 @@ export const v618: Tree = {
 			handle_exit_irqoff: "svm_handle_exit_irqoff",
 		},
 	},
+	customOps: [],
+	vendorModules: [],
 };

@@ -20,9 +20,11 @@ export const isTd = (v: Vcpu): boolean => v.tdx !== null;
 /** The name under which patches find the handling of an #MC during VM entry. */
 export const MC_ON_ENTRY = "MCE_DURING_VMENTRY";
 
+const isMachineCheckOnEntry = (v: Vcpu) => (v.vt.exitReason & 0xffff) === EXIT_REASON.machineCheckDuringEntry;
+
 /** `if (exit reason is MCE_DURING_VMENTRY) kvm_machine_check();` */
 export function vmxMachineCheckOnEntry(): Node {
-	return when(MC_ON_ENTRY, (v) => (v.vt.exitReason & 0xffff) === EXIT_REASON.machineCheckDuringEntry, [
+	return when(MC_ON_ENTRY, isMachineCheckOnEntry, [
 		step("kvm_machine_check (during entry)", kvmMachineCheck),
 	]);
 }

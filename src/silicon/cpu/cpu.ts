@@ -7,7 +7,7 @@
  */
 import type { MachineMemory } from "../machine.ts";
 import { type CpuModel, costsById } from "../models/model.ts";
-import { OP, OP_COUNT } from "../ops.ts";
+import { OP, OP_SLOTS } from "../ops.ts";
 import * as L from "./layout.ts";
 
 /** RFLAGS.IF, in the low word. */
@@ -139,7 +139,7 @@ export class Cpu {
 	/** Cycles of each op, by op id. */
 	readonly costs: Float64Array;
 	/** How often each op was done, by op id. `code` counts instructions. */
-	readonly opCounts = new Float64Array(OP_COUNT);
+	readonly opCounts = new Float64Array(OP_SLOTS);
 	private readonly cyclesAt: number;
 	private readonly deadlineAt: number;
 	private readonly limitAt: number;

@@ -1,5 +1,5 @@
 /** What one processor offers, and what each op costs on it. */
-import { OP_COUNT, OP_NAMES, type OpName } from "../ops.ts";
+import { OP_NAMES, OP_SLOTS, type OpName } from "../ops.ts";
 
 /** Where a figure comes from. A report says which of these it rests on. */
 export type Origin = "published" | "calibrated" | "assumed";
@@ -14,6 +14,9 @@ export interface Cost {
 }
 
 export type Vendor = "vmx" | "svm" | "tdx";
+
+/** All vendors, in the order of reports. */
+export const VENDORS: readonly Vendor[] = ["vmx", "svm", "tdx"];
 
 /** Features that change what silicon or KVM does. */
 export interface Features {
@@ -64,9 +67,9 @@ export type GuestCostClass =
 	| "system"
 	| "far";
 
-/** The costs of a model as an array by op id, in cycles. */
+/** The costs of a model as an array by op id, in cycles. Ops of out-of-tree code cost 0 until a tree that has them is booted. */
 export function costsById(model: CpuModel): Float64Array {
-	const costs = new Float64Array(OP_COUNT);
+	const costs = new Float64Array(OP_SLOTS);
 	for (const [id, name] of OP_NAMES.entries()) costs[id] = model.costs[name].cycles;
 	return costs;
 }

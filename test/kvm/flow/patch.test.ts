@@ -4,7 +4,7 @@ import { diffTrees } from "../../../src/kvm/flow/diff.ts";
 import { FlowError } from "../../../src/kvm/flow/errors.ts";
 import { walk } from "../../../src/kvm/flow/flow.ts";
 import { applyPatches, move, remove } from "../../../src/kvm/flow/patch.ts";
-import { parsePatchFile } from "../../../src/kvm/flow/patch-file.ts";
+import { applyPatchFile } from "../../../src/kvm/patch/patch-file.ts";
 import { v618 } from "../../../src/kvm/trees/base.ts";
 import { findTree } from "../../../src/kvm/trees/trees.ts";
 
@@ -15,7 +15,9 @@ const namesOf = (tree: typeof v618, flow: string) =>
 	[...walk(tree.flows.get(flow)!.body)].map(({ name }) => name);
 
 const file = (edits: unknown[], base = "v6.18") =>
-	parsePatchFile({ name: "mine", base, edits }, "mine.json", findTree, [v618, findTree("dedup")]);
+	applyPatchFile({ document: { name: "mine", base, edits }, locate: () => "mine.json" }, findTree(base), [
+		findTree("dedup"),
+	]);
 
 describe("a patch", () => {
 	it("moves a step with what is inside it", () => {
@@ -71,12 +73,12 @@ describe("a patch file", () => {
 			[{ move: "clgi", from: "svm_vcpu_run", to: "svm_vcpu_run" }],
 			/edit 1 needs one of "before", "after" and "at"/,
 		],
-		[[{ mov: "clgi" }], /edit 1 is none of/],
+		[[{ mov: "clgi" }], /edit 1 has none of "move".*did you mean "move"/],
 		[
 			[{ insert: "WRPKRU(guets)", into: "svm_vcpu_run", at: "end" }],
 			/no step or flow "WRPKRU\(guets\)".*WRPKRU\(guest\)/,
 		],
-		[[{ remove: "gone", from: "svm_vcpu_run" }], /does not apply: svm_vcpu_run has no step "gone"/],
+		[[{ remove: "gone", from: "svm_vcpu_run" }], /^mine.json: edit 1: svm_vcpu_run has no step "gone"/],
 		[[], /at least one edit/],
 	])("says in one line what is wrong with %j", (edits, message) => {
 		expect(() => file(edits)).toThrow(message);

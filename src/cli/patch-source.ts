@@ -1,0 +1,145 @@
+/** Patch files on disk: JSON with comments, TypeScript and JavaScript modules, and what they say is wrong with them. */
+import { resolve } from "node:path";
+import { type AnyNode, type DocumentNode, parse, evaluate } from "@humanwhocodes/momoa";
+import { FlowError } from "../kvm/flow/errors.ts";
+import { lineIn } from "../kvm/patch/guard-code.ts";
+import type { Path } from "../kvm/patch/node-reader.ts";
+import type { PatchFile } from "../kvm/patch/patch-file.ts";
+import { type Io, UsageError } from "./io.ts";
+
+/** Momoa's names of tokens, as they are written. */
+const TOKENS: Readonly<Record<string, string>> = {
+	LBrace: '"{"',
+	RBrace: '"}"',
+	LBracket: '"["',
+	RBracket: '"]"',
+	Colon: '":"',
+	Comma: '","',
+	String: "string",
+	Number: "number",
+};
+
+const MODULE = /\.(ts|mts|cts|js|mjs|cjs)$/;
+
+/** Whether a word of the command line names a patch file. */
+export function isPatchFile(spec: string): boolean {
+	return spec === "-" || spec.endsWith(".json") || spec.endsWith(".jsonc") || MODULE.test(spec);
+}
+
+/** Reads a file that the user named; `-` is stdin. @throws UsageError with one line */
+export function readUserFile(io: Io, path: string): Uint8Array {
+	try {
+		return io.readFile(path);
+	} catch (error) {
+		throw new UsageError(
+			`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+		);
+	}
+}
+
+/** Files that were read, so that stdin is read once and a module runs once. */
+const loaded = new WeakMap<Io, Map<string, Promise<PatchFile>>>();
+
+/**
+ * Reads a patch file.
+ * @param path a file, or `-` for JSON on stdin
+ * @throws FlowError that names file and line if it cannot be parsed, or its module throws; UsageError if it cannot be read
+ */
+export function loadPatchFile(io: Io, path: string): Promise<PatchFile> {
+	const files = loaded.get(io) ?? new Map<string, Promise<PatchFile>>();
+	loaded.set(io, files);
+	const file = files.get(path) ?? readPatchFile(io, path);
+	files.set(path, file);
+	return file;
+}
+
+async function readPatchFile(io: Io, path: string): Promise<PatchFile> {
+	const text = new TextDecoder().decode(readUserFile(io, path));
+	return MODULE.test(path) ? loadModule(path, text) : loadJson(path === "-" ? "stdin" : path, text);
+}
+
+function loadJson(file: string, text: string): PatchFile {
+	let ast: DocumentNode;
+	try {
+		ast = parse(text, { mode: "jsonc" });
+	} catch (error) {
+		const { message, line } = error as Error & { readonly line?: number };
+		const what = message
+			.replace(/ \(\d+:\d+\)$/, "")
+			.replace(/token (\w+) found/, (_, token: string) => `${TOKENS[token] ?? token}`);
+		throw new FlowError(`${file}${line === undefined ? "" : `:${line}`}: not JSON: ${what}`, true);
+	}
+	return { document: evaluate(ast), locate: (path) => `${file}:${nodeAt(ast, path).loc.start.line}` };
+}
+
+/** The node of the syntax tree for a path; what is not there stands where its parent does. */
+function nodeAt(ast: DocumentNode, path: Path): AnyNode {
+	let node: AnyNode = ast.body;
+	for (const key of path) {
+		let next: AnyNode | undefined;
+		if (node.type === "Object")
+			next = node.members.find(
+				({ name }) => (name.type === "String" ? name.value : name.name) === key,
+			)?.value;
+		else if (node.type === "Array") next = node.elements[key as number]?.value;
+		if (next === undefined) break;
+		node = next;
+	}
+	return node;
+}
+
+/** A module's default export. Its `import … from "reenter"` is this program itself. */
+async function loadModule(file: string, text: string): Promise<PatchFile> {
+	const [{ createJiti }, api] = await Promise.all([import("jiti"), import("../index.ts")]);
+	const filename = resolve(file);
+	const jiti = createJiti(filename, {
+		virtualModules: { reenter: api },
+		fsCache: false,
+		moduleCache: false,
+	});
+	let exports: unknown;
+	try {
+		const options = { filename, ext: `.${file.split(".").at(-1)}`, async: true, forceTranspile: true };
+		exports = await jiti.evalModule(text, options);
+	} catch (error) {
+		throw moduleError(file, error);
+	}
+	const document =
+		typeof exports === "object" && exports !== null && "default" in exports ? exports.default : undefined;
+	if (document === undefined)
+		throw new FlowError(`${file}: it has no default export; write export default definePatch({ … })`, true);
+	return { document, locate: (path) => locateInSource(file, text, document, path) };
+}
+
+/** What a module threw, as one line with the line of the file. */
+function moduleError(file: string, error: unknown): FlowError {
+	if (!(error instanceof Error)) return new FlowError(`${file}: it threw ${String(error)}`, true);
+	const said = error.message.split("\n")[0]!.trim();
+	const at = /:(\d+):\d+\s*$/.exec(error.message);
+	if (error.name === "ParseError" || error instanceof SyntaxError) {
+		const line = at === null ? lineIn(error, file) : Number(at[1]);
+		return new FlowError(`${file}${line === null ? "" : `:${line}`}: syntax error: ${said}`, true);
+	}
+	const line = lineIn(error, file);
+	return new FlowError(`${file}${line === null ? "" : `:${line}`}: it threw ${error.name}: ${said}`, true);
+}
+
+/** The line of a module that has a part of its document: the first of the part's words that one line alone has. */
+function locateInSource(file: string, text: string, document: unknown, path: Path): string {
+	let part: unknown = document;
+	for (const key of path) part = (part as Record<string | number, unknown> | undefined)?.[key];
+	const lines = text.split("\n");
+	for (const word of path.length === 0 ? [] : wordsOf(part)) {
+		const found = lines.flatMap((line, at) =>
+			['"', "'", "`"].some((quote) => line.includes(quote + word + quote)) ? [at + 1] : [],
+		);
+		if (found.length === 1) return `${file}:${found[0]}`;
+	}
+	return file;
+}
+
+function wordsOf(part: unknown): string[] {
+	if (typeof part === "string") return [part];
+	if (typeof part !== "object" || part === null) return [];
+	return Object.values(part).flatMap(wordsOf);
+}
