@@ -61,3 +61,26 @@ const { costTable } = await import("../dist/silicon/models/table.js");
 const { MODELS } = await import("../dist/silicon/models/models.js");
 for (const model of Object.values(MODELS))
 	replaceBlock("docs/costs.md", `costs of ${model.name}`, costTable(model));
+
+// docs/patches.md shows the examples and what commands say of them.
+for (const name of ["patch-2-v1.json", "patch-2-v2.json", "pv-clock.json", "vendor-module.ts"]) {
+	const text = readFileSync(new URL(`examples/${name}`, root), "utf8");
+	replaceBlock("docs/patches.md", name, `\`\`\`${name.endsWith(".ts") ? "ts" : "jsonc"}\n${text}\`\`\``);
+}
+const patchDocs = {
+	diff: ["diff", "--patch", "examples/patch-2-v1.json"],
+	"check v1": ["check", "--patch", "examples/patch-2-v1.json", "--vendor", "tdx"],
+	"check v2": ["check", "--patch", "examples/patch-2-v2.json", "--vendor", "tdx"],
+	"diff vendor": ["diff", "--patch", "examples/vendor-module.ts", "--vendor", "counting-vmx"],
+};
+for (const [name, words] of Object.entries(patchDocs))
+	replaceBlock("docs/patches.md", name, fenced(reenter(...words)));
+
+// The JSON Schema of patch files, for editors.
+const schema = new URL("schema/patch.json", root);
+if (readFileSync(schema, "utf8") !== reenter("schema")) {
+	if (check) {
+		process.stderr.write("schema/patch.json is not what reenter schema prints; run npm run docs\n");
+		process.exitCode = 1;
+	} else writeFileSync(schema, reenter("schema"));
+}

@@ -9,6 +9,7 @@ import { registerCost } from "./commands/cost.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
 import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
+import { registerSchema } from "./commands/schema.ts";
 import type { Context } from "./context.ts";
 import { EXIT, type Io, UsageError } from "./io.ts";
 import { makeRegistry, type Registry } from "./registry.ts";
@@ -35,6 +36,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerShow,
 	registerDiff,
 	registerModels,
+	registerSchema,
 ];
 
 /**

@@ -116,9 +116,12 @@ function moduleError(file: string, error: unknown): FlowError {
 	if (!(error instanceof Error)) return new FlowError(`${file}: it threw ${String(error)}`, true);
 	const said = error.message.split("\n")[0]!.trim();
 	const at = /:(\d+):\d+\s*$/.exec(error.message);
-	if (error.name === "ParseError" || error instanceof SyntaxError) {
+	if (error.name === "ParseError" || error instanceof SyntaxError || said.startsWith("ParseError: ")) {
 		const line = at === null ? lineIn(error, file) : Number(at[1]);
-		return new FlowError(`${file}${line === null ? "" : `:${line}`}: syntax error: ${said}`, true);
+		return new FlowError(
+			`${file}${line === null ? "" : `:${line}`}: syntax error: ${said.replace("ParseError: ", "")}`,
+			true,
+		);
 	}
 	const line = lineIn(error, file);
 	return new FlowError(`${file}${line === null ? "" : `:${line}`}: it threw ${error.name}: ${said}`, true);

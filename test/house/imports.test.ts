@@ -6,7 +6,19 @@ const SRC = resolve(import.meta.dirname, "../../src");
 
 /** Rooms from the top of the house to its ground: each may use what stands behind it. */
 // The package's entry, src/index.ts, is under the command line.
-const ROOMS = ["cli", "index.ts", "review", "check", "measure", "kvm", "devkvm", "host", "silicon", "guests", "uapi"];
+const ROOMS = [
+	"cli",
+	"index.ts",
+	"review",
+	"check",
+	"measure",
+	"kvm",
+	"devkvm",
+	"host",
+	"silicon",
+	"guests",
+	"uapi",
+];
 
 /** Rooms that belong to Node; everything else runs in a browser worker too. devkvm/ is the real machine's. */
 const FACES = ["cli", "devkvm"];

@@ -55,7 +55,6 @@ export const NODE_FORMS = {
 	}),
 	if: v.strictObject({
 		if: text("a guard's name; its condition is that of the guard of this name in a known tree"),
-		// biome-ignore lint/suspicious/noThenProperty: the word of the file format
 		then: nodes("what follows if it holds"),
 		else: v.optional(nodes("what follows if not")),
 		test: v.optional(code),
