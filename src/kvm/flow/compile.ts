@@ -13,15 +13,7 @@ import { symbol } from "../../silicon/cpu/cpu.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { FlowError } from "./errors.ts";
-import {
-	type Call,
-	type KvmModule,
-	type Node,
-	type Step,
-	type Tree,
-	nothing,
-	walk,
-} from "./flow.ts";
+import { type Call, type KvmModule, type Node, type Step, type Tree, nothing, walk } from "./flow.ts";
 import { verifyTree } from "./verify.ts";
 
 /** A compiled flow: runs it and gives its return value. */
