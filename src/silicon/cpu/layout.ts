@@ -171,6 +171,8 @@ export const VECTOR_A = 0xf00;
 export const VECTOR_B = 0xf20;
 export const VECTOR_C = 0xf40;
 export const VECTOR_RESULT = 0xf60;
+/** Base of the segment that a gather's elements lie in. */
+export const VECTOR_SEGMENT_BASE = 0xf80;
 
 /** Extended register file, in the standard XSAVE layout (SDM Vol. 1, 13.4). */
 export const XSTATE = 0x1000;

@@ -1,11 +1,22 @@
 /** Vector operations that Wasm has no instructions for, or not with x86's results: by number, for translated code. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { AES } from "./aes.ts";
 import { CONVERT } from "./convert.ts";
 import { FLOAT } from "./float.ts";
+import { INTEGER } from "./integer.ts";
 import type { VectorOperation } from "./operation.ts";
+import { SHA } from "./sha.ts";
+import { STRINGS } from "./strings.ts";
 
-const table: readonly (readonly [string, VectorOperation])[] = [...FLOAT, ...CONVERT];
+const table: readonly (readonly [string, VectorOperation])[] = [
+	...FLOAT,
+	...CONVERT,
+	...INTEGER,
+	...STRINGS,
+	...AES,
+	...SHA,
+];
 
 const numbers = new Map(table.map(([name], number) => [name, number]));
 

@@ -2,8 +2,9 @@
 import type { Cpu } from "../cpu/cpu.ts";
 import { UD } from "../cpu/fault.ts";
 import { avxFault, sseFault } from "../cpu/vector-state.ts";
+import { isVex } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
-import { isVex, vectorDefinitionOf } from "../translate/instructions/vector/forms.ts";
+import { vectorDefinitionOf } from "../translate/instructions/vector/forms.ts";
 import type { Outcome } from "../translate/services.ts";
 import { fail } from "./operands.ts";
 

@@ -46,6 +46,9 @@ export const REGION_IMPORTS: readonly Import[] = [
  *     what         detail              a         result
  *     vectorLoad   bytes | aligned     linear    1 if a fault is noted; loaded to VECTOR_RESULT
  *     vectorStore  bytes | aligned     linear    as store; stored from VECTOR_A
+ *     maskedLoad   bytes | lane bytes << 16   linear    as vectorLoad; lanes by the signs in VECTOR_B
+ *     maskedStore  bytes | lane bytes << 16   linear    as vectorStore
+ *     gather       see GATHER          offset    1 if a fault is noted; on VECTOR_A by VECTOR_B, mask VECTOR_C
  *     vector       a vector operation  its immediate  1 if a fault is noted
  *
  * `bytes` is 16 or 32, `aligned` ALIGNED if the address has to be a multiple of it.
@@ -59,7 +62,12 @@ export const HELPER = {
 	vectorLoad: 5,
 	vectorStore: 6,
 	vector: 7,
+	maskedLoad: 8,
+	maskedStore: 9,
+	gather: 10,
 } as const;
+/** Fields of the detail of `gather`, as shifts: lanes, their bytes, those of an index, its scale, those of the address. */
+export const GATHER = { lanes: 0, laneBytes: 4, indexBytes: 8, scale: 12, addressBytes: 16 } as const;
 /** In the detail of vectorLoad and vectorStore. */
 export const ALIGNED = 0x100;
 

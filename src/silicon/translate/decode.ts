@@ -23,6 +23,11 @@ export function encodingOf(code: number): string {
 	return encodings[code]!;
 }
 
+/** Whether an encoding is VEX. @param code iced-x86 `Code` */
+export function isVex(code: number): boolean {
+	return encodingOf(code) === "VEX";
+}
+
 /** The operands of an encoding as iced-x86 names them: "xmm", "xmmm128", "imm8" … @param code iced-x86 `Code` */
 export function operandNames(code: number): string[] {
 	const prefixed = encodingOf(code) === "Legacy" ? 1 : 2;
@@ -164,6 +169,8 @@ function plain(from: Instruction, bitness: Bitness, bytes: Uint8Array, offset: n
 		scale = from.memoryIndexScale;
 		displacement = from.memoryDisplacement;
 		addressBytes = base !== 0 ? bytesOfRegister(base) : index !== 0 ? bytesOfRegister(index) : 0;
+		// A gather's index is a vector.
+		if (addressBytes > 8) addressBytes = 0;
 		if (addressBytes === 0) {
 			const displacementBytes = from.memoryDisplSize;
 			addressBytes = bitness === 64 ? (displacementBytes === 4 ? 4 : 8) : displacementBytes;

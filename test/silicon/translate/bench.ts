@@ -111,7 +111,7 @@ export class Bench {
 		}
 		const flags = 0x202 | (random.next() & 0xcd5);
 		if (!isVector(mnemonic)) return { regs, flags };
-		return { regs, flags, vectors: randomVectors(random), mxcsr: randomMxcsr(random) };
+		return { regs, flags, vectors: randomVectors(random, instance.indices), mxcsr: randomMxcsr(random) };
 	}
 
 	/** @returns what was found wrong with an encoding, and how many instances ran */

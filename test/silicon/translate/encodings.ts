@@ -65,6 +65,8 @@ export interface Instance {
 	readonly addressing: ReadonlySet<number>;
 	/** Register that holds a bit offset into memory, or -1. */
 	readonly bitOffset: number;
+	/** Vector register that holds small signed indices of a size in bytes. */
+	readonly indices: { readonly register: number; readonly bytes: number } | null;
 }
 
 const BY_BYTES: Readonly<Record<number, Register>> = {
@@ -114,6 +116,13 @@ const VECTOR_OR_MEMORY = new Map<K, Register>([
 	[K.xmm_or_mem, Register.XMM0],
 	[K.ymm_or_mem, Register.YMM0],
 ]);
+/** Memory operands with a vector of indices: its first register, and the bytes of an index. */
+const VECTOR_MEMORY = new Map<K, readonly [Register, number]>([
+	[K.mem_vsib32x, [Register.XMM0, 4]],
+	[K.mem_vsib32y, [Register.YMM0, 4]],
+	[K.mem_vsib64x, [Register.XMM0, 8]],
+	[K.mem_vsib64y, [Register.YMM0, 8]],
+]);
 const MMX = new Set<K>([K.mm_reg, K.mm_rm, K.mm_or_mem]);
 const FIXED = new Map<K, Register>([
 	[K.al, Register.AL],
@@ -145,6 +154,7 @@ export class Assembler {
 	private readonly random: Random;
 	private pinned = new Map<number, bigint>();
 	private addressing = new Set<number>();
+	private indices: Instance["indices"] = null;
 	private surroundings!: Surroundings;
 
 	constructor(random: Random) {
@@ -156,6 +166,7 @@ export class Assembler {
 		this.surroundings = surroundings;
 		this.pinned = new Map();
 		this.addressing = new Set();
+		this.indices = null;
 		const i = new Instruction();
 		i.code = encoding.code;
 		let hasMemory = false;
@@ -173,7 +184,14 @@ export class Assembler {
 			const length = encoder.encode(i, surroundings.rip);
 			const bytes = encoder.takeBuffer().slice(0, length);
 			const text = i.toString();
-			return { bytes, text, pinned: this.pinned, addressing: this.addressing, bitOffset };
+			return {
+				bytes,
+				text,
+				pinned: this.pinned,
+				addressing: this.addressing,
+				bitOffset,
+				indices: this.indices,
+			};
 		} catch {
 			return null;
 		} finally {
@@ -217,8 +235,15 @@ export class Assembler {
 			i.setImmediateI32(at, 1);
 			return false;
 		}
+		const gathered = VECTOR_MEMORY.get(kind);
+		if (kind === K.seg_rDI) {
+			i.setOpKind(at, bitness === 64 ? OpKind.MemorySegRDI : OpKind.MemorySegEDI);
+			this.pin(7, bitness / 8, this.offset(i, false));
+			return true;
+		}
 		i.setOpKind(at, OpKind.Memory);
-		if (kind === K.seg_rBX_al) this.xlat(i);
+		if (gathered !== undefined) this.gathered(i, ...gathered);
+		else if (kind === K.seg_rBX_al) this.xlat(i);
 		else if (kind === K.mem_offs) this.absolute(i, random.oneIn(3) ? bitness / 16 : bitness / 8);
 		else if (kind === K.mem || kind === K.mem_mib || EITHER.has(kind) || VECTOR_OR_MEMORY.has(kind))
 			this.memory(i);
@@ -308,6 +333,24 @@ export class Assembler {
 		}
 		i.memoryBase = first + base;
 		this.pin(base, bytes, rest);
+	}
+
+	/** A base register, and a vector of indices. */
+	private gathered(i: Instruction, first: Register, indexBytes: number): void {
+		const { random } = this;
+		const { bitness } = this.surroundings;
+		const bytes = bitness === 64 && random.oneIn(4) ? 4 : bitness / 8;
+		const count = bitness === 64 ? 16 : 8;
+		const base = random.below(count);
+		const register = random.below(count);
+		i.memoryBase = (bytes === 8 ? Register.RAX : Register.EAX) + base;
+		i.memoryIndex = first + register;
+		i.memoryIndexScale = random.pick([1, 2, 4, 8]);
+		const displacement = BigInt.asIntN(8, random.value());
+		i.memoryDisplSize = bytes;
+		i.memoryDisplacement = BigInt.asUintN(bytes * 8, displacement);
+		this.pin(base, bytes, this.offset(i, base === 4 || base === 5) - displacement);
+		this.indices = { register, bytes: indexBytes };
 	}
 
 	/** The eight forms of 16-bit addressing. */

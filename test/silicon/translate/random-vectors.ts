@@ -1,4 +1,5 @@
 /** Random contents of vector registers and of MXCSR: integers at the edges of lanes, floating-point numbers of every kind. */
+import type { Instance } from "./encodings.ts";
 import type { Random } from "./random.ts";
 
 const EDGES32 = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0x00010001, 0x7fff8000, 0x80808080, 0x7f7f7f7f];
@@ -85,8 +86,8 @@ function quadword(random: Random): bigint {
 	}
 }
 
-/** YMM0 to YMM15. Some hold the same. */
-export function randomVectors(random: Random): Uint8Array {
+/** YMM0 to YMM15. Some hold the same. @param indices register that holds small signed indices of a size in bytes */
+export function randomVectors(random: Random, indices: Instance["indices"] = null): Uint8Array {
 	const vectors = new Uint8Array(512);
 	const view = new DataView(vectors.buffer);
 	const floats = random.below(3);
@@ -97,6 +98,12 @@ export function randomVectors(random: Random): Uint8Array {
 			view.setUint32(at, single(random), true);
 			view.setUint32(at + 4, single(random), true);
 		} else view.setBigUint64(at, quadword(random), true);
+	}
+	if (indices === null) return vectors;
+	for (let at = 0; at < 32; at += indices.bytes) {
+		const index = BigInt(random.below(64) - 32);
+		if (indices.bytes === 8) view.setBigInt64(indices.register * 32 + at, index, true);
+		else view.setInt32(indices.register * 32 + at, Number(index), true);
 	}
 	return vectors;
 }

@@ -13,10 +13,8 @@ import {
 } from "../../vector-memory.ts";
 import type { Definition } from "../definition.ts";
 import {
-	callOperation,
 	callScalarOperation,
 	DOUBLE,
-	elseExactly,
 	elseExactlyScalar,
 	type Lanes,
 	lanesIn,
@@ -32,6 +30,7 @@ import {
 	tempFloat,
 } from "./float-lanes.ts";
 import { immediateOf, zeroExtendScalar } from "./moves.ts";
+import { callOperation, elseExactly } from "./operations.ts";
 import type { Row } from "./named.ts";
 import { scalarSource, upperIndex, writeScalar } from "./packed-float.ts";
 import { hasVex, isMemory, source, vectorBytes, vectorIndex, writeLow, writeRegister } from "./operands.ts";

@@ -7,16 +7,9 @@ import type { Emitter } from "../../emitter.ts";
 import { flagsMatter } from "../../flags.ts";
 import { halves, tempVectorOf } from "../../vector-memory.ts";
 import type { Definition } from "../definition.ts";
-import {
-	callScalarOperation,
-	DOUBLE,
-	elseExactly,
-	type Lanes,
-	lanesIn,
-	pushNone,
-	SINGLE,
-} from "./float-lanes.ts";
+import { callScalarOperation, DOUBLE, type Lanes, lanesIn, pushNone, SINGLE } from "./float-lanes.ts";
 import { immediateOf } from "./moves.ts";
+import { elseExactly } from "./operations.ts";
 import type { Row } from "./named.ts";
 import { pushOrdered, pushUnordered, scalarSource, upperIndex } from "./packed-float.ts";
 import { hasVex, isMemory, sources, vectorBytes, vectorIndex, writeLow, writeRegister } from "./operands.ts";

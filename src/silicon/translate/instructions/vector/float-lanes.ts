@@ -10,10 +10,9 @@
 import * as L from "../../../cpu/layout.ts";
 import { OPCODE as O, TYPE } from "../../../wasm/builder.ts";
 import { SIMD as S } from "../../../wasm/simd.ts";
-import { vectorOperation } from "../../../simd/operations.ts";
-import { HELPER } from "../../core.ts";
 import type { Emitter } from "../../emitter.ts";
-import { halves, leaveIfStatus, passVector, takeVector, type Vector } from "../../vector-memory.ts";
+import { halves, type Vector } from "../../vector-memory.ts";
+import { callOperation, OFFSETS } from "./operations.ts";
 
 /** Lanes of single or of double precision. */
 export interface Lanes {
@@ -151,32 +150,6 @@ export function pushNone(e: Emitter, count: number, pushMask: (half: number) => 
 	}
 	e.code.simd(S.v128AnyTrue);
 	e.code.op(O.i32Eqz);
-}
-
-const OFFSETS = [L.VECTOR_A, L.VECTOR_B, L.VECTOR_C];
-
-/** Calls an operation of simd/ on vectors. Leaves if it notes a fault; then its result is in VECTOR_RESULT. */
-export function callOperation(e: Emitter, name: string, from: readonly Vector[], immediate: number): void {
-	for (const [at, vector] of from.entries()) passVector(e, vector, OFFSETS[at]!);
-	e.beginHelper(HELPER.vector, vectorOperation(name));
-	e.code.i64(immediate);
-	e.endHelper(1);
-	leaveIfStatus(e);
-}
-
-/** If the i32 on the stack is 0: computes the result anew, by an operation of simd/. */
-export function elseExactly(
-	e: Emitter,
-	name: string,
-	from: readonly Vector[],
-	immediate: number,
-	result: Vector,
-): void {
-	e.code.op(O.i32Eqz);
-	e.code.if();
-	callOperation(e, name, from, immediate);
-	takeVector(e, result);
-	e.code.end();
 }
 
 // ---- scalars ---------------------------------------------------------------------------------------

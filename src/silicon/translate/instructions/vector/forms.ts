@@ -1,14 +1,9 @@
 /** Encodings of vector instructions: which are translated, and what enables them. */
-import { encodingOf, operandNames } from "../../decode.ts";
+import { encodingOf, isVex, operandNames } from "../../decode.ts";
 import type { Insn } from "../../insn.ts";
 import type { Mode } from "../../mode.ts";
 import type { Definition } from "../definition.ts";
 import { VECTOR } from "./vector.ts";
-
-/** Whether an encoding (iced-x86 `Code`) is VEX. */
-export function isVex(code: number): boolean {
-	return encodingOf(code) === "VEX";
-}
 
 const definitions: (Definition | null)[] = [];
 

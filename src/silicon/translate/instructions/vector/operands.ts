@@ -4,10 +4,10 @@
  * An instruction without VEX leaves bits 255:128 of its destination alone; one with VEX.128 clears them. Definitions
  * serve both, and VEX.256, which does to each half what VEX.128 does to one unless it says otherwise.
  */
+import { isVex } from "../../decode.ts";
 import type { Emitter } from "../../emitter.ts";
 import { vectorPlaceOf } from "../../registers.ts";
 import { halves, loadVector, type Vector, type VectorBytes } from "../../vector-memory.ts";
-import { isVex } from "./forms.ts";
 
 /** Number of the XMM or YMM register that an operand is. */
 export function vectorIndex(e: Emitter, at: number): number {

@@ -2,12 +2,10 @@
 import { OPCODE as O } from "../../../wasm/builder.ts";
 import { SIMD as S } from "../../../wasm/simd.ts";
 import type { Emitter } from "../../emitter.ts";
-import { halves, takeVector, tempVectorOf, type Vector } from "../../vector-memory.ts";
+import { halves, tempVectorOf, type Vector } from "../../vector-memory.ts";
 import type { Definition } from "../definition.ts";
 import {
-	callOperation,
 	DOUBLE,
-	elseExactly,
 	elseExactlyScalar,
 	type Lanes,
 	lanesIn,
@@ -27,6 +25,7 @@ import {
 	tempFloat,
 } from "./float-lanes.ts";
 import { immediateOf } from "./moves.ts";
+import { byOperation, elseExactly } from "./operations.ts";
 import type { Row } from "./named.ts";
 import { byteLanes } from "./shuffle.ts";
 import {
@@ -308,21 +307,6 @@ function addSubtract(lanes: Lanes): Definition {
 	};
 }
 
-/** What is always computed by simd/: DPPS, RCPPS … @param immediate of the operation */
-function always(
-	name: string,
-	operands: (e: Emitter) => Vector[],
-	immediate: (e: Emitter, vector: Vector) => number,
-): Definition {
-	return (e) => {
-		const from = operands(e);
-		const result = tempVectorOf(e, vectorBytes(e, 0));
-		callOperation(e, name, from, immediate(e, result));
-		takeVector(e, result);
-		writeRegister(e, vectorIndex(e, 0), result);
-	};
-}
-
 /** RCPSS and RSQRTSS. */
 function approximateScalar(name: string): Definition {
 	return (e) => {
@@ -354,7 +338,7 @@ const FUSED: readonly (readonly [string, number])[] = [
 ];
 
 function packedFused(lanes: Lanes, signs: number, order: readonly number[]): Definition {
-	return always(
+	return byOperation(
 		`fma${suffix(lanes)}`,
 		(e) => {
 			const vectors = [source(e, 0), source(e, 1), source(e, 2)];
@@ -419,10 +403,10 @@ export const PACKED_FLOAT: readonly Row[] = [
 	["HADDPS", horizontal(SINGLE, ADD)],      ["HADDPD", horizontal(DOUBLE, ADD)],
 	["HSUBPS", horizontal(SINGLE, SUBTRACT)], ["HSUBPD", horizontal(DOUBLE, SUBTRACT)],
 	["ADDSUBPS", addSubtract(SINGLE)],        ["ADDSUBPD", addSubtract(DOUBLE)],
-	["DPPS", always("dpps", sources, (e, result) => immediateOf(e) | (halves(result).length << 8))],
-	["DPPD", always("dppd", sources, (e) => immediateOf(e))],
-	["RCPPS", always("rcpps", (e) => [source(e, 1)], (_, result) => lanesIn(result, 4))],
-	["RSQRTPS", always("rsqrtps", (e) => [source(e, 1)], (_, result) => lanesIn(result, 4))],
+	["DPPS", byOperation("dpps", sources, (e, result) => immediateOf(e) | (halves(result).length << 8))],
+	["DPPD", byOperation("dppd", sources, (e) => immediateOf(e))],
+	["RCPPS", byOperation("rcpps", (e) => [source(e, 1)], (_, result) => lanesIn(result, 4))],
+	["RSQRTPS", byOperation("rsqrtps", (e) => [source(e, 1)], (_, result) => lanesIn(result, 4))],
 	["RCPSS", approximateScalar("rcpps")],    ["RSQRTSS", approximateScalar("rsqrtps")],
 	...fusedRows(),
 ];
