@@ -1,6 +1,6 @@
 // Writes what commands print into the documents that show it: the block of README.md between the markers, and
 // the tables of docs/costs.md. With --check nothing is written, and a difference is an error.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 
 const check = process.argv.includes("--check");
@@ -75,6 +75,16 @@ const patchDocs = {
 };
 for (const [name, words] of Object.entries(patchDocs))
 	replaceBlock("docs/patches.md", name, fenced(reenter(...words)));
+
+// docs/check.md shows a counterexample, what a token of another tree gets, and the line for a mail.
+const violated = reenter("check", "series-v1", "--vendor", "tdx");
+const first = violated.slice(violated.indexOf("violated: "));
+replaceBlock("docs/check.md", "counterexample", fenced(first.slice(0, first.indexOf("\n", first.indexOf("replay: ")) + 1)));
+const token = /replay: reenter replay (\S+)/.exec(violated)[1];
+const refused = spawnSync(process.execPath, ["bin/reenter.js", "replay", token, "series-v2"], { cwd: root, encoding: "utf8" });
+replaceBlock("docs/check.md", "token of another tree", fenced(`$ reenter replay ${token} series-v2\n${refused.stderr}`));
+const footer = reenter("check", "series-v2", "--vendor", "svm").trimEnd().split("\n").at(-1);
+replaceBlock("docs/check.md", "footer", fenced(`${footer}\n`));
 
 // The JSON Schema of patch files, for editors.
 const schema = new URL("schema/patch.json", root);

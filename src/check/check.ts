@@ -10,6 +10,7 @@ import { skippedStep } from "./explain.ts";
 import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
 import { type Configuration, DEFAULT_CONFIGURATION, configurationName } from "./configuration.ts";
 import { EVENT_KINDS, eventRow, findEventKind } from "./events.ts";
+import { makeToken } from "./token.ts";
 import { Tracer } from "./trace.ts";
 import type { CheckOptions, CheckResult, EventKind, Injection, Violation } from "./types.ts";
 
@@ -127,6 +128,16 @@ export function runCheck(options: CheckOptions): CheckResult {
 	};
 }
 
+/** The command that shows a run again. A tree that is known by its hash alone need not be named. */
+function replayCommand(
+	{ tree, vendor, model }: CheckOptions,
+	{ configuration, guest }: RunSetup,
+	schedule: readonly Injection[],
+): string {
+	const token = makeToken({ tree, vendor }, { model, configuration, guest, schedule });
+	return `reenter replay ${token}${tree.spec === undefined ? "" : ` ${tree.spec}`}`;
+}
+
 function explain(
 	options: CheckOptions,
 	ours: RunSetup,
@@ -143,14 +154,13 @@ function explain(
 			: skippedStep(ours, base, failure.property, schedule, places);
 	const [first] = schedule;
 	const event = first === undefined ? "" : `${eventRow(first.event).title}: `;
-	const token = scheduleToken(schedule);
-	const handler = options.mceHandler === "task-work" ? "" : ` --mce-handler ${options.mceHandler}`;
 	return {
 		property: failure.property,
 		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
-		replay: `reenter check ${options.tree.spec ?? options.tree.name} --vendor ${options.tree.loadedModule ?? options.vendor}${handler}${token === "" ? "" : ` --replay ${token}`}`,
+		replay: replayCommand(options, ours, schedule),
 		schedule,
 		callStack: failure.callStack,
 		trace: tracer.lines,
+		initial: tracer.initial,
 	};
 }

@@ -53,6 +53,11 @@ export const FACTOR_NAMES = Object.keys(FACTORS) as Factor[];
 
 const rowOf = (factor: Factor): FactorRow => FACTORS[factor];
 
+/** The values of a factor, the first one first. */
+export function factorValues(factor: Factor): readonly string[] {
+	return FACTORS[factor].values;
+}
+
 /** Every factor at its first value. */
 export const DEFAULT_CONFIGURATION = Object.fromEntries(
 	FACTOR_NAMES.map((factor) => [factor, FACTORS[factor].values[0]]),

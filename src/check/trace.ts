@@ -6,7 +6,7 @@ import * as L from "../silicon/cpu/layout.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import { eventRow } from "./events.ts";
 import type { Failure, RunWitness } from "./run.ts";
-import type { Injection, TraceLine } from "./types.ts";
+import type { Injection, TraceLine, WatchedState } from "./types.ts";
 
 const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
 const onOff = (on: boolean) => (on ? "on" : "off");
@@ -37,6 +37,8 @@ export class Tracer implements RunWitness {
 	readonly places: NodePlace[] = [];
 	/** Number of places before each property's violation. */
 	readonly placesAtFailure = new Map<string, number>();
+	/** What is watched, before the first line. */
+	initial: WatchedState = {};
 	private before: string[] | null = null;
 	private eventSeen = false;
 
@@ -71,7 +73,9 @@ export class Tracer implements RunWitness {
 	private settle(machine: Machine): void {
 		const now = WATCHED.map(([, read]) => read(machine));
 		const last = this.lines.length - 1;
-		if (this.before !== null && last >= 0) {
+		if (this.before === null) {
+			this.initial = Object.fromEntries(WATCHED.map(([name], at) => [name, now[at]!]));
+		} else if (last >= 0) {
 			const changes: string[] = [];
 			for (const [at, [name]] of WATCHED.entries()) {
 				if (now[at] !== this.before[at]) changes.push(`${name}: ${this.before[at]} → ${now[at]}`);

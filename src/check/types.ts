@@ -54,6 +54,9 @@ export interface TraceLine {
 	readonly changes: readonly string[];
 }
 
+/** What a trace watches, by name. */
+export type WatchedState = Readonly<Record<string, string>>;
+
 export interface Violation {
 	/** Name of the property. */
 	readonly property: string;
@@ -65,6 +68,8 @@ export interface Violation {
 	/** Call stack at the violation, innermost first. */
 	readonly callStack: readonly string[];
 	readonly trace: readonly TraceLine[];
+	/** What the trace watches, before its first line. */
+	readonly initial: WatchedState;
 }
 
 export interface CheckResult {

@@ -7,6 +7,7 @@ import { ReviewError } from "../review/errors.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCost } from "./commands/cost.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
+import { registerReplay } from "./commands/replay.ts";
 import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
 import { registerSchema } from "./commands/schema.ts";
@@ -30,6 +31,7 @@ const START = `reenter: KVM's x86 run loop, to change and to check
 const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerReview,
 	registerCheck,
+	registerReplay,
 	registerCost,
 	registerRun,
 	registerTrees,

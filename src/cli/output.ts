@@ -4,7 +4,12 @@ import type { CommonOptions } from "./context.ts";
 
 /** Prints text or JSON, or writes it to the file of --output, whole or not at all. */
 export function emit(io: Io, options: CommonOptions, text: () => string, json: () => object): void {
-	const content = options.json === true ? `${JSON.stringify(json(), null, "\t")}\n` : text();
+	emitText(io, options, () => (options.json === true ? `${JSON.stringify(json(), null, "\t")}\n` : text()));
+}
+
+/** Prints a text in whatever format, or writes it to the file of --output, whole or not at all. */
+export function emitText(io: Io, options: CommonOptions, text: () => string): void {
+	const content = text();
 	if (options.output === undefined) {
 		io.out(content);
 		return;

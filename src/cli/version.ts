@@ -1,7 +1,6 @@
 /** Versions: of the program, and of what it models. */
 
-/** The package's version; a test holds it to package.json. */
-export const VERSION = "0.1.0";
+import { VERSION } from "../check/token.ts";
 
 /** What `reenter --version` prints. */
 export function versionText(): string {

@@ -3,10 +3,13 @@ import { runCheck } from "../check/check.ts";
 import type { MceHandler } from "../host/mce.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import { selectVendor } from "../kvm/flow/vendor-module.ts";
-import { MODELS } from "../silicon/models/models.ts";
+import { defaultModel } from "../silicon/models/models.ts";
 import { type CpuModel, VENDORS, type Vendor } from "../silicon/models/model.ts";
 import { type CostOptions, measureCost } from "./cost.ts";
 import type { CostResult, TreeReview } from "./types.ts";
+
+// Most who ask for a review ask for this, too.
+export { defaultModel };
 
 /** A tree with a vendor's module loaded, on one CPU model. */
 export interface ReviewTarget {
@@ -24,11 +27,6 @@ export interface ReviewOptions {
 	readonly guest?: string;
 	readonly mceHandler?: MceHandler;
 	readonly onProgress?: (vendor: string, done: number, total: number) => void;
-}
-
-/** The model that stands for a vendor when none is named. */
-export function defaultModel(vendor: Vendor): CpuModel {
-	return vendor === "svm" ? MODELS.turin! : MODELS["emerald-rapids"]!;
 }
 
 const baseCosts = new Map<string, CostResult>();

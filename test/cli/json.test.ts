@@ -8,7 +8,7 @@ const text = v.pipe(v.string(), v.minLength(1));
 const violation = v.strictObject({
 	property: text,
 	summary: text,
-	replay: v.pipe(text, v.startsWith("reenter check ")),
+	replay: v.pipe(text, v.startsWith("reenter replay r1:")),
 });
 const bounds = v.strictObject({
 	eventsMax: v.number(),
@@ -76,8 +76,10 @@ const fullViolation = v.strictObject({
 	schedule: v.array(v.strictObject({ event: text, at: v.number(), inGuest: v.optional(v.boolean()) })),
 	callStack: v.array(text),
 	trace: v.array(trace),
+	initial: v.record(text, v.string()),
 });
 const check = v.strictObject({
+	footer: v.nullable(text),
 	checks: v.array(
 		v.strictObject({
 			tree: text,

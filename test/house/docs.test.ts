@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import { VERSION } from "../../src/cli/version.ts";
+import { VERSION } from "../../src/check/token.ts";
 import ts from "typescript";
 
 const ROOT = resolve(import.meta.dirname, "../..");

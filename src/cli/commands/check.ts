@@ -4,18 +4,17 @@ import type { CheckResult } from "../../check/types.ts";
 import type { MceHandler } from "../../host/mce.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { emit, progressLine } from "../output.ts";
+import { progressLine } from "../output.ts";
 import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
+import { type ResultArguments, addResultOptions, emitResults } from "../results.ts";
 import { resolveTargets, resolveTree } from "../resolve.ts";
-import { checkJson, checkText } from "../text/check.ts";
 
-interface CheckArguments extends CommonOptions {
+interface CheckArguments extends CommonOptions, ResultArguments {
 	readonly base: string;
 	readonly patch?: readonly string[];
 	readonly vendor?: string;
 	readonly cpu?: string;
 	readonly replay?: string;
-	readonly full?: boolean;
 	readonly mceHandler: MceHandler;
 }
 
@@ -24,7 +23,7 @@ async function checkCommand(
 	spec: string | undefined,
 	options: CheckArguments,
 ): Promise<number> {
-	const { io, services, style } = context;
+	const { io, services } = context;
 	if (spec === undefined && options.patch === undefined)
 		throw new UsageError("check needs a tree or --patch; reenter trees lists the built-in ones");
 	const patched = await resolveTree(io, spec, options.patch);
@@ -44,22 +43,20 @@ async function checkCommand(
 				onProgress: progressLine(io, `${tree.name} on ${tree.loadedModule ?? vendor}`),
 			}),
 	);
-	const text = () => results.map((result) => checkText(result, style, options.full === true)).join("\n");
-	emit(io, options, text, () => checkJson(results));
+	emitResults(context, results, options);
 	return results.some(({ verdict }) => verdict === "violated") ? EXIT.violated : EXIT.holds;
 }
 
 /** Adds `reenter check`. */
 export function registerCheck({ context, command, action }: Registry): void {
-	command("check [tree]", "one event of each kind at every op, against the properties")
+	const check = command("check [tree]", "one event of each kind at every op, against the properties")
 		.addOption(patchOption())
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model")
 		.option("--base <tree>", "the tree that explains what was skipped", "v6.18")
 		.option("--replay <schedule>", "only this schedule, for example irq@57")
-		.option("--full", "print every step of a counterexample")
-		.addOption(mceHandlerOption())
-		.action(
-			action((tree: string | undefined, options: CheckArguments) => checkCommand(context, tree, options)),
-		);
+		.addOption(mceHandlerOption());
+	addResultOptions(check).action(
+		action((tree: string | undefined, options: CheckArguments) => checkCommand(context, tree, options)),
+	);
 }

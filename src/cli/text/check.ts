@@ -1,19 +1,26 @@
 /** The text of `reenter check`. */
 import type { CheckResult, TraceLine, Violation } from "../../check/types.ts";
 import type { Style } from "../style.ts";
+import { untilViolated } from "../formats/states.ts";
+import { VERSION } from "../../check/token.ts";
 import { wrap } from "./format.ts";
 
-/** Steps before the event that a counterexample shows. */
-const CONTEXT_LINES = 3;
+/** How much of a counterexample is shown. */
+export interface Shown {
+	/** Every step of the run. */
+	readonly full: boolean;
+	/** Steps before the first event. */
+	readonly context: number;
+}
 
-/** One check as text. @param full every step, also those in which nothing changed */
-export function checkText(result: CheckResult, style: Style, full: boolean): string {
+/** One check as text. */
+export function checkText(result: CheckResult, style: Style, how: Shown): string {
 	const { bounds } = result;
 	const verdict = result.verdict === "holds" ? style.good("✔ holds") : style.bad("✘ violated");
 	const lines = [`${style.bold(result.tree)}  ${result.module ?? result.vendor}  ${result.cpu}  ${verdict}`];
 	const shown = new Set<string>();
 	const add = (violation: Violation, word: string) => {
-		lines.push("", ...violationLines(violation, word, style, full, shown.has(violation.replay)));
+		lines.push("", ...violationLines(violation, word, style, how, shown.has(violation.replay)));
 		shown.add(violation.replay);
 	};
 	for (const violation of result.violations) add(violation, "violated");
@@ -40,26 +47,24 @@ function violationLines(
 	violation: Violation,
 	word: string,
 	style: Style,
-	full: boolean,
+	how: Shown,
 	seen: boolean,
 ): string[] {
 	const lines = [style.bad(`${word}: ${violation.property}`), ...wrap(violation.summary, 2), ""];
 	if (seen) lines.push("  in the run above");
-	else for (const line of chooseLines(violation.trace, full)) lines.push(...traceLines(line, style));
+	else for (const line of chooseLines(violation, how)) lines.push(...traceLines(line, style));
 	if (violation.callStack.length > 0) lines.push("", "  Call Trace:");
 	for (const name of violation.callStack) lines.push(`   ${name}`);
 	lines.push(`  replay: ${violation.replay}`);
 	return lines;
 }
 
-/** From shortly before the event to the violation; of the rest, steps that changed something. */
-function chooseLines(trace: readonly TraceLine[], full: boolean): readonly TraceLine[] {
-	if (full) return trace;
-	const event = trace.findIndex(({ kind }) => kind === "event");
-	const failed = trace.findIndex(({ kind }) => kind === "violation");
-	const end = failed < 0 ? trace.length : failed + 1;
-	const start = Math.max(0, event - CONTEXT_LINES);
-	return trace.slice(start, end);
+/** From shortly before the first event to the violation. */
+function chooseLines(violation: Violation, { full, context }: Shown): readonly TraceLine[] {
+	if (full) return violation.trace;
+	const lines = untilViolated(violation);
+	const event = lines.findIndex(({ kind }) => kind === "event");
+	return lines.slice(Math.max(0, event - context));
 }
 
 function traceLines(line: TraceLine, style: Style): string[] {
@@ -72,5 +77,25 @@ function traceLines(line: TraceLine, style: Style): string[] {
 
 /** The documented JSON of a check. */
 export function checkJson(results: readonly CheckResult[]): object {
-	return { checks: results };
+	return { checks: results, footer: checkFooter(results) };
+}
+
+/** Columns of a mail. */
+const MAIL_WIDTH = 72;
+
+/** The line for below a patch's `---`; null unless all of the results hold, or if they are replays. */
+export function checkFooter(results: readonly CheckResult[]): string | null {
+	if (results.some(({ verdict, bounds }) => verdict !== "holds" || bounds.replayed)) return null;
+	const points = results.reduce((sum, { bounds }) => sum + bounds.points, 0);
+	const events = Math.max(...results.map(({ bounds }) => bounds.eventsMax));
+	const trees = [...new Set(results.map(({ tree }) => tree))].join(" ");
+	const parts = [`reenter ${VERSION}`, trees, `${points} points`, `≤${events} events`];
+	// What does not fit goes on in a line that begins with a blank, as a mail's header does.
+	const lines = ["Checked-by-model:"];
+	for (const [at, part] of parts.entries()) {
+		const text = ` ${part}${at === parts.length - 1 ? "" : ","}`;
+		if (lines.at(-1)!.length + text.length > MAIL_WIDTH) lines.push(text);
+		else lines[lines.length - 1] += text;
+	}
+	return lines.join("\n");
 }

@@ -14,6 +14,7 @@ import { OP, type OpName, customOpId } from "../../silicon/ops.ts";
 import { clgi, stgi } from "../../silicon/svm/instructions.ts";
 import type { CustomOp } from "../flow/custom-op.ts";
 import { FlowError } from "../flow/errors.ts";
+import { describeCode } from "../flow/fingerprint.ts";
 import { hint } from "../flow/patch.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { srcuReadLock, srcuReadUnlock } from "../x86/srcu.ts";
@@ -65,6 +66,7 @@ function remember(key: string, make: () => Effect): Effect {
 	if (effect === undefined) {
 		effect = make();
 		known.set(key, effect);
+		describeCode(effect, key);
 	}
 	return effect;
 }
@@ -83,13 +85,17 @@ export function declaredOp(name: string, value: OpValue | undefined, own: readon
 	const loads = LOADS[name as OpName];
 	if (loads !== undefined) {
 		const effect = value === undefined ? undefined : loads[value];
-		if (effect !== undefined) return effect;
+		if (effect !== undefined) {
+			describeCode(effect, `${name} ${value}`);
+			return effect;
+		}
 		const values = Object.keys(loads).map((one) => `"${one}"`);
 		throw new FlowError(`op ${name} needs "value": ${values.join(" or ")}`);
 	}
 	const plain = PLAIN[name as OpName];
 	if (plain !== undefined) {
 		if (value !== undefined) throw new FlowError(`op ${name} loads no value`);
+		describeCode(plain, name);
 		return plain;
 	}
 	if (Object.hasOwn(OP, name)) {

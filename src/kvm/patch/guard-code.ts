@@ -1,5 +1,6 @@
 /** A patch's own code: what it throws by mistake names the step and the line, and is no verdict on KVM. */
 import { FlowError } from "../flow/errors.ts";
+import { describeCode } from "../flow/fingerprint.ts";
 
 /** Errors that a slip in someone's code raises; what the machine throws has types of its own. */
 const SLIPS: readonly unknown[] = [Error, TypeError, ReferenceError, RangeError, SyntaxError];
@@ -27,6 +28,7 @@ export function guardCode<F extends (...args: never[]) => unknown>(run: F, file:
 			}
 		}) as F;
 		guarded.set(run, safe);
+		describeCode(safe, run.toString());
 	}
 	return safe;
 }

@@ -43,7 +43,7 @@ export function findTree(spec: string): Tree {
 	if (selection === undefined) return applyPatches(v618, series.patches, spec, series.title);
 	const numbers = selectPatches(spec, selection, series.patches.length);
 	const patches = numbers.map((number) => series.patches[number - 1]!);
-	return applyPatches(v618, patches, spec, `${series.title}; patches ${selection} only`);
+	return { ...applyPatches(v618, patches, spec, `${series.title}; patches ${selection} only`), spec };
 }
 
 /** Patch numbers of `2`, `1-3` or `1,3-4`, ascending. */

@@ -1,6 +1,6 @@
 /** The CPU models by name. */
 import { emeraldRapids } from "./emerald-rapids.ts";
-import type { CpuModel } from "./model.ts";
+import type { CpuModel, Vendor } from "./model.ts";
 import { turin } from "./turin.ts";
 
 /** All CPU models, by name. */
@@ -12,4 +12,9 @@ export const MODELS: Readonly<Record<string, CpuModel>> = {
 /** The CPU model of a name, or undefined. */
 export function findModel(name: string): CpuModel | undefined {
 	return Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
+}
+
+/** The model that stands for a vendor when none is named. */
+export function defaultModel(vendor: Vendor): CpuModel {
+	return vendor === "svm" ? turin : emeraldRapids;
 }
