@@ -79,10 +79,21 @@ for (const [name, words] of Object.entries(patchDocs))
 // docs/check.md shows a counterexample, what a token of another tree gets, and the line for a mail.
 const violated = reenter("check", "series-v1", "--vendor", "tdx");
 const first = violated.slice(violated.indexOf("violated: "));
-replaceBlock("docs/check.md", "counterexample", fenced(first.slice(0, first.indexOf("\n", first.indexOf("replay: ")) + 1)));
+replaceBlock(
+	"docs/check.md",
+	"counterexample",
+	fenced(first.slice(0, first.indexOf("\n", first.indexOf("replay: ")) + 1)),
+);
 const token = /replay: reenter replay (\S+)/.exec(violated)[1];
-const refused = spawnSync(process.execPath, ["bin/reenter.js", "replay", token, "series-v2"], { cwd: root, encoding: "utf8" });
-replaceBlock("docs/check.md", "token of another tree", fenced(`$ reenter replay ${token} series-v2\n${refused.stderr}`));
+const refused = spawnSync(process.execPath, ["bin/reenter.js", "replay", token, "series-v2"], {
+	cwd: root,
+	encoding: "utf8",
+});
+replaceBlock(
+	"docs/check.md",
+	"token of another tree",
+	fenced(`$ reenter replay ${token} series-v2\n${refused.stderr}`),
+);
 const footer = reenter("check", "series-v2", "--vendor", "svm").trimEnd().split("\n").at(-1);
 replaceBlock("docs/check.md", "footer", fenced(`${footer}\n`));
 
