@@ -47,7 +47,7 @@ describe("the series", () => {
 		expect(result.verdict).toBe("violated");
 		const violation = result.violations.find(({ property }) => property === "interrupt-serviced")!;
 		expect(violation.summary).toMatch(/vt_handle_exit_irqoff.*is_td_vcpu.*handle_external_interrupt_irqoff/);
-		expect(violation.replay).toMatch(/^reenter check series-v1 --vendor tdx --replay irq@\d+g?$/);
+		expect(violation.replay).toMatch(/^reenter replay r1:\S+\.tdx\.0\.td-mixed\.[aA]\d+$/);
 	});
 
 	it("a counterexample replays to the same violation", () => {
