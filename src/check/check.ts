@@ -7,6 +7,7 @@ import { compileTree } from "../kvm/flow/compile.ts";
 import { type Silicon, createSilicon } from "../kvm/api/kvm.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { skippedStep } from "./explain.ts";
+import { minimise, minimiseRuns } from "./minimise.ts";
 import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
 import { type Configuration, DEFAULT_CONFIGURATION, configurationName } from "./configuration.ts";
 import { EVENT_KINDS, eventRow, findEventKind } from "./events.ts";
@@ -138,6 +139,21 @@ function replayCommand(
 	return `reenter replay ${token}${tree.spec === undefined ? "" : ` ${tree.spec}`}`;
 }
 
+/** What shows the same with less, for a schedule that no search found. */
+function minimised(
+	options: CheckOptions,
+	ours: RunSetup,
+	{ property }: Failure,
+	schedule: readonly Injection[],
+): Pick<Violation, "minimised"> {
+	if (options.only === undefined) return {};
+	const { configuration } = ours;
+	const least = minimise({ schedule, configuration }, minimiseRuns(ours, property));
+	if (least.schedule === schedule && least.configuration === configuration) return {};
+	const replay = replayCommand(options, { ...ours, configuration: least.configuration }, least.schedule);
+	return { minimised: { schedule: least.schedule, replay } };
+}
+
 function explain(
 	options: CheckOptions,
 	ours: RunSetup,
@@ -158,6 +174,7 @@ function explain(
 		property: failure.property,
 		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
 		replay: replayCommand(options, ours, schedule),
+		...minimised(options, ours, failure, schedule),
 		schedule,
 		callStack: failure.callStack,
 		trace: tracer.lines,

@@ -65,6 +65,8 @@ export interface Violation {
 	/** The exact command that shows it again. */
 	readonly replay: string;
 	readonly schedule: readonly Injection[];
+	/** What shows the same with less; absent if nothing does. */
+	readonly minimised?: { readonly schedule: readonly Injection[]; readonly replay: string };
 	/** Call stack at the violation, innermost first. */
 	readonly callStack: readonly string[];
 	readonly trace: readonly TraceLine[];

@@ -8,16 +8,15 @@ import { type TestPoint, checkPoints } from "../../src/cli/formats/points.ts";
 import { tapText } from "../../src/cli/formats/tap.ts";
 import { traceStates } from "../../src/cli/formats/states.ts";
 import { checkFooter } from "../../src/cli/text/check.ts";
+import { LOST_AT } from "../check/lost-interrupt.ts";
 import { reenter } from "./memory-io.ts";
 
 const run = async (words: string) => reenter(words.split(" "));
+const REPLAY = `check series-v1 --vendor tdx --replay irq@${LOST_AT}`;
 const JSON_OF = async (words: string) => JSON.parse((await run(`${words} --format json`)).out);
 
 /** A schedule that version 1 does not survive on TDX: found once, used by all. */
-const found = JSON_OF("check series-v1 --vendor tdx --replay irq@14").then(
-	({ checks }) => checks[0].violations[0] as Violation,
-);
-const REPLAY = "check series-v1 --vendor tdx --replay irq@14";
+const found = JSON_OF(REPLAY).then(({ checks }) => checks[0].violations[0] as Violation);
 
 describe("the saved trace is the shown trace", () => {
 	it("text, JSON and ITF of one run have the same lines, the same changes, and states that fit them", async () => {
@@ -74,7 +73,7 @@ describe("replay", () => {
 	});
 
 	it("of a tree that a file makes names the file, and refuses another", async () => {
-		const words = "check series-v1:2 --vendor tdx --replay irq@14";
+		const words = REPLAY.replace("series-v1", "series-v1:2");
 		const { replay } = (await JSON_OF(words)).checks[0].violations[0];
 		expect(replay).toMatch(/ series-v1:2$/);
 		expect((await run(replay.replace("reenter ", ""))).code).toBe(1);

@@ -73,6 +73,7 @@ const trace = v.strictObject({
 });
 const fullViolation = v.strictObject({
 	...violation.entries,
+	minimised: v.optional(v.strictObject({ schedule: v.array(v.any()), replay: text })),
 	schedule: v.array(v.strictObject({ event: text, at: v.number(), inGuest: v.optional(v.boolean()) })),
 	callStack: v.array(text),
 	trace: v.array(trace),

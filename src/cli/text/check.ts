@@ -55,6 +55,11 @@ function violationLines(
 	else for (const line of chooseLines(violation, how)) lines.push(...traceLines(line, style));
 	if (violation.callStack.length > 0) lines.push("", "  Call Trace:");
 	for (const name of violation.callStack) lines.push(`   ${name}`);
+	const { minimised, schedule } = violation;
+	if (minimised !== undefined) {
+		const events = `${schedule.length} → ${minimised.schedule.length} events`;
+		lines.push(`  minimised ${events}: ${minimised.replay}`);
+	}
 	lines.push(`  replay: ${violation.replay}`);
 	return lines;
 }
