@@ -42,11 +42,19 @@ export async function resolveTree(
 		}
 		tree = applyPatchFile(file, tree, libraries());
 	}
-	const words = [...(given === null ? [] : [given.name]), ...files.map((path) => `--patch ${path}`)];
+	const words = [
+		...(given === null ? [] : [given.name]),
+		...files.map((path) => `--patch ${shellWord(path)}`),
+	];
 	return {
 		...tree!,
-		spec: spec !== undefined && files.length === 1 && given === null ? spec : words.join(" "),
+		spec: spec !== undefined && files.length === 1 && given === null ? shellWord(spec) : words.join(" "),
 	};
+}
+
+/** A word as a shell takes it. */
+function shellWord(word: string): string {
+	return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** Trees whose steps a patch may insert. */
@@ -63,6 +71,21 @@ async function resolveBase(io: Io, base: string, path: string, file: PatchFile):
 		if (!(error instanceof FlowError)) throw error;
 		throw new FlowError(`${file.locate(["base"])}: base: ${error.message}`, true);
 	}
+}
+
+/**
+ * The tree to compare with: the one that is named, or else what patches are applied to, or v6.18.
+ * @param named what --base says
+ */
+export async function resolveComparison(
+	io: Io,
+	named: string | undefined,
+	spec: string | undefined,
+	patches: readonly string[] = [],
+): Promise<Tree> {
+	if (named !== undefined) return resolveTree(io, named);
+	if (spec !== undefined && isPatchFile(spec)) return baseOf(io, undefined, [spec]);
+	return patches.length > 0 ? baseOf(io, spec, patches) : v618;
 }
 
 /** The tree that patches are applied to. */

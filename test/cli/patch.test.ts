@@ -100,6 +100,30 @@ describe("--patch", () => {
 		expect((await run("diff --patch a.json", { "a.json": text })).code).toBe(0);
 	});
 
+	it("is compared with the tree that it is made for, unless --base names another", async () => {
+		const words = "review --patch examples/pv-clock.json --vendor svm --json";
+		const { reviews } = JSON.parse((await run(words)).out);
+		expect(reviews[0].base).toBe("series-v2");
+		// A step of two ops: RDTSC and the store.
+		expect(reviews[0].vendors[0].cost.savedCycles).toBeLessThan(0);
+		expect(JSON.parse((await run(`${words} --base v6.18`)).out).reviews[0].base).toBe("v6.18");
+	});
+
+	it("is quoted for the shell in the replay line", async () => {
+		const words = ["check", "--patch", "my patch's.json", "--vendor", "vmx", "--json"];
+		const clear = JSON.stringify({
+			name: "p",
+			edits: [{ remove: "vmx_handle_nmi", from: "vmx_vcpu_enter_exit" }],
+		});
+		const withNmi = {
+			...SERVICES,
+			runCheck: (o: CheckOptions) => SERVICES.runCheck({ ...o, events: ["nmi"] }),
+		};
+		const { out } = await reenter(words, { "my patch's.json": clear }, withNmi);
+		const [violation] = JSON.parse(out).checks[0].violations;
+		expect(violation.replay).toMatch(/ --patch 'my patch'\\''s\.json'$/);
+	});
+
 	it("takes a base that is a file beside it", async () => {
 		const onA = JSON.stringify({
 			name: "c",

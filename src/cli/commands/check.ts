@@ -7,10 +7,10 @@ import { EXIT, UsageError } from "../io.ts";
 import { progressLine } from "../output.ts";
 import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
 import { type ResultArguments, addResultOptions, emitResults } from "../results.ts";
-import { resolveTargets, resolveTree } from "../resolve.ts";
+import { resolveComparison, resolveTargets, resolveTree } from "../resolve.ts";
 
 interface CheckArguments extends CommonOptions, ResultArguments {
-	readonly base: string;
+	readonly base?: string;
 	readonly patch?: readonly string[];
 	readonly vendor?: string;
 	readonly cpu?: string;
@@ -27,7 +27,7 @@ async function checkCommand(
 	if (spec === undefined && options.patch === undefined)
 		throw new UsageError("check needs a tree or --patch; reenter trees lists the built-in ones");
 	const patched = await resolveTree(io, spec, options.patch);
-	const base = await resolveTree(io, options.base);
+	const base = await resolveComparison(io, options.base, spec, options.patch);
 	const only = options.replay === undefined ? undefined : parseSchedule(options.replay);
 	if (only === null)
 		throw new UsageError(`--replay "${options.replay}" is no schedule; write for example irq@57`);
@@ -53,7 +53,7 @@ export function registerCheck({ context, command, action }: Registry): void {
 		.addOption(patchOption())
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model")
-		.option("--base <tree>", "the tree that explains what was skipped", "v6.18")
+		.option("--base <tree>", "the tree that explains what was skipped; default what is patched, or v6.18")
 		.option("--replay <schedule>", "only this schedule, for example irq@57")
 		.addOption(mceHandlerOption());
 	addResultOptions(check).action(

@@ -9,11 +9,11 @@ import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { readUserFile } from "../patch-source.ts";
 import { patchOption, type Registry } from "../registry.ts";
-import { resolveTarget, resolveTree } from "../resolve.ts";
+import { resolveComparison, resolveTarget, resolveTree } from "../resolve.ts";
 import { type ResultArguments, addResultOptions, emitResults } from "../results.ts";
 
 interface ReplayArguments extends CommonOptions, ResultArguments {
-	readonly base: string;
+	readonly base?: string;
 	readonly patch?: readonly string[];
 	readonly tokenFile?: string;
 }
@@ -42,11 +42,15 @@ async function replayCommand(
 	if (mismatch !== null) throw new UsageError(`the token is not of ${tree.name}: ${mismatch}`);
 	const result = await services.runCheck({
 		...target,
-		base: await resolveTree(io, options.base),
+		base: await resolveComparison(io, options.base, spec, options.patch),
 		mceHandler: replay.configuration.mceHandler,
 		configuration: replay.configuration,
 		only: replay.schedule,
 	});
+	if (result.bounds.guest !== replay.guest)
+		throw new UsageError(
+			`the token's guest is ${replay.guest}, the check's is ${result.bounds.guest}: it is of another version of reenter`,
+		);
 	emitResults(context, [result], options);
 	if (result.violations.length + result.findings.length === 0)
 		io.err("reenter: nothing is violated in this run; the token was made by another version of reenter\n");
@@ -84,7 +88,7 @@ export function registerReplay({ context, command, action }: Registry): void {
 	const replay = command("replay [token] [tree]", "one run again, exactly, by the token that check printed")
 		.addOption(patchOption())
 		.option("--token-file <file>", "read the token from a file; - is stdin")
-		.option("--base <tree>", "the tree that explains what was skipped", "v6.18");
+		.option("--base <tree>", "the tree that explains what was skipped; default what is patched, or v6.18");
 	addResultOptions(replay).action(
 		action((token: string | undefined, tree: string | undefined, options: ReplayArguments) =>
 			replayCommand(

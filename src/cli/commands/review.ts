@@ -5,11 +5,11 @@ import type { CommonOptions, Context } from "../context.ts";
 import { EXIT } from "../io.ts";
 import { emit, progressLine } from "../output.ts";
 import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
-import { resolveTargets, resolveTree } from "../resolve.ts";
+import { resolveComparison, resolveTargets, resolveTree } from "../resolve.ts";
 import { reviewJson, reviewText } from "../text/review.ts";
 
 interface ReviewArguments extends CommonOptions {
-	readonly base: string;
+	readonly base?: string;
 	readonly patch?: readonly string[];
 	readonly vendor?: string;
 	readonly cpu?: string;
@@ -23,11 +23,13 @@ async function reviewCommand(
 	options: ReviewArguments,
 ): Promise<number> {
 	const { io, services, style } = context;
-	const base = await resolveTree(io, options.base);
 	const words = specs.length > 0 ? specs : [options.patch === undefined ? "series-v2" : undefined];
-	const trees: Tree[] = [];
-	for (const spec of words) trees.push(await resolveTree(io, spec, options.patch));
-	const reviews = trees.map((tree) =>
+	const pairs: { readonly tree: Tree; readonly base: Tree }[] = [];
+	for (const spec of words) {
+		const tree = await resolveTree(io, spec, options.patch);
+		pairs.push({ tree, base: await resolveComparison(io, options.base, spec, options.patch) });
+	}
+	const reviews = pairs.map(({ tree, base }) =>
 		services.reviewTree({
 			tree,
 			base,
@@ -50,7 +52,7 @@ async function reviewCommand(
 /** Adds `reenter review`. */
 export function registerReview({ context, command, action }: Registry): void {
 	command("review [trees...]", "for each vendor: is the tree safe, and what does it save")
-		.option("--base <tree>", "the tree to compare with", "v6.18")
+		.option("--base <tree>", "the tree to compare with; default what is patched, or v6.18")
 		.addOption(patchOption())
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model; default turin for svm, emerald-rapids for vmx and tdx")

@@ -27,7 +27,9 @@ export function opCost(tree: Tree, model: CpuModel, name: string): Cost {
 	return own === undefined ? model.costs[name as keyof typeof model.costs] : customCost(own, model);
 }
 
-/** Makes the ops of a tree cost what the tree says. */
+/** Makes the ops of a tree cost what the tree says; where time stands still, and plain code costs nothing, they cost nothing. */
 export function installCustomOps(cpu: Cpu, tree: Tree): void {
-	for (const op of tree.customOps) cpu.costs[customOpId(op.name)] = customCost(op, cpu.model).cycles;
+	const timeless = cpu.model.costs.code.cycles === 0;
+	for (const op of tree.customOps)
+		cpu.costs[customOpId(op.name)] = timeless ? 0 : customCost(op, cpu.model).cycles;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { createMachine } from "../../../src/kvm/api/kvm.ts";
 import { compileTree } from "../../../src/kvm/flow/compile.ts";
 import { diffTrees } from "../../../src/kvm/flow/diff.ts";
 import { type Tree, walk } from "../../../src/kvm/flow/flow.ts";
@@ -8,6 +9,7 @@ import { applyPatchFile } from "../../../src/kvm/patch/patch-file.ts";
 import { v618 } from "../../../src/kvm/trees/base.ts";
 import { findTree } from "../../../src/kvm/trees/trees.ts";
 import { measureCost } from "../../../src/review/cost.ts";
+import { customOpId } from "../../../src/silicon/ops.ts";
 import { defaultModel } from "../../../src/review/review.ts";
 
 const apply = (document: unknown, base: Tree = v618) =>
@@ -117,6 +119,16 @@ describe("an op of a patch's own", () => {
 		expect(after.cyclesPerExit - before.cyclesPerExit).toBeCloseTo(cycles, 1);
 		expect(after.opsPerExit.doorbell).toBe(1);
 		expect(after.cyclesByOrigin.assumed - before.cyclesByOrigin.assumed).toBeCloseTo(cycles, 1);
+	});
+
+	it("costs nothing where time stands still", () => {
+		const model = defaultModel("vmx");
+		const free = Object.fromEntries(
+			Object.entries(model.costs).map(([name, cost]) => [name, { ...cost, cycles: 0 }]),
+		) as typeof model.costs;
+		const { cpu } = createMachine({ model: { ...model, costs: free }, vendor: "vmx", tree });
+		expect(cpu.costs[customOpId("doorbell")]).toBe(0);
+		expect(createMachine({ model, vendor: "vmx", tree }).cpu.costs[customOpId("doorbell")]).toBe(40);
 	});
 
 	it("costs nothing in a tree that does not have it", () => {
