@@ -79,15 +79,16 @@ export function rdtsc(cpu: Cpu): number {
 }
 
 /** MOV to a debug register. @param offset layout.ts DR0 + 8n, DR6 or DR7 */
-export function moveToDr(cpu: Cpu, offset: number, value: number): void {
+export function moveToDr(cpu: Cpu, offset: number, value: number | bigint): void {
 	cpu.op(OP.mov_to_dr);
-	cpu.writeNumber(offset, value);
+	if (typeof value === "bigint") cpu.write64(offset, value);
+	else cpu.writeNumber(offset, value);
 }
 
 /** MOV from a debug register. */
-export function moveFromDr(cpu: Cpu, offset: number): number {
+export function moveFromDr(cpu: Cpu, offset: number): bigint {
 	cpu.op(OP.mov_from_dr);
-	return cpu.readNumber(offset);
+	return cpu.read64(offset);
 }
 
 /** WRMSR to IA32_PRED_CMD with IBPB: nothing learned before it predicts a branch behind it (SDM Vol. 1, 17.4). */

@@ -431,7 +431,7 @@ export class Kernel implements HostVectors {
 	nmi(cpu: Cpu): void {
 		cpu.enter(SYM.nmi);
 		this.handlerDepth++;
-		const dr7 = moveFromDr(cpu, L.DR7) & ~DR7_FIXED_1;
+		const dr7 = Number(moveFromDr(cpu, L.DR7)) & ~DR7_FIXED_1;
 		if (dr7 !== 0) moveToDr(cpu, L.DR7, DR7_FIXED_1);
 		cpu.op(OP.nmi_handler);
 		this.nmis++;

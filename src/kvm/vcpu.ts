@@ -132,8 +132,8 @@ export class Vcpu {
 	// ---- arch: debug registers ----
 	/** KVM_DEBUGREG_* bits. */
 	switchDbRegs = 0;
-	readonly db = [0, 0, 0, 0];
-	readonly effDb = [0, 0, 0, 0];
+	readonly db = new BigUint64Array(4);
+	readonly effDb = new BigUint64Array(4);
 	dr6 = 0xffff_0ff0;
 	dr7 = 0x400;
 

@@ -76,6 +76,8 @@ export function cr4ReservedBits(v: Vcpu): number {
 	add(leaf7?.ebx, 20, CR4.SMAP);
 	add(leaf7?.ecx, 2, CR4.UMIP);
 	add(leaf7?.ecx, 3, CR4.PKE);
+	add(leaf7?.ecx, 16, CR4.LA57);
+	add(leaf7?.ecx, 31, CR4.PKS);
 	return ~allowed;
 }
 
@@ -86,11 +88,12 @@ export function kvmSetCr4(v: Vcpu, value: bigint): boolean {
 	const old = v.cr4Bits;
 	if ((cr4 & cr4ReservedBits(v)) !== 0) return false;
 	const longMode = (Number(v.efer) & EFER.LMA) !== 0;
-	if (longMode && (cr4 & CR4.PAE) === 0) return false;
+	if (longMode && ((cr4 & CR4.PAE) === 0 || ((cr4 ^ old) & CR4.LA57) !== 0)) return false;
 	if ((cr4 & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0 && (!longMode || (v.cr3 & 0xfffn) !== 0n))
 		return false;
 	v.vm.ops.setCr4(v, value);
-	const translation = CR4.PGE | CR4.PCIDE | CR4.PAE | CR4.PSE | CR4.SMEP | CR4.SMAP | CR4.PKE;
+	const translation =
+		CR4.PGE | CR4.PCIDE | CR4.PAE | CR4.PSE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS | CR4.LA57;
 	if (((cr4 ^ old) & translation) !== 0) makeRequest(v, KVM_REQ.TLB_FLUSH);
 	return true;
 }

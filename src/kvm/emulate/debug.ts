@@ -1,6 +1,7 @@
 /** MOV to and from debug registers (arch/x86/kvm/x86.c: kvm_set_dr(), kvm_get_dr()). */
 import { CR4 } from "../../silicon/cpu/control.ts";
-import { DR7_ENABLES } from "../../host/hw-breakpoint.ts";
+import { DR6_RESERVED, DR7_ENABLES } from "../../host/hw-breakpoint.ts";
+import { DR6, DR7 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { DEBUGREG } from "../requests.ts";
 import { type Vcpu, guestWrote } from "../vcpu.ts";
@@ -12,20 +13,19 @@ const DR6_FIXED_1 = 0xfffe_0ff0;
 const DR6_VOLATILE = 0x0001_e80f;
 const DR7_FIXED_1 = 0x400;
 const DR7_VOLATILE = 0xffff_2bff;
-const DR7_GD = 1 << 13;
 const REGISTERS = ["DR0", "DR1", "DR2", "DR3", "DR6", "DR7", "DR6", "DR7"] as const;
 
 /** kvm_get_dr(). */
-export function kvmGetDr(v: Vcpu, dr: number): number {
+export function kvmGetDr(v: Vcpu, dr: number): bigint {
 	if (dr < 4) return v.db[dr]!;
-	return dr === 4 || dr === 6 ? v.dr6 >>> 0 : v.dr7 >>> 0;
+	return BigInt(dr === 4 || dr === 6 ? v.dr6 >>> 0 : v.dr7 >>> 0);
 }
 
 /** kvm_set_dr(). @returns false for #GP(0): an upper half that is not 0 */
 export function kvmSetDr(v: Vcpu, dr: number, value: bigint): boolean {
 	if (dr < 4) {
-		v.db[dr] = Number(value);
-		v.effDb[dr] = Number(value);
+		v.db[dr] = value;
+		v.effDb[dr] = value;
 		return true;
 	}
 	if (value >> 32n !== 0n) return false;
@@ -48,6 +48,18 @@ export function kvmUpdateDr7(v: Vcpu): void {
 	v.vm.ops.setDr7(v, v.dr7);
 	v.switchDbRegs &= ~DEBUGREG.BP_ENABLED;
 	if ((v.dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= DEBUGREG.BP_ENABLED;
+}
+
+/** kvm_queue_exception_p() of #DB, and kvm_deliver_exception_payload(): DR6 takes what happened. @param payload bits of DR6 */
+export function kvmQueueDebug(v: Vcpu, payload: number): void {
+	v.dr6 = ((v.dr6 & ~DR6.breakpoints) | DR6_RESERVED | payload) >>> 0;
+	guestWrote(v, "DR6", v.dr6);
+	if ((v.dr7 & DR7.GD) !== 0) {
+		v.dr7 &= ~DR7.GD;
+		kvmUpdateDr7(v);
+		guestWrote(v, "DR7", v.dr7);
+	}
+	kvmQueueException(v, VECTOR.DB, null);
 }
 
 /**
@@ -75,13 +87,8 @@ export function kvmEmulateDrAccess(v: Vcpu, qualification: number, pass: (v: Vcp
 		return 1;
 	}
 	if (v.vm.ops.getCpl(v) > 0) return kvmCompleteInsnGp(v, true);
-	if ((v.dr7 & DR7_GD) !== 0) {
-		v.dr6 = (v.dr6 | (1 << 13)) >>> 0;
-		v.dr7 &= ~DR7_GD;
-		kvmUpdateDr7(v);
-		guestWrote(v, "DR6", v.dr6);
-		guestWrote(v, "DR7", v.dr7);
-		kvmQueueException(v, VECTOR.DB, null);
+	if ((v.dr7 & DR7.GD) !== 0) {
+		kvmQueueDebug(v, DR6.BD);
 		return 1;
 	}
 	if (!v.guestDebug) {
@@ -94,6 +101,6 @@ export function kvmEmulateDrAccess(v: Vcpu, qualification: number, pass: (v: Vcp
 		if (!failed) guestWrote(v, REGISTERS[dr]!, value);
 		return kvmCompleteInsnGp(v, failed);
 	}
-	writeGpr(v, gpr, 8, BigInt(kvmGetDr(v, dr)));
+	writeGpr(v, gpr, 8, kvmGetDr(v, dr));
 	return kvmSkipEmulatedInstruction(v);
 }

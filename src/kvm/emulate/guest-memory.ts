@@ -33,9 +33,10 @@ export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
 	const pae = (v.cr4Bits & CR4.PAE) !== 0;
 	const entryBytes = pae ? 8 : 4;
 	const bits = pae ? 9 : 10;
-	let level = longMode ? 4 : pae ? 3 : 2;
+	const deep = longMode && (v.cr4Bits & CR4.LA57) !== 0;
+	let level = longMode ? (deep ? 5 : 4) : pae ? 3 : 2;
 	let table = Number(v.cr3 & (longMode ? 0x000f_ffff_ffff_f000n : pae ? 0xffff_ffe0n : 0xffff_f000n));
-	const address = Number(BigInt.asUintN(longMode ? 48 : 32, linear));
+	const address = Number(BigInt.asUintN(longMode ? (deep ? 57 : 48) : 32, linear));
 	let writable = true;
 	let user = true;
 	let noExecute = false;

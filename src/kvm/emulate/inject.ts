@@ -1,9 +1,11 @@
 /** Exceptions for the guest, and the end of an emulated instruction (arch/x86/kvm/x86.c). */
 import { VECTOR } from "../../silicon/cpu/fault.ts";
+import { DR6 } from "../../silicon/cpu/debug.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { guestWrote, makeRequest } from "../vcpu.ts";
+import { makeRequest } from "../vcpu.ts";
+import { kvmQueueDebug } from "./debug.ts";
 import type { GuestFault } from "./guest-fault.ts";
 
 /** Vectors whose second occurrence while the first is delivered makes a double fault (SDM table 7-5). */
@@ -73,9 +75,7 @@ export function kvmSkipEmulatedInstruction(v: Vcpu): number {
 			v.run.exitReason = KVM_EXIT.DEBUG;
 			return 0;
 		}
-		v.dr6 = (v.dr6 | (1 << 14)) >>> 0;
-		guestWrote(v, "DR6", v.dr6);
-		kvmQueueException(v, VECTOR.DB, null);
+		kvmQueueDebug(v, DR6.BS);
 	}
 	return 1;
 }

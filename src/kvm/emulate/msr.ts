@@ -1,7 +1,7 @@
 /** RDMSR and WRMSR for guests (arch/x86/kvm/x86.c: kvm_get_msr_common(), kvm_set_msr_common()). */
 import { EFER } from "../../silicon/cpu/control.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { MSR } from "../../silicon/cpu/msr.ts";
+import { isCanonicalForRegister, MSR } from "../../silicon/cpu/msr.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { GuestRegister } from "../ledger.ts";
@@ -125,6 +125,16 @@ export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
 			return value >> 36n === 0n && (v.apic?.setBase(Number(value)) ?? false);
 		case MSR.IA32_EFER:
 			return setEfer(v, value);
+		case MSR.IA32_FS_BASE:
+		case MSR.IA32_GS_BASE:
+		case MSR.IA32_KERNEL_GS_BASE:
+		case MSR.IA32_LSTAR:
+		case MSR.IA32_CSTAR:
+			return isCanonicalForRegister(value, v.cpu) && setOtherMsr(v, index, value);
+		case MSR.IA32_SYSENTER_ESP:
+		case MSR.IA32_SYSENTER_EIP:
+			// Cut rather than refused, so that a guest can move between vendors.
+			return setOtherMsr(v, index, BigInt.asUintN(64, BigInt.asIntN(linearBits(v), value)));
 		case MSR.IA32_XSS:
 			if (!v.guestCanUseXsaves || (value & ~BigInt(guestSupportedXss(v) >>> 0)) !== 0n) return false;
 			v.iaXss = Number(value);
@@ -141,6 +151,11 @@ export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
 		default:
 			return setOtherMsr(v, index, value);
 	}
+}
+
+/** Bits of linear addresses that the host translates at most: max_host_virt_addr_bits(). */
+function linearBits(v: Vcpu): number {
+	return v.cpu.model.features.la57 ? 57 : 48;
 }
 
 function setOtherMsr(v: Vcpu, index: number, value: bigint): boolean {

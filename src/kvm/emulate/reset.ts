@@ -15,8 +15,8 @@ export function kvmVcpuReset(v: Vcpu, initEvent: boolean): void {
 	v.interrupt.injected = false;
 	v.exception.pending = false;
 	v.exception.injected = false;
-	v.db.fill(0);
-	v.effDb.fill(0);
+	v.db.fill(0n);
+	v.effDb.fill(0n);
 	v.dr6 = 0xffff_0ff0;
 	v.dr7 = 0x400;
 	v.cr2 = 0n;

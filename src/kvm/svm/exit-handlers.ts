@@ -1,9 +1,10 @@
 /** SVM exits that leave the fastpath: svm_exit_handlers (arch/x86/kvm/svm/svm.c, v6.18). */
+import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
-import { kvmEmulateDrAccess, kvmPassDebugRegisters } from "../emulate/debug.ts";
+import { kvmEmulateDrAccess, kvmPassDebugRegisters, kvmQueueDebug } from "../emulate/debug.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
@@ -25,6 +26,13 @@ type Handler = (v: Vcpu) => number;
 /** exception_interception's family. */
 function handleException(vector: number): Handler {
 	if (vector === VECTOR.MC) return () => 1;
+	if (vector === VECTOR.DB) {
+		return (v) => {
+			// The processor has written DR6 already; what KVM loaded there had nothing set.
+			kvmQueueDebug(v, (v.svm!.vmcb.dr6 ^ DR6_RESERVED) >>> 0);
+			return 1;
+		};
+	}
 	return (v) => {
 		const { vmcb } = v.svm!;
 		const errorCode =

@@ -1,11 +1,13 @@
 /** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import { DR6 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, INTR_INFO } from "../../silicon/vmx/controls.ts";
+import { FLAG } from "../../silicon/cpu/rflags.ts";
+import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, INTR_INFO, INTR_TYPE } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { vmread, vmread32, vmreadNumber, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
+import { vmread, vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
-import { kvmEmulateDrAccess } from "../emulate/debug.ts";
+import { kvmEmulateDrAccess, kvmQueueDebug } from "../emulate/debug.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
@@ -40,16 +42,36 @@ function handleException(v: Vcpu): number {
 		kvmQueueException(v, vector, null);
 		return 1;
 	}
+	if (vector === VECTOR.DB) return handleDebugException(v, info);
 	const errorCode =
 		(info & INTR_INFO.errorCode) !== 0 ? vmread32(v.cpu, v.vmx!.vmcs, F.VM_EXIT_INTR_ERROR_CODE) : null;
 	kvmQueueException(v, vector, errorCode);
 	return 1;
 }
 
+/** handle_exception_nmi(), #DB: what happened goes on to the guest. */
+function handleDebugException(v: Vcpu, info: number): number {
+	const { vmcs } = v.vmx!;
+	// INT1 is skipped, since the exit is the instruction's.
+	if (((info >>> 8) & 7) === INTR_TYPE.privilegedSoftwareException) v.vm.ops.skipEmulatedInstruction(v);
+	else {
+		const shadow = vmread32(v.cpu, vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3;
+		const stepped = (vmread32(v.cpu, vmcs, F.GUEST_RFLAGS) & FLAG.TF) !== 0;
+		// VM entry wants to see the single step that a shadow holds back.
+		if (shadow !== 0 && stepped) {
+			const pending = vmread32(v.cpu, vmcs, F.GUEST_PENDING_DBG_EXCEPTIONS);
+			vmwrite(v.cpu, vmcs, F.GUEST_PENDING_DBG_EXCEPTIONS, BigInt(pending | DR6.BS));
+		}
+	}
+	kvmQueueDebug(v, qualification(v));
+	return 1;
+}
+
 /** handle_cr(). */
 function handleCr(v: Vcpu): number {
 	const q = qualification(v);
-	if ((q & 15) === 3 || ((q >> 4) & 3) === 1) v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
+	// The guest writes CR3 without an exit, and CR4.PCIDE depends on it.
+	v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
 	return kvmEmulateCrAccess(v, {
 		cr: q & 15,
 		access: (q >> 4) & 3,

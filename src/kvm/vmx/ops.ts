@@ -283,7 +283,7 @@ function syncDirtyDebugRegs(v: Vcpu): void {
 	const { cpu } = v;
 	const { vmcs } = v.vmx!;
 	for (let n = 0; n < 4; n++) v.db[n] = moveFromDr(cpu, L.DR0 + 8 * n);
-	v.dr6 = moveFromDr(cpu, L.DR6);
+	v.dr6 = Number(moveFromDr(cpu, L.DR6));
 	v.dr7 = vmread32(cpu, vmcs, F.GUEST_DR7);
 	v.switchDbRegs &= ~DEBUGREG.WONT_EXIT;
 	const controls = vmread32(cpu, vmcs, F.CPU_BASED_VM_EXEC_CONTROL);

@@ -37,6 +37,7 @@ export const CR4 = {
 	OSFXSR: 1 << 9,
 	OSXMMEXCPT: 1 << 10,
 	UMIP: 1 << 11,
+	LA57: 1 << 12,
 	VMXE: 1 << 13,
 	FSGSBASE: 1 << 16,
 	PCIDE: 1 << 17,
@@ -44,6 +45,7 @@ export const CR4 = {
 	SMEP: 1 << 20,
 	SMAP: 1 << 21,
 	PKE: 1 << 22,
+	PKS: 1 << 24,
 } as const;
 
 /** Bits of IA32_EFER. */
@@ -90,6 +92,8 @@ export function supportedCr4(cpu: Cpu): number {
 		CR4.UMIP;
 	mask |= CR4.FSGSBASE | CR4.PCIDE | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
 	if (cpu.model.features.pku) mask |= CR4.PKE;
+	if (cpu.model.features.pks) mask |= CR4.PKS;
+	if (cpu.model.features.la57) mask |= CR4.LA57;
 	if (cpu.model.vendors.includes("vmx")) mask |= CR4.VMXE;
 	return mask;
 }
@@ -132,6 +136,8 @@ export function writeCr4(cpu: Cpu, value: number): Fault | null {
 	if ((value & ~supportedCr4(cpu)) !== 0) return GP0;
 	const lma = (cpu.read32(L.EFER) & EFER.LMA) !== 0;
 	if (lma && (value & CR4.PAE) === 0) return GP0;
+	// Paging of one depth cannot become paging of the other.
+	if (lma && ((value ^ cpu.read32(L.CR4)) & CR4.LA57) !== 0) return GP0;
 	if ((value & CR4.PCIDE) !== 0 && (cpu.read32(L.CR4) & CR4.PCIDE) === 0) {
 		if (!lma || (cpu.read32(L.CR3) & 0xfff) !== 0) return GP0;
 	}

@@ -8,6 +8,8 @@
 import type { MachineMemory } from "../machine.ts";
 import { type CpuModel, costsById } from "../models/model.ts";
 import { OP, OP_SLOTS } from "../ops.ts";
+import { GuestPhysicalTlb } from "../paging/guest-physical-tlb.ts";
+import { FillList } from "./fill-list.ts";
 import * as L from "./layout.ts";
 
 /** RFLAGS.IF, in the low word. */
@@ -115,6 +117,8 @@ export function symbolName(id: number): string {
 	return symbolNames[id] ?? `symbol ${id}`;
 }
 
+/** Filled entries that are remembered one by one. */
+const FILLS = 1024;
 const STACK_DEPTH_MAX = 256;
 const GPR_BYTES = 16 * 8;
 const TWO_32 = 2 ** 32;
@@ -186,6 +190,15 @@ export class Cpu {
 	sliceEnd = Number.POSITIVE_INFINITY;
 	/** `execute` came back for the slice's end, or to let others catch up, and not because the context ended. */
 	paused = false;
+
+	/** Filled entries of the TLBs and of the jump caches: of levels 0-2, and of level 3. See paging/tlb.ts. */
+	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
+	readonly jumpFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
+	/** Not 0: TLB entries of large pages, or jumps, may lie where the index says. */
+	readonly largePages = new Uint8Array(257);
+	readonly jumpPages = new Uint8Array(1024);
+	/** Guest-physical mappings of the guest that ran last. */
+	readonly guestPhysical = new GuestPhysicalTlb();
 
 	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` is set. */
 	readonly stack = new Int32Array(STACK_DEPTH_MAX);

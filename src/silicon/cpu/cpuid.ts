@@ -97,7 +97,12 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 		case 0x80000007:
 			return result(0, 0, 0, bits(8));
 		case 0x80000008:
-			return result(model.features.physicalAddressBits | (48 << 8), intel ? 0 : bits(9, 24), 0, 0);
+			return result(
+				model.features.physicalAddressBits | ((model.features.la57 ? 57 : 48) << 8),
+				intel ? 0 : bits(9, 24),
+				0,
+				0,
+			);
 		case 0x8000000a:
 			return svmLeaf(cpu);
 		default:
@@ -119,6 +124,8 @@ function leaf7(cpu: Cpu): CpuidResult {
 	const { features, vendorString } = cpu.model;
 	let ecx = bits(2, 22); // UMIP, RDPID
 	if (features.pku) ecx |= bits(3);
+	if (features.la57) ecx |= bits(16);
+	if (features.pks) ecx |= bits(31);
 	if ((cpu.read32(L.CR4) & CR4.PKE) !== 0) ecx |= bits(4);
 	// Intel EDX: MD_CLEAR, SERIALIZE, SPEC_CTRL.
 	return result(0, LEAF_7_EBX, ecx, vendorString === "GenuineIntel" ? bits(10, 14, 26) : 0);

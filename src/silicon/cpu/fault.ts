@@ -37,10 +37,11 @@ export function raise(cpu: Cpu, vector: number, errorCode: number | null = null)
 	cpu.write32(L.FAULT_HAS_ERROR_CODE, errorCode === null ? 0 : 1);
 }
 
-/** Notes a page fault. @param linear the address for CR2 */
-export function raisePageFault(cpu: Cpu, linear: bigint, errorCode: number): void {
+/** Notes a page fault. @param lo low half of the address for CR2, and `hi` */
+export function raisePageFault(cpu: Cpu, lo: number, hi: number, errorCode: number): void {
 	raise(cpu, VECTOR.PF, errorCode);
-	cpu.write64(L.FAULT_LINEAR, linear);
+	cpu.write32(L.FAULT_LINEAR, lo);
+	cpu.write32(L.FAULT_LINEAR + 4, hi);
 }
 
 /** Notes an EPT violation or nested page fault. */

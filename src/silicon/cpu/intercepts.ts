@@ -50,4 +50,6 @@ export const INTERCEPT = {
 	vmfunc: 32,
 	encls: 33,
 	loadIwkey: 34,
+	/** INT1. */
+	icebp: 35,
 } as const;

@@ -3,9 +3,11 @@
  *
  *     0x0000  state block (this file)                          4 KiB
  *     0x1000  extended register file: x87 … AMX, laid out as the standard (non-compacted) XSAVE area
- *     0x4000  software TLB for reads     1024 entries × 16 bytes: tag i64, addend i32, pad
+ *     0x4000  software TLB for reads     1024 entries × 16 bytes: tag i64, addend i32, page size i32 (log2, or 0 for 4 KiB)
  *     0x8000  software TLB for writes    the same
+ *     0xc000  software TLB for fetches   the same
  *    0x10000  jump cache                 4096 entries × 16 bytes: rip i64, table index i32, pad
+ *    0x24000  TLBs and jump cache of privilege level 3, in the same order: those above are of the levels below
  *
  * What is switched together lies together, so that each switch is one copy. VMX's entry and exit switch the bytes from
  * SWITCHED to SWITCHED_END (SDM Vol. 3C, Guest-State Area), VMRUN and #VMEXIT those up to VMLOADED (APM Vol. 2, VMCB
@@ -13,7 +15,7 @@
  * lies from PHYSICAL on belongs to the physical processor and is switched by nobody but software.
  */
 
-export const CPU_AREA_BYTES = 0x20000;
+export const CPU_AREA_BYTES = 0x40000;
 
 // General-purpose registers, i64 each, in encoding order RAX RCX RDX RBX RSP RBP RSI RDI R8…R15.
 // VM entry switches RSP although it lies here (VMX, SVM), and SVM switches RAX too.
@@ -41,6 +43,8 @@ export const CC_SRC = 0x0a0;
 export const CC_SRC2 = 0x0a8;
 /** 0 active, 1 HLT, 2 shutdown, 3 wait-for-SIPI (SDM 25.4.2). u32. */
 export const ACTIVITY = 0x0b0;
+/** IA32_PKRS, of which 32 bits are defined. u32. */
+export const PKRS = 0x0b4;
 export const CR0 = 0x0b8;
 export const CR3 = 0x0c0;
 export const CR4 = 0x0c8;
@@ -153,8 +157,6 @@ export const VECTORING_ERROR_CODE = 0x444;
 export const VECTORING_LENGTH = 0x448;
 /** What the TLB was filled for: see paging/tlb.ts. */
 export const TLB_KEY = 0x450;
-/** Nonzero: the TLB may hold entries of pages above 4 KiB, of which INVLPG has to drop all. u32. */
-export const TLB_LARGE = 0x470;
 /** RIP at which the interrupt shadow noted in INTERRUPTIBILITY ends, and INSTRUCTIONS when it began. */
 export const SHADOW_RIP = 0x490;
 export const SHADOW_AT = 0x498;
@@ -187,8 +189,12 @@ export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY_BYTES = 16;
 export const TLB_READ = 0x4000;
 export const TLB_WRITE = 0x8000;
+export const TLB_FETCH = 0xc000;
 /** A tag that no page-aligned linear address equals. */
 export const TLB_INVALID = -1n;
+
+/** Added to the offsets of the TLBs and the jump cache: those of privilege level 3. */
+export const USER_BANK = 0x20000;
 
 export const JUMP_CACHE = 0x10000;
 export const JUMP_CACHE_ENTRIES = 4096;

@@ -63,8 +63,8 @@ export function resetCpu(cpu: Cpu): void {
 	const u8 = cpu.memory.u8;
 	const cycles = cpu.cycles;
 	u8.fill(0, base, base + L.XSTATE + L.XSTATE_BYTES);
-	u8.fill(0xff, base + L.TLB_READ, base + L.TLB_WRITE + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES);
-	u8.fill(0xff, base + L.JUMP_CACHE, base + L.JUMP_CACHE + L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES);
+	u8.fill(0xff, base + L.TLB_READ, base + L.CPU_AREA_BYTES);
+	cpu.guestPhysical.flush();
 	cpu.cycles = cycles;
 	cpu.deadline = Number.POSITIVE_INFINITY;
 	cpu.beginSlice(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);

@@ -5,7 +5,7 @@
  * These are semantics alone: no cycles are charged, the TLB is left alone (`contextChanged` follows a guest's
  * WRMSR), and whether a guest's access exits was asked before.
  */
-import { CR0, EFER, XFEATURE } from "./control.ts";
+import { CR0, CR4, EFER, XFEATURE } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import { type Fault, GP0 } from "./fault.ts";
 import * as L from "./layout.ts";
@@ -43,6 +43,7 @@ export const MSR = {
 	IA32_PL3_SSP: 0x6a7,
 	IA32_INTERRUPT_SSP_TABLE: 0x6a8,
 	IA32_TSC_DEADLINE: 0x6e0,
+	IA32_PKRS: 0x6e1,
 	IA32_PASID: 0xd93,
 	IA32_XSS: 0xda0,
 	IA32_EFER: 0xc0000080,
@@ -73,9 +74,15 @@ const MASK32 = 0xffffffffn;
 /** Machine-check banks of this machine: IA32_MCG_CAP bits 7:0. */
 const MC_BANKS = 10;
 
-/** Whether bits 63:47 of an address are equal (SDM Vol. 1, 3.3.7.1). */
-export function isCanonical(address: bigint): boolean {
-	return BigInt.asIntN(48, address) === BigInt.asIntN(64, address);
+/** Whether the bits of an address above those that paging translates now are all equal (SDM Vol. 1, 3.3.7.1). */
+export function isCanonical(address: bigint, cpu: Cpu): boolean {
+	const bits = (cpu.read32(L.CR4) & CR4.LA57) !== 0 ? 57 : 48;
+	return BigInt.asIntN(bits, address) === BigInt.asIntN(64, address);
+}
+
+/** The same for registers that hold addresses for later: by what the processor can translate in any mode. */
+export function isCanonicalForRegister(address: bigint, cpu: Cpu): boolean {
+	return BigInt.asIntN(cpu.model.features.la57 ? 57 : 48, address) === BigInt.asIntN(64, address);
 }
 
 /** A register that is a field of the state block; `valid` refuses values. */
@@ -107,8 +114,8 @@ function fixed(value: bigint, ignoreWrites = false, present?: (cpu: Cpu) => bool
 const any = () => true;
 const low32 = (value: bigint) => value <= MASK32;
 const mask = (bits: bigint) => (value: bigint) => (value & ~bits) === 0n;
-const canonical = (value: bigint) => isCanonical(value);
-const aligned4 = (value: bigint) => isCanonical(value) && (value & 3n) === 0n;
+const canonical = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu);
+const aligned4 = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu) && (value & 3n) === 0n;
 const isIntel = (cpu: Cpu) => cpu.model.vendorString === "GenuineIntel";
 const isAmd = (cpu: Cpu) => cpu.model.vendorString === "AuthenticAMD";
 const hasXss = (bit: number) => (cpu: Cpu) => (cpu.model.features.xss & bit) !== 0;
@@ -212,6 +219,15 @@ const rows: readonly (readonly [number, Row])[] = [
 	[MSR.IA32_PL3_SSP, ssp(L.PL3_SSP)],
 	[MSR.IA32_INTERRUPT_SSP_TABLE, field(L.INTERRUPT_SSP_TABLE, canonical, hasCet)],
 	[MSR.IA32_TSC_DEADLINE, field(L.TSC_DEADLINE, any)],
+	[MSR.IA32_PKRS, {
+		read: (cpu) => BigInt(cpu.read32(L.PKRS)),
+		write: (cpu, value) => {
+			if (value > MASK32) return GP0;
+			cpu.write32(L.PKRS, Number(value));
+			return null;
+		},
+		present: (cpu) => cpu.model.features.pks,
+	}],
 	[MSR.IA32_PASID, field(L.PASID, mask(0x800fffffn), hasXss(XFEATURE.pasid))],
 	[MSR.IA32_XSS, {
 		read: (cpu) => BigInt(cpu.xss),

@@ -55,6 +55,8 @@ export const emeraldRapids: CpuModel = {
 		xss: 0x1800,
 		xfd: 1 << 18,
 		pku: true,
+		pks: true,
+		la57: true,
 		xsaves: true,
 		physicalAddressBits: 52,
 		nrips: false,

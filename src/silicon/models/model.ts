@@ -27,6 +27,10 @@ export interface Features {
 	/** IA32_XFD bits. 0: no XFD. */
 	readonly xfd: number;
 	readonly pku: boolean;
+	/** Protection keys for supervisor pages, IA32_PKRS. */
+	readonly pks: boolean;
+	/** 5-level paging. */
+	readonly la57: boolean;
 	readonly xsaves: boolean;
 	/** Physical address bits. */
 	readonly physicalAddressBits: number;

@@ -50,6 +50,8 @@ export const turin: CpuModel = {
 		xss: 0x1800,
 		xfd: 0,
 		pku: true,
+		pks: false,
+		la57: true,
 		xsaves: true,
 		physicalAddressBits: 52,
 		nrips: true,

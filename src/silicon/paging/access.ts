@@ -4,12 +4,15 @@
  *
  * Every function notes a fault in the state block and returns; the caller looks at `faulted`.
  */
+import { CR0, CR4 } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
+import { watchMemory } from "../cpu/debug.ts";
 import { raise, VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
 import { cpl } from "../cpu/modes.ts";
+import { FLAG } from "../cpu/rflags.ts";
 import { PF } from "./physical.ts";
-import { fillTlb, protectCodePage } from "./tlb.ts";
+import { bankOf, fillTlb, lookUpTlb, protectCodePage } from "./tlb.ts";
 import { IMPLICIT, translate, walked } from "./walk.ts";
 
 const MASK32 = 0xffffffffn;
@@ -35,28 +38,31 @@ function high(linear: bigint): number {
 	return Number((linear >> 32n) & MASK32);
 }
 
-/** Whether bits 63:47 are equal, from the high half. */
-function isCanonicalHigh(hi: number): boolean {
-	const top = hi >>> 15;
-	return top === 0 || top === 0x1ffff;
+/** Whether the address bits above the paging mode's are all equal, from the high half (SDM Vol. 1, 3.3.7.1). */
+function isCanonicalHigh(cpu: Cpu, hi: number): boolean {
+	const top = (hi | 0) >> ((cpu.read32(L.CR4) & CR4.LA57) !== 0 ? 24 : 15);
+	return top === 0 || top === -1;
 }
 
 /**
- * Translates and, where that may be reused, fills the TLB.
+ * Finds a page in the TLB, or translates and, where that may be reused, fills the TLB.
  * @returns the Wasm offset, -1 with a fault noted, or -2 for an address behind the end of RAM
  */
 function resolve(cpu: Cpu, lo: number, hi: number, access: number): number {
+	const bank = bankOf(access);
+	const table =
+		(access & PF.write) !== 0 ? L.TLB_WRITE : (access & PF.fetch) !== 0 ? L.TLB_FETCH : L.TLB_READ;
+	const cached = lookUpTlb(cpu, table + bank, lo, hi);
+	if (cached >= 0) return cached;
 	const { memory } = cpu;
 	const hpa = translate(cpu, lo, hi, access);
 	if (hpa < 0) return -1;
 	if (hpa >= memory.ramBytes) return -2;
 	const at = memory.ramBase + hpa;
-	if (walked.transient || (access & (IMPLICIT | PF.fetch)) !== 0) return at;
-	// An access with rights of another level, such as the frame of an interrupt from level 3, is nobody else's.
-	if ((access & PF.user) !== explicitAccess(cpu)) return at;
-	if (walked.large) cpu.write32(L.TLB_LARGE, 1);
-	if ((access & PF.write) === 0) fillTlb(cpu, L.TLB_READ, lo, hi, at);
-	else if (memory.codePages[hpa >>> 12] === 0) fillTlb(cpu, L.TLB_WRITE, lo, hi, at);
+	if (walked.transient) return at;
+	if (table !== L.TLB_WRITE || memory.codePages[hpa >>> 12] === 0) {
+		fillTlb(cpu, table, bank, lo, hi, at, walked.shift);
+	}
 	return at;
 }
 
@@ -73,19 +79,37 @@ function writeAt(cpu: Cpu, at: number, bytes: number, value: bigint): void {
 	if (at === -2) return;
 	const { memory } = cpu;
 	const page = (at - memory.ramBase) >>> 12;
-	if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
 	const { view } = memory;
+	if (memory.codePages[page] !== 0) {
+		// Code that is written again as it stands is the same code.
+		if (readAt(cpu, at, bytes) === BigInt.asUintN(bytes * 8, value)) return;
+		memory.onCodeWrite(page);
+	}
 	if (bytes === 8) view.setBigUint64(at, BigInt.asUintN(64, value), true);
 	else if (bytes === 4) view.setUint32(at, Number(value & MASK32), true);
 	else if (bytes === 2) view.setUint16(at, Number(value & 0xffffn), true);
 	else view.setUint8(at, Number(value & 0xffn));
 }
 
-/** Notes #GP(0) for a non-canonical address. @returns false then */
-function checkCanonical(cpu: Cpu, hi: number): boolean {
-	if (isCanonicalHigh(hi)) return true;
-	raise(cpu, VECTOR.GP, 0);
+/** Added to an access: it is through SS, whose faults are #SS. */
+export const STACK = 0x200;
+
+/** Notes #GP(0), or #SS(0) for the stack, for a non-canonical address. @returns false then */
+function checkCanonical(cpu: Cpu, hi: number, access: number): boolean {
+	if (isCanonicalHigh(cpu, hi)) return true;
+	raise(cpu, (access & STACK) !== 0 ? VECTOR.SS : VECTOR.GP, 0);
 	return false;
+}
+
+/**
+ * Whether an access of level 3 must be aligned and is not: CR0.AM and RFLAGS.AC (SDM Vol. 3A, 7.15, #AC). Notes #AC(0)
+ * then.
+ */
+function isMisaligned(cpu: Cpu, lo: number, bytes: number, access: number): boolean {
+	if ((lo & (bytes - 1)) === 0 || (access & PF.user) === 0) return false;
+	if ((cpu.read32(L.RFLAGS) & FLAG.AC) === 0 || (cpu.read32(L.CR0) & CR0.AM) === 0) return false;
+	raise(cpu, VECTOR.AC, 0);
+	return true;
 }
 
 /** The linear address of the page behind the one at (lo, hi), which ends a crossing access. */
@@ -102,11 +126,13 @@ function nextPageHigh(lo: number, hi: number): number {
 export function readLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint {
 	const lo = low(linear);
 	const hi = high(linear);
-	if (!checkCanonical(cpu, hi)) return 0n;
+	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return 0n;
 	const first = resolve(cpu, lo, hi, access);
 	if (first === -1) return 0n;
+	if ((access & IMPLICIT) === 0) watchMemory(cpu, linear, bytes, false);
 	const room = PAGE - (lo & 0xfff);
 	if (bytes <= room) return readAt(cpu, first, bytes);
+	if (!checkCanonical(cpu, nextPageHigh(lo, hi), access)) return 0n;
 	const second = resolve(cpu, (lo + room) >>> 0, nextPageHigh(lo, hi), access);
 	if (second === -1) return 0n;
 	let value = 0n;
@@ -129,16 +155,19 @@ function plus(at: number, offset: number): number {
 export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigint, access: number): void {
 	const lo = low(linear);
 	const hi = high(linear);
-	if (!checkCanonical(cpu, hi)) return;
+	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return;
 	const first = resolve(cpu, lo, hi, access | PF.write);
 	if (first === -1) return;
 	const room = PAGE - (lo & 0xfff);
 	if (bytes <= room) {
+		if ((access & IMPLICIT) === 0) watchMemory(cpu, linear, bytes, true);
 		writeAt(cpu, first, bytes, value);
 		return;
 	}
+	if (!checkCanonical(cpu, nextPageHigh(lo, hi), access)) return;
 	const second = resolve(cpu, (lo + room) >>> 0, nextPageHigh(lo, hi), access | PF.write);
 	if (second === -1) return;
+	if ((access & IMPLICIT) === 0) watchMemory(cpu, linear, bytes, true);
 	for (let i = 0; i < bytes; i++) {
 		const at = i < room ? plus(first, i) : plus(second, i - room);
 		writeAt(cpu, at, 1, (value >> BigInt(8 * i)) & 0xffn);
@@ -156,7 +185,7 @@ export function probeLinear(cpu: Cpu, linear: bigint, bytes: number, access: num
 	let hi = high(linear);
 	let left = bytes;
 	while (left > 0) {
-		if (!checkCanonical(cpu, hi)) return false;
+		if (!checkCanonical(cpu, hi, access)) return false;
 		if (resolve(cpu, lo, hi, access) === -1) return false;
 		const room = PAGE - (lo & 0xfff);
 		hi = nextPageHigh(lo, hi);
@@ -178,7 +207,7 @@ export function copyFromLinear(
 	while (done < bytes) {
 		const address = linear + BigInt(done);
 		const lo = low(address);
-		if (!checkCanonical(cpu, high(address))) return false;
+		if (!checkCanonical(cpu, high(address), access)) return false;
 		const at = resolve(cpu, lo, high(address), access);
 		if (at === -1) return false;
 		const part = Math.min(bytes - done, PAGE - (lo & 0xfff));
@@ -227,7 +256,7 @@ export function copyToLinear(
 export function fetchLinear(cpu: Cpu, linear: bigint): number {
 	const lo = low(linear);
 	const hi = high(linear);
-	if (!checkCanonical(cpu, hi)) return -1;
+	if (!checkCanonical(cpu, hi, 0)) return -1;
 	const at = resolve(cpu, lo, hi, explicitAccess(cpu) | PF.fetch);
 	if (at >= 0) {
 		const page = (at - cpu.memory.ramBase) >>> 12;

@@ -45,10 +45,20 @@ export function translateGuestPhysical(
 ): number {
 	const tables = cpu.guest === null ? null : cpu.guest.secondLevel;
 	if (tables === null) return gpa;
-	return tables.kind === "ept"
-		? translateEpt(cpu, tables.root, gpa, access, pageWalk, lo, hi)
-		: translateNpt(cpu, tables.root, gpa, access, pageWalk, lo, hi);
+	const wanted = (access & PF.write) !== 0 ? 2 : (access & PF.fetch) !== 0 ? 4 : 1;
+	const cached = cpu.guestPhysical.lookUp(gpa, pageWalk ? wanted | PAGE_WALK : wanted);
+	if (cached >= 0) return cached;
+	const hpa =
+		tables.kind === "ept"
+			? translateEpt(cpu, tables.root, gpa, access, pageWalk, lo, hi)
+			: translateNpt(cpu, tables.root, gpa, access, pageWalk, lo, hi);
+	if (hpa >= 0) cpu.guestPhysical.fill(gpa, hpa, pageWalk ? wanted | PAGE_WALK : wanted);
+	else cpu.guestPhysical.drop(gpa);
+	return hpa;
 }
+
+/** Stands among the accesses of a cached mapping: a walk of the guest's tables, which may count as a write as well. */
+const PAGE_WALK = 8;
 
 /** Table index of a guest physical address at a level, 4 being the root's. */
 function indexAt(level: number, lo: number, hi: number): number {

@@ -1,44 +1,104 @@
 /**
- * The software TLB that translated code looks into (layout.ts TLB_READ, TLB_WRITE). An entry holds the linear
+ * The software TLB that translated code looks into (layout.ts TLB_READ, TLB_WRITE, TLB_FETCH). An entry holds the linear
  * page address as its tag and an addend: Wasm offset = low half of the linear address + addend, modulo 2^32.
  *
- * Entries carry no privilege of their own. They are good for the context they were filled in: paging mode, tables,
- * CPL, PKRU while CR4.PKE is set, second-level root. `contextChanged` compares that and flushes.
+ * Privilege level 3 has entries of its own (USER_BANK), so that going to the kernel and back keeps both. Beyond that an
+ * entry is good for the context it was filled in: paging mode, tables, PKRU while CR4.PKE is set, second-level root.
+ * `contextChanged` compares that and flushes.
  */
 import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
+import { DR7 } from "../cpu/debug.ts";
+import { flushJumpCache, mayHaveJumpsTo } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
+import { PF } from "./physical.ts";
 
 const TWO_32 = 2 ** 32;
-const TLB_END = L.TLB_WRITE + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
-const JUMP_CACHE_END = L.JUMP_CACHE + L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES;
+const TLB_BYTES = L.TLB_FETCH - L.TLB_READ + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
+const INDEX_MASK = L.TLB_ENTRIES - 1;
 
-const PAGING_CR4 = CR4.PSE | CR4.PAE | CR4.PGE | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE;
+const PAGING_CR4 =
+	CR4.PSE | CR4.PAE | CR4.PGE | CR4.LA57 | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS;
 
-/** Drops all translations, and the jump cache, whose targets were found through them. */
+/** The bank that an access uses: its rights are those of level 3 or not. */
+export function bankOf(access: number): number {
+	return (access & PF.user) !== 0 ? L.USER_BANK : 0;
+}
+
+/** Drops all translations of linear addresses, and the jump caches, whose targets were found through them. */
+export function flushLinear(cpu: Cpu): void {
+	for (const [index, bank] of [0, L.USER_BANK].entries()) {
+		const start = cpu.base + bank + L.TLB_READ;
+		cpu.tlbFilled[index]!.empty(cpu.u32, start, start + TLB_BYTES);
+	}
+	cpu.largePages.fill(0);
+	flushJumpCache(cpu);
+}
+
+/** Drops all translations, those of guest physical addresses included: what a hypervisor's invalidations do. */
 export function flushTlb(cpu: Cpu): void {
-	const { base } = cpu;
-	cpu.write32(L.TLB_LARGE, 0);
-	cpu.memory.u8.fill(0xff, base + L.TLB_READ, base + TLB_END);
-	cpu.memory.u8.fill(0xff, base + L.JUMP_CACHE, base + JUMP_CACHE_END);
+	flushLinear(cpu);
+	cpu.guestPhysical.flush();
+}
+
+/** Where `largePages` notes the 2 MiB around an address; pages of 1 GiB are noted in one place for all. */
+function largeFilter(lo: number, hi: number): number {
+	return ((lo >>> 21) ^ (Math.imul(hi, 0x9e3779b1) >>> 24)) & 255;
+}
+const GIGABYTE_FILTER = 256;
+
+/** Notes that a translation through a page above 4 KiB is in use. @param shift log2 of the page's bytes */
+function noteLarge(cpu: Cpu, lo: number, hi: number, shift: number): void {
+	if (shift === 30) cpu.largePages[GIGABYTE_FILTER] = 1;
+	else if (shift === 22) {
+		cpu.largePages[largeFilter(lo & ~(1 << 21), hi)] = 1;
+		cpu.largePages[largeFilter(lo | (1 << 21), hi)] = 1;
+	} else cpu.largePages[largeFilter(lo, hi)] = 1;
+}
+
+function dropEntry(cpu: Cpu, word: number): void {
+	cpu.u32[word] = 0xffffffff;
+	cpu.u32[word + 1] = 0xffffffff;
+}
+
+/** Drops the entries that lie in the same large page as an address. */
+function dropLarge(cpu: Cpu, lo: number, hi: number): void {
+	const { u32 } = cpu;
+	for (const list of cpu.tlbFilled) {
+		if (!list.isComplete) {
+			flushLinear(cpu);
+			return;
+		}
+	}
+	for (const list of cpu.tlbFilled) {
+		for (let at = 0; at < list.length; at++) {
+			const word = list.at(at);
+			const shift = u32[word + 3]!;
+			if (shift === 0 || u32[word + 1] !== hi >>> 0 || (u32[word]! ^ lo) >>> shift !== 0) continue;
+			dropEntry(cpu, word);
+		}
+	}
 }
 
 /**
- * Drops the translation of one page, as INVLPG does. A page above 4 KiB has many entries here, and all of them go
- * (SDM Vol. 3A, 5.10.4.1); which they are is not known, so the whole TLB goes if it may hold any.
+ * Drops the translations of one page, as INVLPG does: all entries of a page above 4 KiB (SDM Vol. 3A, 5.10.4.1).
  * @param linear any address in the page
  */
 export function flushPage(cpu: Cpu, linear: bigint): void {
-	if (cpu.read32(L.TLB_LARGE) !== 0) {
-		flushTlb(cpu);
-		return;
+	const lo = Number(linear & 0xffffffffn);
+	const hi = Number((linear >> 32n) & 0xffffffffn);
+	const { base, u32, largePages } = cpu;
+	const offset = ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES;
+	for (const bank of [0, L.USER_BANK]) {
+		for (const table of [L.TLB_READ, L.TLB_WRITE, L.TLB_FETCH]) {
+			const word = (base + bank + table + offset) >> 2;
+			if (u32[word] === (lo & 0xfffff000) >>> 0 && u32[word + 1] === hi) dropEntry(cpu, word);
+		}
 	}
-	const { base } = cpu;
-	const index = (Number(linear & 0xffffffffn) >>> 12) & (L.TLB_ENTRIES - 1);
-	for (const table of [L.TLB_READ, L.TLB_WRITE]) {
-		cpu.u64[(base + table + index * L.TLB_ENTRY_BYTES) >> 3] = BigInt.asUintN(64, L.TLB_INVALID);
-	}
-	cpu.memory.u8.fill(0xff, base + L.JUMP_CACHE, base + JUMP_CACHE_END);
+	const large = largePages[largeFilter(lo, hi)] !== 0 || largePages[GIGABYTE_FILTER] !== 0;
+	if (large) dropLarge(cpu, lo, hi);
+	// Jumps are kept by offset in CS, which is the linear address only with a base of 0.
+	if (large || mayHaveJumpsTo(cpu, lo) || cpu.read32(L.SEG + L.CS * L.SEG_BYTES) !== 0) flushJumpCache(cpu);
 }
 
 /**
@@ -50,26 +110,28 @@ export function contextChanged(cpu: Cpu): void {
 	const { u32 } = cpu;
 	const key = (cpu.base + L.TLB_KEY) >> 2;
 	const cr4 = cpu.read32(L.CR4) & PAGING_CR4;
-	const privilege = (cpu.read32(L.SEG + L.SS * L.SEG_BYTES + L.SEG_ATTR) >>> 5) & 3;
 	const modes =
 		(cpu.read32(L.CR0) & (CR0.PE | CR0.WP)) |
 		((cpu.read32(L.CR0) >>> 31) << 1) |
-		(cpu.read32(L.EFER) & (EFER.LMA | EFER.NXE)) |
-		(privilege === 3 ? 8 : 0);
+		(cpu.read32(L.EFER) & (EFER.LMA | EFER.NXE));
 	const cr3Lo = cpu.read32(L.CR3);
 	const cr3Hi = cpu.read32(L.CR3 + 4);
 	const pkru = (cr4 & CR4.PKE) !== 0 ? cpu.read32(L.PKRU) : 0;
+	const pkrs = (cr4 & CR4.PKS) !== 0 ? cpu.read32(L.PKRS) : 0;
+	// With breakpoints on, every access is looked at: nothing enters the TLB.
+	const watching = (cpu.read32(L.DR7) & DR7.enables) !== 0 ? 1 : 0;
 	const secondLevel = cpu.guest === null ? null : cpu.guest.secondLevel;
 	const rootLo = secondLevel === null ? 0 : (secondLevel.root | 1) >>> 0;
 	const rootHi = secondLevel === null ? 0 : Math.floor(secondLevel.root / TWO_32);
-	if (
+	if (u32[key + 5] !== rootLo || u32[key + 6] !== rootHi) cpu.guestPhysical.flush();
+	else if (
 		u32[key] === modes &&
 		u32[key + 1] === cr3Lo &&
 		u32[key + 2] === cr3Hi &&
 		u32[key + 3] === cr4 &&
 		u32[key + 4] === pkru &&
-		u32[key + 5] === rootLo &&
-		u32[key + 6] === rootHi
+		u32[key + 7] === pkrs &&
+		u32[key + 8] === watching
 	) {
 		return;
 	}
@@ -80,21 +142,50 @@ export function contextChanged(cpu: Cpu): void {
 	u32[key + 4] = pkru;
 	u32[key + 5] = rootLo;
 	u32[key + 6] = rootHi;
-	flushTlb(cpu);
+	u32[key + 7] = pkrs;
+	u32[key + 8] = watching;
+	flushLinear(cpu);
+}
+
+/**
+ * Looks a linear address up.
+ * @param table TLB_READ, TLB_WRITE or TLB_FETCH, plus the bank
+ * @returns the Wasm offset, or -1
+ */
+export function lookUpTlb(cpu: Cpu, table: number, lo: number, hi: number): number {
+	const { u32 } = cpu;
+	const entry = (cpu.base + table + ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES) >> 2;
+	if (u32[entry] !== (lo & 0xfffff000) >>> 0 || u32[entry + 1] !== hi) return -1;
+	return (lo + u32[entry + 2]!) >>> 0;
 }
 
 /**
  * Enters a translation.
- * @param table TLB_READ or TLB_WRITE
+ * @param table TLB_READ, TLB_WRITE or TLB_FETCH
+ * @param bank of `bankOf`
  * @param lo low half of the linear address
  * @param hi high half
  * @param at Wasm offset that the address translates to
+ * @param shift log2 of the bytes of the page in the guest's tables, or 0 for 4 KiB
  */
-export function fillTlb(cpu: Cpu, table: number, lo: number, hi: number, at: number): void {
-	const entry = (cpu.base + table + ((lo >>> 12) & (L.TLB_ENTRIES - 1)) * L.TLB_ENTRY_BYTES) >> 2;
-	cpu.u32[entry] = lo & 0xfffff000;
-	cpu.u32[entry + 1] = hi;
-	cpu.u32[entry + 2] = (at - lo) >>> 0;
+export function fillTlb(
+	cpu: Cpu,
+	table: number,
+	bank: number,
+	lo: number,
+	hi: number,
+	at: number,
+	shift: number,
+): void {
+	if ((cpu.read32(L.DR7) & DR7.enables) !== 0) return;
+	const entry = (cpu.base + bank + table + ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES) >> 2;
+	const { u32 } = cpu;
+	u32[entry] = lo & 0xfffff000;
+	u32[entry + 1] = hi;
+	u32[entry + 2] = (at - lo) >>> 0;
+	u32[entry + 3] = shift;
+	cpu.tlbFilled[bank === 0 ? 0 : 1]!.add(entry);
+	if (shift !== 0) noteLarge(cpu, lo, hi, shift);
 }
 
 /**
@@ -108,8 +199,8 @@ export function protectCodePage(cpu: Cpu, page: number): void {
 	const cpus = memory.ramBase / L.CPU_AREA_BYTES;
 	const words = L.TLB_ENTRY_BYTES >> 2;
 	const wanted = (memory.ramBase >>> 12) + page;
-	for (let index = 0; index < cpus; index++) {
-		const start = (index * L.CPU_AREA_BYTES + L.TLB_WRITE) >> 2;
+	for (let bank = 0; bank < cpus * 2; bank++) {
+		const start = (bank * L.USER_BANK + L.TLB_WRITE) >> 2;
 		for (let entry = start; entry < start + L.TLB_ENTRIES * words; entry += words) {
 			// Low half of the tag plus the addend is the Wasm offset of the page.
 			if (((u32[entry]! + u32[entry + 2]!) >>> 0) >>> 12 !== wanted) continue;

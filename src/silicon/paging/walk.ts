@@ -1,5 +1,5 @@
 /**
- * Translation of linear addresses: no paging, 32-bit, PAE and 4-level paging (SDM Vol. 3A, chapter 5), each
+ * Translation of linear addresses: no paging, 32-bit, PAE, 4-level and 5-level paging (SDM Vol. 3A, chapter 5), each
  * access to a paging structure going through the second level when a guest runs.
  *
  * Addresses come as two 32-bit halves and go as numbers below 2^52, so that a walk allocates nothing.
@@ -19,8 +19,8 @@ export const IMPLICIT = 0x100;
 export const walked = {
 	/** May not enter the TLB: its permission hangs on RFLAGS.AC. */
 	transient: false,
-	/** Mapped by a page above 4 KiB. */
-	large: false,
+	/** log2 of the page's bytes when it is above 4 KiB; else 0. */
+	shift: 0,
 	/** Guest physical address. */
 	gpa: 0,
 };
@@ -33,15 +33,15 @@ const LARGE = 0x80;
 const RIGHTS = 6;
 
 /** Where the entries of the current walk lie: guest physical and host physical addresses, root first. */
-const entryGpas = new Float64Array(4);
-const entryHpas = new Float64Array(4);
+const entryGpas = new Float64Array(5);
+const entryHpas = new Float64Array(5);
 
 function pageFault(cpu: Cpu, lo: number, hi: number, access: number, cause: number): -1 {
 	let code = cause | (access & (PF.write | PF.user));
 	// The instruction-fetch bit exists only where fetches can be told apart (SDM 5.7).
 	const nxe = (cpu.read32(L.EFER) & EFER.NXE) !== 0 && (cpu.read32(L.CR4) & CR4.PAE) !== 0;
 	if ((access & PF.fetch) !== 0 && (nxe || (cpu.read32(L.CR4) & CR4.SMEP) !== 0)) code |= PF.fetch;
-	raisePageFault(cpu, (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), code);
+	raisePageFault(cpu, lo, hi, code);
 	return -1;
 }
 
@@ -61,7 +61,7 @@ function reservedHigh(cpu: Cpu): number {
  */
 export function translate(cpu: Cpu, lo: number, hi: number, access: number): number {
 	walked.transient = false;
-	walked.large = false;
+	walked.shift = 0;
 	if ((cpu.read32(L.CR0) & CR0.PG) === 0) {
 		walked.gpa = lo >>> 0;
 		return translateGuestPhysical(cpu, lo >>> 0, access, false, lo, 0);
@@ -70,7 +70,7 @@ export function translate(cpu: Cpu, lo: number, hi: number, access: number): num
 	if ((cr4 & CR4.PAE) === 0) return walk32(cpu, lo, access);
 	if ((cpu.read32(L.EFER) & EFER.LMA) !== 0) {
 		const root = (cpu.read32(L.CR3 + 4) & 0xfffff) * TWO_32 + ((cpu.read32(L.CR3) & 0xfffff000) >>> 0);
-		return walk64(cpu, lo, hi, access, root, 4);
+		return walk64(cpu, lo, hi, access, root, (cr4 & CR4.LA57) !== 0 ? 5 : 4);
 	}
 	const pdpte = L.PDPTE + (lo >>> 30) * 8;
 	const entryLo = cpu.read32(pdpte);
@@ -93,7 +93,9 @@ function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, 
 					? lo >>> 21
 					: level === 3
 						? ((hi & 0x7f) << 2) | (lo >>> 30)
-						: hi >>> 7;
+						: level === 4
+							? hi >>> 7
+							: hi >>> 16;
 		const gpa = table + (index & 511) * 8;
 		const at = translateGuestPhysical(cpu, gpa, 0, true, lo, hi);
 		if (at < 0) return -1;
@@ -105,7 +107,7 @@ function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, 
 		const leaf = level === 1 || (level < 4 && (entryLo & LARGE) !== 0);
 		if (
 			(entryHi & reserved) !== 0 ||
-			(level === 4 && (entryLo & LARGE) !== 0) ||
+			(level >= 4 && (entryLo & LARGE) !== 0) ||
 			(leaf && ((level === 2 && (entryLo & 0x1fe000) !== 0) || (level === 3 && (entryLo & 0x3fffe000) !== 0)))
 		) {
 			return pageFault(cpu, lo, hi, access, PF.present | PF.reserved);
@@ -116,7 +118,7 @@ function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, 
 			table = (entryHi & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
 			continue;
 		}
-		const key = top === 4 ? (entryHi >>> 27) & 15 : -1;
+		const key = top >= 4 ? (entryHi >>> 27) & 15 : -1;
 		if (!permitted(cpu, lo, hi, access, rights, noExecute !== 0, key)) return -1;
 		const offsetMask = level === 1 ? 0xfff : level === 2 ? 0x1fffff : 0x3fffffff;
 		const page = ((entryLo & ~offsetMask) | (lo & offsetMask)) >>> 0;
@@ -183,8 +185,8 @@ function permitted(
 			if ((access & IMPLICIT) !== 0 || (cpu.read32(L.RFLAGS) & FLAG.AC) === 0) ok = false;
 		}
 	}
-	if (userPage && !fetch && key >= 0 && (cr4 & CR4.PKE) !== 0) {
-		const disable = (cpu.pkru >>> (key * 2)) & 3;
+	if (!fetch && key >= 0 && (userPage || !user) && (cr4 & (userPage ? CR4.PKE : CR4.PKS)) !== 0) {
+		const disable = ((userPage ? cpu.pkru : cpu.read32(L.PKRS)) >>> (key * 2)) & 3;
 		if ((disable & 1) !== 0 || (write && (disable & 2) !== 0 && (user || writeProtect))) {
 			ok = false;
 			cause |= PF.key;
@@ -205,7 +207,7 @@ function finish(
 	top: number,
 ): number {
 	walked.gpa = gpa;
-	walked.large = leaf > 1;
+	walked.shift = leaf === 1 ? 0 : top < 4 && (cpu.read32(L.CR4) & CR4.PAE) === 0 ? 22 : leaf === 2 ? 21 : 30;
 	const hpa = translateGuestPhysical(cpu, gpa, access, false, lo, hi);
 	if (hpa < 0) return -1;
 	for (let level = top; level >= leaf; level--) {

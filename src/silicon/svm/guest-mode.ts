@@ -3,6 +3,7 @@
  * exit notes its information in the VMCB and clears `cpu.guest`, so that the guest's code returns to vmrun.ts.
  */
 import { type Cpu, type GuestMode, PENDING } from "../cpu/cpu.ts";
+import { noteDebugException } from "../cpu/debug.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, settleShadow } from "../cpu/modes.ts";
@@ -87,6 +88,11 @@ export class SvmGuestMode implements GuestMode {
 	/** Exception intercepts (APM 15.12). A #PF's address goes to EXITINFO2, CR2 stays. */
 	exception(cpu: Cpu, vector: number, errorCode: number, hasErrorCode: boolean): boolean {
 		if (!this.vmcb.intercepted(EXIT_CODE.exceptionBase + vector)) return false;
+		if (vector === VECTOR.DB) {
+			// DR6 and DR7 are written before the intercept; INT1 is behind itself by then (APM 15.12.2).
+			noteDebugException(cpu, cpu.read32(L.FAULT_LINEAR));
+			cpu.write64(L.RIP, cpu.read64(L.RIP) + BigInt(cpu.read32(L.VECTORING_LENGTH)));
+		}
 		// INT3 and INTO record the next RIP, as their intercepts are of instructions (APM 15.7.1).
 		const software = vector === VECTOR.BP || vector === VECTOR.OF;
 		this.exit(

@@ -26,6 +26,7 @@ const SIMPLE: Int16Array = (() => {
 	table[INTERCEPT.softwareInterrupt] = EXIT_CODE.swint;
 	table[INTERCEPT.iret] = EXIT_CODE.iret;
 	table[INTERCEPT.rdpru] = EXIT_CODE.rdpru;
+	table[INTERCEPT.icebp] = EXIT_CODE.icebp;
 	return table;
 })();
 

@@ -161,6 +161,7 @@ function saveGuest(cpu: Cpu, mode: SvmGuestMode): void {
 	vmcb.eventInj = 0;
 	// The VMCB has no activity state: VMRUN goes on behind a HLT.
 	vmcb.u32[L.ACTIVITY >> 2] = 0;
+	vmcb.u32[L.PENDING_DBG >> 2] = 0;
 	cpu.pending &= ~PENDING.window;
 }
 

@@ -2,17 +2,19 @@
 import { LocalApic } from "../apic/local-apic.ts";
 import { CR0, CR4, writeCr0, writeCr4 } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
+import { DR6, DR7 } from "../cpu/debug.ts";
 import { type Fault, GP0, UD } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
 import { is64Bit, isLongMode } from "../cpu/modes.ts";
-import { isCanonical } from "../cpu/msr.ts";
+import { isCanonicalForRegister } from "../cpu/msr.ts";
 import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
-import { contextChanged, flushPage, flushTlb } from "../paging/tlb.ts";
+import { contextChanged, flushLinear, flushPage } from "../paging/tlb.ts";
 import { loadPdptes } from "../paging/walk.ts";
 import { Code, Register } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
+import { raiseDebug } from "./debug.ts";
 import {
 	advance,
 	fail,
@@ -85,7 +87,7 @@ function storeCr3(cpu: Cpu, wanted: bigint): Fault | null {
 	}
 	const old = cpu.read64(L.CR3);
 	if (old === value) {
-		flushTlb(cpu);
+		flushLinear(cpu);
 	} else {
 		cpu.write64(L.CR3, value);
 		contextChanged(cpu);
@@ -173,15 +175,34 @@ function debugOffset(dr: number): number {
 }
 
 const movToDr: Handler = (cpu, insn) => {
-	const dr = debugRegister(cpu, numberOf(insn, 0, Register.DR0));
-	if (dr < 0) return fail(cpu, UD);
-	if (!privileged(cpu)) return fail(cpu, GP0);
+	const number = numberOf(insn, 0, Register.DR0);
 	const source = registerIndex(insn, 1);
-	if (intercepted(cpu, insn, INTERCEPT.dr, dr | (source << 8))) return OUTCOME.stop;
+	const access = accessDebugRegister(cpu, insn, number, number | (source << 8));
+	if (access !== OUTCOME.next) return access;
+	const dr = debugRegister(cpu, number);
 	const value = is64Bit(cpu) ? cpu.gpr(source) : cpu.gpr(source) & 0xffffffffn;
 	const fault = writeDr(cpu, dr, value);
-	return fault === null ? OUTCOME.next : fail(cpu, fault);
+	if (fault !== null) return fail(cpu, fault);
+	contextChanged(cpu);
+	return advance(cpu, insn);
 };
+
+/**
+ * What comes before a MOV of a debug register: its exit, and its faults. VMX exits whatever the privilege level and
+ * CR4.DE say (SDM Vol. 3C, 26.1.3), SVM looks at them first; #DB by DR7.GD comes last.
+ * @param info see INTERCEPT.dr
+ */
+function accessDebugRegister(cpu: Cpu, insn: Insn, number: number, info: number): Outcome {
+	if (number > 7) return fail(cpu, UD);
+	const exitsFirst = cpu.model.vendorString === "GenuineIntel";
+	if (exitsFirst && intercepted(cpu, insn, INTERCEPT.dr, info)) return OUTCOME.stop;
+	if (debugRegister(cpu, number) < 0) return fail(cpu, UD);
+	if (!privileged(cpu)) return fail(cpu, GP0);
+	if (!exitsFirst && intercepted(cpu, insn, INTERCEPT.dr, info)) return OUTCOME.stop;
+	if ((cpu.read32(L.DR7) & DR7.GD) === 0) return OUTCOME.next;
+	raiseDebug(cpu, DR6.BD);
+	return OUTCOME.fault;
+}
 
 /**
  * Writes a debug register as MOV does (SDM Vol. 3B, 18.2).
@@ -200,11 +221,11 @@ export function writeDr(cpu: Cpu, dr: number, value: bigint): Fault | null {
 }
 
 const movFromDr: Handler = (cpu, insn) => {
-	const dr = debugRegister(cpu, numberOf(insn, 1, Register.DR0));
-	if (dr < 0) return fail(cpu, UD);
-	if (!privileged(cpu)) return fail(cpu, GP0);
+	const number = numberOf(insn, 1, Register.DR0);
 	const target = registerIndex(insn, 0);
-	if (intercepted(cpu, insn, INTERCEPT.dr, dr | (1 << 4) | (target << 8))) return OUTCOME.stop;
+	const access = accessDebugRegister(cpu, insn, number, number | (1 << 4) | (target << 8));
+	if (access !== OUTCOME.next) return access;
+	const dr = debugRegister(cpu, number);
 	cpu.setGpr(target, cpu.read64(debugOffset(dr)));
 	return OUTCOME.next;
 };
@@ -233,8 +254,8 @@ const invpcid: Handler = (cpu, insn) => {
 	if (faulted(cpu)) return OUTCOME.fault;
 	if (type > 3n || pcid > 0xfffn) return fail(cpu, GP0);
 	if (type <= 1n && pcid !== 0n && (cpu.read32(L.CR4) & CR4.PCIDE) === 0) return fail(cpu, GP0);
-	if (type === 0n && !isCanonical(address)) return fail(cpu, GP0);
-	flushTlb(cpu);
+	if (type === 0n && !isCanonicalForRegister(address, cpu)) return fail(cpu, GP0);
+	flushLinear(cpu);
 	return advance(cpu, insn);
 };
 

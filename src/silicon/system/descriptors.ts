@@ -170,7 +170,8 @@ export function isConforming(found: Descriptor): boolean {
 }
 
 /**
- * Makes null those of ES, DS, FS and GS that a return to an outer level may not keep (SDM Vol. 2B, RET).
+ * Makes null those of ES, DS, FS and GS that a return to an outer level may not keep (SDM Vol. 2B, RET). The bases of FS
+ * and GS stay, which 64-bit code goes on to use.
  * @param level the new CPL
  */
 export function dropInnerSegments(cpu: Cpu, level: number): void {
@@ -178,6 +179,7 @@ export function dropInnerSegments(cpu: Cpu, level: number): void {
 		const attributes = segmentAttributes(cpu, segment);
 		if ((attributes & ATTR.unusable) !== 0) continue;
 		const conforming = (attributes & 0x1c) === 0x1c;
-		if (!conforming && ((attributes >>> 5) & 3) < level) loadNull(cpu, segment, 0);
+		if (conforming || ((attributes >>> 5) & 3) >= level) continue;
+		setSegment(cpu, segment, 0, segmentBase(cpu, segment), 0, ATTR.unusable);
 	}
 }

@@ -6,6 +6,7 @@
  * in the middle sees the state before the event, and VECTORING_INFO tells it which event that was.
  */
 import type { Cpu } from "../cpu/cpu.ts";
+import { DR6, noteDebugException } from "../cpu/debug.ts";
 import { FAULT_KIND, raise, VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, cpl, isLongMode, isProtectedMode } from "../cpu/modes.ts";
@@ -164,7 +165,13 @@ export function deliverFault(cpu: Cpu): boolean {
 	}
 	const vector = cpu.read32(L.FAULT_VECTOR);
 	const errorCode = cpu.read32(L.FAULT_HAS_ERROR_CODE) !== 0 ? cpu.read32(L.FAULT_ERROR_CODE) : null;
+	const details = vector === VECTOR.DB ? cpu.read32(L.FAULT_LINEAR) : 0;
 	if (exceptionExits(cpu, vector, errorCode)) return true;
+	if (vector === VECTOR.DB) {
+		noteDebugException(cpu, details);
+		// DR7.GD is a fault like others, whose frame has RF set.
+		if ((details & DR6.BD) !== 0) cpu.write32(L.RFLAGS, cpu.read32(L.RFLAGS) | FLAG.RF);
+	}
 	// CR2 belongs to the delivery, not to the fault: a VM exit leaves it alone (SDM 28.1).
 	if (vector === VECTOR.PF) cpu.write64(L.CR2, cpu.read64(L.FAULT_LINEAR));
 	return deliverEvent(cpu, vector, "exception", errorCode, 0);
@@ -261,10 +268,10 @@ function enter64(
 		stack = readLinear(cpu, segmentBase(cpu, L.TR) + BigInt(at), 8, IMPLICIT);
 		if (faulted(cpu)) return false;
 	}
-	if (!isCanonical(offset)) return refuse(cpu, VECTOR.GP, external);
+	if (!isCanonical(offset, cpu)) return refuse(cpu, VECTOR.GP, external);
 	const bytes = errorCode === null ? 40 : 48;
 	const frame = BigInt.asUintN(64, (stack & ~15n) - BigInt(bytes));
-	if (!isCanonical(frame) || !isCanonical(stack)) return refuse(cpu, VECTOR.SS, external);
+	if (!isCanonical(frame, cpu) || !isCanonical(stack, cpu)) return refuse(cpu, VECTOR.SS, external);
 	const access = newLevel === 3 ? PF.user : 0;
 	if (!probeLinear(cpu, frame, bytes, access | PF.write)) return false;
 	let at = frame;

@@ -13,6 +13,7 @@ import { contextChanged } from "../paging/tlb.ts";
 import { Code, Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
+import { trapAfterSystemCall } from "./debug.ts";
 import {
 	type Descriptor,
 	dropInnerSegments,
@@ -67,9 +68,15 @@ function present(cpu: Cpu, found: Descriptor): boolean {
 /** Whether an offset is one that the code segment can execute; notes #GP(0) if not. */
 function offsetFits(cpu: Cpu, found: Descriptor, offset: bigint): boolean {
 	const long = isLongMode(cpu) && (found.attributes & ATTR.L) !== 0;
-	if (long ? isCanonical(offset) : offset <= BigInt(descriptorLimit(found.low, found.high))) return true;
+	if (long ? isCanonical(offset, cpu) : offset <= BigInt(descriptorLimit(found.low, found.high))) return true;
 	raise(cpu, VECTOR.GP, 0);
 	return false;
+}
+
+/** Notes #GP(0) if a near branch may not lead to an offset in CS: not canonical, or beyond the limit. */
+export function checkBranch(cpu: Cpu, target: bigint): void {
+	const fits = is64Bit(cpu) ? isCanonical(target, cpu) : target <= BigInt(segmentLimit(cpu, L.CS));
+	if (!fits) raise(cpu, VECTOR.GP, 0);
 }
 
 /** The far pointer that an instruction names, directly or in memory. @returns null with a fault noted */
@@ -276,13 +283,14 @@ const sysret: Handler = (cpu, insn) => {
 	const to64 = insn.code === Code.Sysretq;
 	const target = to64 ? cpu.gpr(L.RCX) : cpu.gpr(L.RCX) & 0xffffffffn;
 	// Intel checks RCX before it leaves level 0; AMD faults afterwards, at level 3.
-	if (cpu.model.vendorString === "GenuineIntel" && !isCanonical(target)) return fail(cpu, GP0);
+	if (cpu.model.vendorString === "GenuineIntel" && !isCanonical(target, cpu)) return fail(cpu, GP0);
 	const star = cpu.read32(L.STAR + 4) >>> 16;
 	writeRflags(cpu, Number(cpu.gpr(11) & 0x3c7fd7n));
 	setFlat(cpu, L.CS, to64 ? star + 16 : star, to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
 	setFlat(cpu, L.SS, star + 8, FLAT_DATA, 3);
 	cpu.write64(L.RIP, target);
 	contextChanged(cpu);
+	trapAfterSystemCall(cpu);
 	return OUTCOME.jumped;
 };
 
@@ -307,7 +315,7 @@ const sysexit: Handler = (cpu, insn) => {
 	const to64 = insn.code === Code.Sysexitq;
 	const rip = cpu.gpr(L.RDX);
 	const rsp = cpu.gpr(L.RCX);
-	if (to64 && (!isCanonical(rip) || !isCanonical(rsp))) return failWith(cpu, VECTOR.GP, 0);
+	if (to64 && (!isCanonical(rip, cpu) || !isCanonical(rsp, cpu))) return failWith(cpu, VECTOR.GP, 0);
 	setFlat(cpu, L.CS, cs + (to64 ? 32 : 16), to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
 	setFlat(cpu, L.SS, cs + (to64 ? 40 : 24), FLAT_DATA, 3);
 	cpu.setGpr(L.RSP, to64 ? rsp : rsp & 0xffffffffn);

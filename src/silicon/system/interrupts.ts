@@ -1,6 +1,7 @@
 /** Software interrupts, the interrupt flag, HLT and waiting, and what happens at instruction boundaries. */
 import { CR4 } from "../cpu/control.ts";
 import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import { DR6, noteDebugException } from "../cpu/debug.ts";
 import { GP0, UD, VECTOR } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
@@ -43,9 +44,20 @@ const into: Handler = (cpu, insn) => {
 	return (readRflags(cpu) & FLAG.OF) === 0 ? OUTCOME.next : softwareException(cpu, insn, VECTOR.OF);
 };
 
-/** INT1 raises #DB as a trap: the handler returns behind it. */
+/**
+ * INT1 raises #DB as a trap: the handler returns behind it. DR6 says nothing of it; breakpoints that MOV SS held back
+ * come along.
+ */
 const int1: Handler = (cpu, insn) => {
-	if (cpu.guest?.exception(cpu, VECTOR.DB, 0, false) === true) return OUTCOME.stop;
+	if (intercepted(cpu, insn, INTERCEPT.icebp)) return OUTCOME.stop;
+	const details = cpu.read32(L.PENDING_DBG) & DR6.breakpoints;
+	cpu.write32(L.PENDING_DBG, 0);
+	cpu.write32(L.FAULT_LINEAR, details);
+	cpu.write32(L.VECTORING_LENGTH, insn.length);
+	const exits = cpu.guest?.exception(cpu, VECTOR.DB, 0, false) ?? false;
+	cpu.write32(L.VECTORING_LENGTH, 0);
+	if (exits) return OUTCOME.stop;
+	noteDebugException(cpu, details);
 	return deliverEvent(cpu, VECTOR.DB, "privileged", null, insn.length) ? OUTCOME.stop : OUTCOME.jumped;
 };
 

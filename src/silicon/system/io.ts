@@ -1,5 +1,6 @@
 /** IN, OUT, INS and OUTS (SDM Vol. 1, chapter 19; Vol. 2). */
 import type { Cpu } from "../cpu/cpu.ts";
+import { watchPorts } from "../cpu/debug.ts";
 import { GP0 } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
@@ -85,6 +86,7 @@ const input: Handler = (cpu, insn) => {
 	if (!permitted(cpu, port, bytes)) return OUTCOME.fault;
 	const info = qualification(port, bytes, true, false, false, source.kind === "immediate");
 	if (intercepted(cpu, insn, INTERCEPT.io, info)) return OUTCOME.stop;
+	watchPorts(cpu, port, bytes);
 	const value = readPort(cpu, port, bytes);
 	if (bytes === 4) {
 		setGpr32(cpu, L.RAX, value);
@@ -107,6 +109,7 @@ const output: Handler = (cpu, insn) => {
 };
 
 function writePort(cpu: Cpu, insn: Insn, port: number, bytes: number, value: number): Outcome {
+	watchPorts(cpu, port, bytes);
 	handlersOf.get(cpu)?.write(cpu, port, bytes, value);
 	if (cpu.halted === "no") return OUTCOME.next;
 	advance(cpu, insn);
@@ -123,12 +126,13 @@ function stringIo(inputs: boolean, bytes: number): Handler {
 		while (!repeat || BigInt.asUintN(bits, cpu.gpr(L.RCX)) !== 0n) {
 			if (!permitted(cpu, port, bytes)) return OUTCOME.fault;
 			const offset = BigInt.asUintN(bits, cpu.gpr(pointer));
-			const linear = linearAt(cpu, inputs ? L.ES : insn.segment, offset, bytes);
+			const linear = linearAt(cpu, inputs ? L.ES : insn.segment, offset, bytes, inputs);
 			if (faulted(cpu)) return OUTCOME.fault;
 			const access = explicitAccess(cpu);
 			if (intercepted(cpu, insn, INTERCEPT.io, qualification(port, bytes, inputs, true, repeat, false))) {
 				return OUTCOME.stop;
 			}
+			watchPorts(cpu, port, bytes);
 			if (inputs) {
 				// The port is read only when its value has a place to go.
 				if (!probeLinear(cpu, linear, bytes, access | PF.write)) return OUTCOME.fault;
@@ -146,6 +150,9 @@ function stringIo(inputs: boolean, bytes: number): Handler {
 				return OUTCOME.stop;
 			}
 			if (!repeat) break;
+			// A trap is due behind each element.
+			const stepped = (cpu.read32(L.RFLAGS) & FLAG.TF) !== 0 || cpu.read32(L.PENDING_DBG) !== 0;
+			if (stepped && BigInt.asUintN(bits, cpu.gpr(L.RCX)) !== 0n) return OUTCOME.jumped;
 		}
 		return OUTCOME.next;
 	};

@@ -3,9 +3,10 @@ import type { Cpu } from "../cpu/cpu.ts";
 import { type Fault, raise, VECTOR } from "../cpu/fault.ts";
 import type { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
-import { cpl, is64Bit, isProtectedMode } from "../cpu/modes.ts";
+import { cpl, is64Bit } from "../cpu/modes.ts";
 import { isCanonical } from "../cpu/msr.ts";
-import { ATTR, segmentAttributes, segmentBase, segmentLimit } from "../cpu/segments.ts";
+import { checkSegment } from "../cpu/segment-access.ts";
+import { ATTR, segmentAttributes, segmentBase } from "../cpu/segments.ts";
 import { explicitAccess, faulted, probeLinear, readLinear, writeLinear } from "../paging/access.ts";
 import type { Insn } from "../translate/insn.ts";
 import { placeOf } from "../translate/registers.ts";
@@ -98,32 +99,26 @@ export function effectiveAddress(cpu: Cpu, insn: Insn): bigint {
 
 /**
  * Linear address of `bytes` bytes at an offset in a segment, with the checks of the mode (SDM Vol. 3A, 6.3): limit and
- * null segments outside 64-bit mode, canonical form in it.
+ * type of the segment outside 64-bit mode, canonical form in it.
  * @returns the address; on a fault it is noted and the result means nothing
  */
-export function linearAt(cpu: Cpu, segment: number, offset: bigint, bytes: number): bigint {
-	const vector = segment === L.SS ? VECTOR.SS : VECTOR.GP;
+export function linearAt(cpu: Cpu, segment: number, offset: bigint, bytes: number, write = false): bigint {
 	if (is64Bit(cpu)) {
 		const base = segment === L.FS || segment === L.GS ? segmentBase(cpu, segment) : 0n;
 		const linear = BigInt.asUintN(64, base + offset);
-		if (!isCanonical(linear) || !isCanonical(BigInt.asUintN(64, linear + BigInt(bytes - 1))))
-			raise(cpu, vector, 0);
+		const last = BigInt.asUintN(64, linear + BigInt(bytes - 1));
+		if (!isCanonical(linear, cpu) || !isCanonical(last, cpu)) {
+			raise(cpu, segment === L.SS ? VECTOR.SS : VECTOR.GP, 0);
+		}
 		return linear;
 	}
-	const attributes = segmentAttributes(cpu, segment);
-	const limit = segmentLimit(cpu, segment);
-	const last = Number(offset) + bytes - 1;
-	const expandDown = (attributes & 0x1c) === 0x14;
-	const outside = expandDown
-		? Number(offset) <= limit || last > ((attributes & ATTR.DB) !== 0 ? 0xffffffff : 0xffff)
-		: last > limit;
-	if ((isProtectedMode(cpu) && (attributes & ATTR.unusable) !== 0) || outside) raise(cpu, vector, 0);
+	checkSegment(cpu, segment, Number(offset), bytes, write);
 	return (segmentBase(cpu, segment) + offset) & 0xffffffffn;
 }
 
 /** Linear address of the memory operand; on a fault it is noted. */
-export function memoryOperand(cpu: Cpu, insn: Insn, bytes: number): bigint {
-	return linearAt(cpu, insn.segment, effectiveAddress(cpu, insn), bytes);
+export function memoryOperand(cpu: Cpu, insn: Insn, bytes: number, write = false): bigint {
+	return linearAt(cpu, insn.segment, effectiveAddress(cpu, insn), bytes, write);
 }
 
 /** Reads a register or memory operand of `bytes` bytes, zero-extended; 0 with a fault noted. */
@@ -137,7 +132,7 @@ export function readOperand(cpu: Cpu, insn: Insn, at: number, bytes: number): bi
 
 /** Writes memory at an offset of the memory operand. */
 export function writeMemory(cpu: Cpu, insn: Insn, bytes: number, value: bigint): void {
-	const linear = memoryOperand(cpu, insn, bytes);
+	const linear = memoryOperand(cpu, insn, bytes, true);
 	if (!faulted(cpu)) writeLinear(cpu, linear, bytes, value, explicitAccess(cpu));
 }
 
@@ -162,7 +157,7 @@ export function push(cpu: Cpu, bytes: number, ...values: readonly bigint[]): voi
 	const bits = stackBits(cpu);
 	const total = BigInt(bytes * values.length);
 	const top = BigInt.asUintN(bits, cpu.gpr(L.RSP) - total);
-	const linear = linearAt(cpu, L.SS, top, Number(total));
+	const linear = linearAt(cpu, L.SS, top, Number(total), true);
 	if (faulted(cpu)) return;
 	const access = explicitAccess(cpu);
 	if (values.length > 1 && !probeLinear(cpu, linear, Number(total), access | 2)) return;

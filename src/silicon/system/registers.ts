@@ -6,7 +6,7 @@ import { type Fault, GP0, UD } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
 import { is64Bit } from "../cpu/modes.ts";
-import { isCanonical, readMsr, readTsc, writeMsr } from "../cpu/msr.ts";
+import { isCanonicalForRegister, readMsr, readTsc, writeMsr } from "../cpu/msr.ts";
 import { ARITHMETIC_FLAGS, FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
 import { segmentAt } from "../cpu/segments.ts";
 import { contextChanged } from "../paging/tlb.ts";
@@ -173,7 +173,7 @@ function segmentBaseHandler(segment: number, write: boolean): Handler {
 			return OUTCOME.next;
 		}
 		const value = BigInt.asUintN(bytes * 8, cpu.gpr(register));
-		if (!isCanonical(value)) return fail(cpu, GP0);
+		if (!isCanonicalForRegister(value, cpu)) return fail(cpu, GP0);
 		cpu.write64(at, value);
 		return OUTCOME.next;
 	};

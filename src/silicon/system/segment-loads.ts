@@ -4,7 +4,7 @@ import { GP0, UD, VECTOR } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, beginShadow, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
-import { isCanonical } from "../cpu/msr.ts";
+import { isCanonicalForRegister } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
 import {
 	ATTR,
@@ -131,7 +131,7 @@ function loadTable(table: number): Handler {
 		if (faulted(cpu)) return OUTCOME.fault;
 		let base = readLinear(cpu, linear + 2n, bytes, explicitAccess(cpu));
 		if (faulted(cpu)) return OUTCOME.fault;
-		if (!isCanonical(base)) return fail(cpu, GP0);
+		if (!isCanonicalForRegister(base, cpu)) return fail(cpu, GP0);
 		// With a 16-bit operand size the base has 24 bits.
 		if (insn.code === Code.Lgdt_m1632_16 || insn.code === Code.Lidt_m1632_16) base &= 0xffffffn;
 		setSegment(cpu, table, 0, base, limit, 0);
@@ -183,7 +183,7 @@ function loadSystemSegment(segment: number): Handler {
 			}
 			base |= readLinear(cpu, found.linear + 8n, 4, IMPLICIT) << 32n;
 			if (faulted(cpu)) return OUTCOME.fault;
-			if (!isCanonical(base)) return failWith(cpu, VECTOR.GP, selectorError(selector));
+			if (!isCanonicalForRegister(base, cpu)) return failWith(cpu, VECTOR.GP, selectorError(selector));
 		}
 		let attributes = found.attributes;
 		if (segment === L.TR) {

@@ -3,6 +3,7 @@
  * again and memory holds the same bytes, it is used as it stands.
  */
 import type { MachineMemory } from "../machine.ts";
+import type { Insn } from "./insn.ts";
 import { MODES } from "./mode.ts";
 import type { Block } from "./region.ts";
 
@@ -30,7 +31,11 @@ export interface Region {
 	slot: number;
 	/** Id of the one instruction that it is, if that is not translated; else -1. */
 	untranslated: number;
-	/** Another region for the same RIP, from other bytes. */
+	/** Its first instruction: a region of one is that. */
+	readonly first: Insn;
+	/** Limit of CS that it was made for, in bytes; -1 where none can matter. */
+	readonly limit: number;
+	/** Another region for the same RIP, from other bytes or for another limit. */
 	readonly other: Region | null;
 }
 
@@ -61,11 +66,13 @@ export class CodeCache {
 	/**
 	 * Finds a region whose bytes are in memory.
 	 * @param at byte offset in the machine's memory of the entry
+	 * @param limit of CS, or -1 where none can matter
 	 * @param fetchNext finds the first byte of the page behind it, for code that straddles; -1 on a fault
 	 */
-	find(rip: bigint, key: number, at: number, fetchNext: () => number): Region | null {
+	find(rip: bigint, key: number, at: number, limit: number, fetchNext: () => number): Region | null {
 		let region = this.byLow(rip, key).get(Number(rip & 0xffffffffn)) ?? null;
 		for (; region !== null; region = region.other) {
+			if (region.limit !== limit) continue;
 			const next = region.next < 0 ? -1 : fetchNext();
 			if (region.next >= 0 && next < 0) return null;
 			if (region.valid && region.at === at && region.next === next) return region;
@@ -94,8 +101,16 @@ export class CodeCache {
 		return true;
 	}
 
-	/** Makes a region. @param next byte offset of the code on the next page, or -1 */
-	add(rip: bigint, key: number, at: number, next: number, blocks: readonly Block[], hot: boolean): Region {
+	/** Makes a region. @param next byte offset of the code on the next page, or -1 @param limit as `find` wants it */
+	add(
+		rip: bigint,
+		key: number,
+		at: number,
+		next: number,
+		limit: number,
+		blocks: readonly Block[],
+		hot: boolean,
+	): Region {
 		const low = Number(rip & 0xffffffffn);
 		const byLow = this.byLow(rip, key);
 		let other = byLow.get(low) ?? null;
@@ -112,6 +127,8 @@ export class CodeCache {
 			valid: false,
 			slot: -1,
 			untranslated: -1,
+			first: blocks[0]!.insns[0]!,
+			limit,
 			other,
 		};
 		byLow.set(low, region);

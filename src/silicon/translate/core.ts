@@ -19,6 +19,8 @@ export const TYPES: readonly Signature[] = [
 	/* 7 helper        */ { parameters: [i32, i32, i32, i64, i64, i64], results: [i64] },
 	/* 8 vector memory */ { parameters: [i32, i32, i64], results: [i32] },
 	/* 9 vector        */ { parameters: [i32, i32], results: [i32] },
+	/* 10 enter chain  */ { parameters: [i32, i32, i32], results: [i32] },
+	/* 11 check        */ { parameters: [i32, i64], results: [] },
 ];
 
 /**
@@ -36,10 +38,11 @@ export const REGION_IMPORTS: readonly Import[] = [
  *
  *     what     detail    a         b      c        result
  *     flags    CC_OP     CC_DST    CC_SRC CC_SRC2  the six flags
- *     load     bytes     linear                    the value
- *     store    bytes     linear    value           0 done, 1 a fault is noted, 2 done and code was dropped
- *     probe    bytes     linear
+ *     load     access    linear                    the value
+ *     store    access    linear    value           0 done, 1 a fault is noted, 2 done and code was dropped
+ *     probe    access    linear
  *     divide   signed?   high      low    divisor  1 for #DE
+ *     check    CHECK     offset                    a fault is noted or not
  *
  * Vectors go through the state block (layout.ts, VECTOR_A and what follows it):
  *
@@ -65,11 +68,21 @@ export const HELPER = {
 	maskedLoad: 8,
 	maskedStore: 9,
 	gather: 10,
+	check: 11,
 } as const;
 /** Fields of the detail of `gather`, as shifts: lanes, their bytes, those of an index, its scale, those of the address. */
 export const GATHER = { lanes: 0, laneBytes: 4, indexBytes: 8, scale: 12, addressBytes: 16 } as const;
 /** In the detail of vectorLoad and vectorStore. */
 export const ALIGNED = 0x100;
+
+/** An access, as HELPER takes it: the bytes, and whether it is through SS. */
+export const ACCESS = { bytes: 0xff, stack: 0x200 } as const;
+
+/**
+ * What is checked: an access to a segment, by its bytes, the segment shifted and whether it is a write; or with `branch`
+ * the target of a near branch.
+ */
+export const CHECK = { bytes: 0xff, segmentShift: 8, write: 0x1000, branch: 0x2000 } as const;
 
 // Parameters and locals of `flags`.
 const CPU = 0;
@@ -351,15 +364,15 @@ function flagsBody(): Code {
 }
 
 /** Function indices in the core module: its imports, then its own. */
-const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3, vectorMemory: 4, vector: 5 } as const;
-const FLAGS_FUNCTION = 6;
+const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3, vectorMemory: 4, vector: 5, check: 6 } as const;
+const FLAGS_FUNCTION = 7;
 
 /**
  * Calls the region in a slot, then goes on from region to region as long as the jump cache has the one at RIP and
  * nothing asks to return.
  */
 function enterBody(): Code {
-	const [slot, entry, exit, rip] = [1, 2, 3, 4];
+	const [slot, bank, entry, exit, rip] = [1, 2, 3, 4, 5];
 	const code = new Code();
 	const again = code.loop();
 	code.get(CPU);
@@ -385,7 +398,7 @@ function enterBody(): Code {
 	code.op(O.i32And);
 	code.i32(Math.log2(L.JUMP_CACHE_ENTRY_BYTES));
 	code.op(O.i32Shl);
-	code.get(CPU);
+	code.get(bank);
 	code.op(O.i32Add);
 	code.tee(entry);
 	code.access(O.i32Load, L.JUMP_CACHE + 8);
@@ -448,6 +461,10 @@ function helperBody(): Code {
 		code.call(IMPORTED.vector);
 		code.op(O.i64ExtendI32U);
 	});
+	when(HELPER.check, () => {
+		call(IMPORTED.check, detail, a);
+		code.i64(0);
+	});
 	when(HELPER.probe, () => {
 		call(IMPORTED.probe, a, detail);
 		code.i64(0);
@@ -460,11 +477,13 @@ function helperBody(): Code {
 /** What is behind the helper: the slow paths, in TypeScript. */
 export interface SlowPaths {
 	/** Loads 1 to 8 bytes; on a fault notes it. */
-	load(linear: bigint, bytes: number): bigint;
+	load(linear: bigint, access: number): bigint;
 	/** @returns 0 done, 1 a fault is noted, 2 done and translated code was dropped */
-	store(linear: bigint, bytes: number, value: bigint): number;
+	store(linear: bigint, access: number, value: bigint): number;
 	/** Notes the fault that a store would have. */
-	probe(linear: bigint, bytes: number): void;
+	probe(linear: bigint, access: number): void;
+	/** Notes the fault that an access to a segment or a branch would have. @param what see CHECK */
+	check(what: number, offset: bigint): void;
 	/** 128 by 64 bits; results go to SCRATCH. @returns 0, or 1 for #DE */
 	divide(signed: number, high: bigint, low: bigint, by: bigint): number;
 	/** HELPER.vectorLoad and vectorStore. */
@@ -475,8 +494,12 @@ export interface SlowPaths {
 
 /** What the core module exports. */
 export interface Core {
-	/** Calls the region in a slot of the table, and those that it leads to. @returns the last one's exit code */
-	readonly enter: (cpuBase: number, slot: number) => number;
+	/**
+	 * Calls the region in a slot of the table, and those that it leads to.
+	 * @param bankBase cpuBase, plus USER_BANK at level 3
+	 * @returns the last one's exit code
+	 */
+	readonly enter: (cpuBase: number, slot: number, bankBase: number) => number;
 	/** Calls the region in a slot alone. @returns its exit code */
 	readonly enterOnce: (cpuBase: number, slot: number) => number;
 	/** What regions import. */
@@ -494,13 +517,14 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 			{ kind: "function", name: "divide", type: 5 },
 			{ kind: "function", name: "vectorMemory", type: 8 },
 			{ kind: "function", name: "vector", type: 9 },
+			{ kind: "function", name: "check", type: 11 },
 			{ kind: "memory", name: "memory" },
 			{ kind: "table", name: "table" },
 		],
 		globals: [],
 		functions: [
 			{ type: 4, locals: LOCALS, parts: [flagsBody()] },
-			{ type: 6, locals: [i32, i32, i64], parts: [enterBody()], exportName: "enter" },
+			{ type: 10, locals: [i32, i32, i64], parts: [enterBody()], exportName: "enter" },
 			{ type: 6, locals: [], parts: [enterOnceBody()], exportName: "enterOnce" },
 			{ type: 7, locals: [], parts: [helperBody()], exportName: "helper" },
 		],
@@ -509,9 +533,9 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 
 /** Instantiates the core module. @param table of regions */
 export function makeCore(memory: WebAssembly.Memory, table: WebAssembly.Table, slow: SlowPaths): Core {
-	const { load, store, probe, divide, vectorMemory, vector } = slow;
+	const { load, store, probe, divide, vectorMemory, vector, check } = slow;
 	const module = new WebAssembly.Module(coreModule());
-	const functions = { load, store, probe, divide, vectorMemory, vector };
+	const functions = { load, store, probe, divide, vectorMemory, vector, check };
 	const { exports } = new WebAssembly.Instance(module, { m: { memory, table, ...functions } });
 	const { enter, enterOnce, helper } = exports;
 	return { enter: enter as Core["enter"], enterOnce: enterOnce as Core["enterOnce"], helper: helper! };

@@ -6,7 +6,7 @@
 import * as L from "../cpu/layout.ts";
 import { OPCODE as O, TYPE } from "../wasm/builder.ts";
 import { BlockEmitter, CPU } from "./block-emitter.ts";
-import { HELPER } from "./core.ts";
+import { ACCESS, CHECK, HELPER } from "./core.ts";
 import { EXIT } from "./exits.ts";
 import type { Operand } from "./insn.ts";
 import { placeOf, segmentOf } from "./registers.ts";
@@ -21,6 +21,9 @@ export interface Modification {
 
 /** What definitions emit with. */
 export class Emitter extends BlockEmitter {
+	/** Of the linear address that was made last. */
+	private segment = L.DS;
+
 	// ---- addresses -----------------------------------------------------------------------------------
 
 	private pushAddressRegister(register: number): void {
@@ -65,20 +68,100 @@ export class Emitter extends BlockEmitter {
 			code.op(O.i64And);
 		}
 	}
-	/** Adds a segment's base to the i64 on the stack: an offset becomes a linear address. No limit is checked. */
-	addSegmentBase(segment: number): void {
+	/**
+	 * Adds a segment's base to the i64 on the stack: an offset becomes a linear address. Outside 64-bit mode the access
+	 * is checked against the segment, unless the mode says that nothing can fail.
+	 * @param bytes of the access, and whether it is a `write`
+	 */
+	addSegmentBase(segment: number, bytes: number, write: boolean): void {
 		const code = this.code;
+		this.segment = segment;
 		const special = segment === L.FS || segment === L.GS;
 		if (this.mode.bitness === 64 ? !special : this.mode.flat && !special) return;
+		if (this.mode.bitness !== 64) this.checkSegment(segment, bytes, write);
 		code.get(CPU);
 		code.access(O.i64Load, L.SEG + segment * L.SEG_BYTES + L.SEG_BASE);
 		code.op(O.i64Add);
 		if (this.mode.bitness !== 64) this.cutAddress(4);
 	}
-	/** Pushes the linear address of the memory operand. */
-	linearAddress(extraDisplacement = 0): void {
+	/**
+	 * Checks the offset on the stack, which stays: data that grows upward and code that may be read here by their limit,
+	 * everything else by the helper.
+	 */
+	private checkSegment(segment: number, bytes: number, write: boolean): void {
+		const code = this.code;
+		const offset = this.temp64();
+		const at = L.SEG + segment * L.SEG_BYTES;
+		code.tee(offset);
+		if (bytes > 1) {
+			code.i64(bytes - 1);
+			code.op(O.i64Add);
+		}
+		code.get(CPU);
+		code.access(O.i32Load, at + L.SEG_LIMIT);
+		code.op(O.i64ExtendI32U);
+		code.op(O.i64GtU);
+		code.get(CPU);
+		code.access(O.i32Load, at + L.SEG_ATTR);
+		// Usable data, not expand-down, and writable for a write.
+		code.i32(write ? 0x1000e : 0x1000c);
+		code.op(O.i32And);
+		code.i32(write ? 2 : 0);
+		code.op(O.i32Ne);
+		code.op(O.i32Or);
+		code.if();
+		this.beginHelper(HELPER.check, bytes | (segment << CHECK.segmentShift) | (write ? CHECK.write : 0));
+		code.get(offset);
+		this.endHelper(1);
+		code.op(O.drop);
+		this.leaveIfFault();
+		code.end();
+		code.get(offset);
+	}
+	/**
+	 * Pushes the linear address of the memory operand.
+	 * @param bytes of the access, and whether it is a `write`
+	 */
+	linearAddress(extraDisplacement = 0, bytes = this.memoryBytes(), write = false): void {
 		this.effectiveAddress(extraDisplacement);
-		this.addSegmentBase(this.insn.segment);
+		this.addSegmentBase(this.insn.segment, bytes, write);
+	}
+	private memoryBytes(): number {
+		for (const operand of this.insn.operands)
+			if (operand.kind === "memory") return Math.max(1, operand.bytes);
+		return 1;
+	}
+	/** The detail of a helper's access to memory: its bytes, and whether the address was made with SS. */
+	private accessDetail(bytes: number): number {
+		return this.segment === L.SS ? bytes | ACCESS.stack : bytes;
+	}
+	/** Leaves with #GP(0) if a near branch may not lead to an offset outside 64-bit mode. */
+	checkTarget(target: bigint): void {
+		if (this.mode.bitness === 64 || this.mode.flat) return;
+		this.code.i64(target);
+		this.code.set(this.rip);
+		this.checkBranch(this.rip);
+	}
+	/** Leaves with #GP(0) if a near branch may not lead to the offset in an i64 local. */
+	checkBranch(target: number): void {
+		const code = this.code;
+		if (this.mode.bitness === 64) {
+			// Bits 63:47 are equal; with 57-bit addresses the helper looks again.
+			code.get(target);
+			code.i64(16);
+			code.op(O.i64Shl);
+			code.i64(16);
+			code.op(O.i64ShrS);
+			code.get(target);
+			code.op(O.i64Ne);
+			code.if();
+		} else if (this.mode.flat) return;
+		this.beginHelper(HELPER.check, CHECK.branch);
+		code.get(target);
+		this.endHelper(1);
+		code.op(O.drop);
+		this.leaveIfFault();
+		if (this.mode.bitness === 64) code.end();
 	}
 
 	// ---- memory --------------------------------------------------------------------------------------
@@ -87,8 +170,9 @@ export class Emitter extends BlockEmitter {
 	 * Pushes whether the TLB has the page of the linear address in a local, and tees the entry.
 	 * @param aligned the page is not to be found for an address that is no multiple of `bytes`
 	 */
-	lookUp(tlb: number, linear: number, entry: number, bytes: number, aligned = false): void {
+	lookUp(table: number, linear: number, entry: number, bytes: number, aligned = false): void {
 		const code = this.code;
+		const tlb = table + this.mode.bank;
 		code.get(linear);
 		code.op(O.i32WrapI64);
 		code.i32(8);
@@ -107,14 +191,20 @@ export class Emitter extends BlockEmitter {
 		code.i64(aligned ? -4096 + bytes - 1 : -4096);
 		code.op(O.i64And);
 		code.op(O.i64Eq);
+		if (!this.mode.aligned || bytes === 1) return;
+		code.get(linear);
+		code.i64(bytes - 1);
+		code.op(O.i64And);
+		code.op(O.i64Eqz);
+		code.op(O.i32And);
 	}
 	/** Pushes the address in the machine's memory of a linear address whose TLB entry was found. */
-	hostAddress(tlb: number, linear: number, entry: number): void {
+	hostAddress(table: number, linear: number, entry: number): void {
 		const code = this.code;
 		code.get(linear);
 		code.op(O.i32WrapI64);
 		code.get(entry);
-		code.access(O.i32Load, tlb + 8);
+		code.access(O.i32Load, table + this.mode.bank + 8);
 		code.op(O.i32Add);
 	}
 	private rawLoad(bytes: number): void {
@@ -126,7 +216,7 @@ export class Emitter extends BlockEmitter {
 		this.code.access(opcode, 0);
 	}
 	private slowLoad(linear: number, bytes: number): void {
-		this.beginHelper(HELPER.load, bytes);
+		this.beginHelper(HELPER.load, this.accessDetail(bytes));
 		this.code.get(linear);
 		this.endHelper(1);
 		if (bytes !== 8) this.code.op(O.i32WrapI64);
@@ -149,7 +239,7 @@ export class Emitter extends BlockEmitter {
 	/** Calls the slow store. @returns with its status on the Wasm stack: 0 done, 1 fault, 2 wrote to code */
 	private slowStore(linear: number, bytes: number, value: number): void {
 		const code = this.code;
-		this.beginHelper(HELPER.store, bytes);
+		this.beginHelper(HELPER.store, this.accessDetail(bytes));
 		code.get(linear);
 		code.get(value);
 		this.widen(bytes);
@@ -207,7 +297,7 @@ export class Emitter extends BlockEmitter {
 	}
 	/** Leaves with the fault that a store to the linear address in a local would have. */
 	probeStore(linear: number, bytes: number): void {
-		this.beginHelper(HELPER.probe, bytes);
+		this.beginHelper(HELPER.probe, this.accessDetail(bytes));
 		this.code.get(linear);
 		this.endHelper(1);
 		this.code.op(O.drop);
@@ -222,7 +312,7 @@ export class Emitter extends BlockEmitter {
 		if (operand.kind !== "memory") throw new TypeError(`cannot modify an operand of kind ${operand.kind}`);
 		const bytes = operand.bytes;
 		const linear = this.temp64();
-		this.linearAddress();
+		this.linearAddress(0, bytes, true);
 		this.code.set(linear);
 		return this.beginModifyAt(operand, linear, bytes);
 	}
@@ -292,7 +382,7 @@ export class Emitter extends BlockEmitter {
 			const value = bytes === 8 ? operand.value : BigInt.asUintN(bytes * 8, operand.value);
 			this.constant(bytes, value);
 		} else if (operand.kind === "memory") {
-			this.linearAddress();
+			this.linearAddress(0, operand.bytes);
 			this.load(operand.bytes);
 		} else throw new TypeError(`cannot read an operand of kind ${operand.kind}`);
 	}
@@ -307,7 +397,7 @@ export class Emitter extends BlockEmitter {
 		const value = this.temp(operand.bytes);
 		const linear = this.temp64();
 		this.code.set(value);
-		this.linearAddress();
+		this.linearAddress(0, operand.bytes, true);
 		this.code.set(linear);
 		this.storeLocal(linear, operand.bytes, value);
 	}
@@ -335,7 +425,7 @@ export class Emitter extends BlockEmitter {
 		const linear = this.temp64();
 		this.stackPointer(-bytes);
 		this.code.tee(top);
-		this.addSegmentBase(L.SS);
+		this.addSegmentBase(L.SS, bytes, true);
 		this.code.set(linear);
 		this.storeLocal(linear, bytes, value);
 		this.code.get(top);
@@ -344,7 +434,7 @@ export class Emitter extends BlockEmitter {
 	/** Pushes (on the Wasm stack) the value at the top of the guest's stack; RSP stays. */
 	peek(bytes: number): void {
 		this.stackPointer(0);
-		this.addSegmentBase(L.SS);
+		this.addSegmentBase(L.SS, bytes, false);
 		this.load(bytes);
 	}
 	/** Adds to RSP. */

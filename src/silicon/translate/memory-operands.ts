@@ -1,6 +1,7 @@
 /** Addresses and stack accesses for instructions that are carried out in TypeScript. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { checkSegment } from "../cpu/segment-access.ts";
 import type { Insn } from "./insn.ts";
 import { placeOf } from "./registers.ts";
 import type { Services } from "./services.ts";
@@ -8,6 +9,11 @@ import type { Services } from "./services.ts";
 /** Whether a fault is noted in the state block. */
 export function hasFault(cpu: Cpu): boolean {
 	return cpu.read32(L.FAULT) !== 0;
+}
+
+/** Whether the current privilege level is 3. */
+export function isUser(cpu: Cpu): boolean {
+	return (cpu.read32(L.SEG + L.SS * L.SEG_BYTES + L.SEG_ATTR) & 0x60) === 0x60;
 }
 
 /** A register, cut to an address or operand size in bytes. */
@@ -25,9 +31,20 @@ export function setRegisterValue(cpu: Cpu, index: number, bytes: number, value: 
 	cpu.setGpr(index, (cpu.gpr(index) & ~mask) | (value & mask));
 }
 
-/** Linear address of an offset in a segment. No limit is checked. */
-export function linearIn(cpu: Cpu, segment: number, offset: bigint, bitness: number): bigint {
+/**
+ * Linear address of an offset in a segment.
+ * @param bytes of the access, and whether it is a `write`: outside 64-bit mode a fault of the segment is noted
+ */
+export function linearIn(
+	cpu: Cpu,
+	segment: number,
+	offset: bigint,
+	bitness: number,
+	bytes: number,
+	write: boolean,
+): bigint {
 	if (bitness === 64 && segment !== L.FS && segment !== L.GS) return offset;
+	if (bitness !== 64) checkSegment(cpu, segment, Number(offset), bytes, write);
 	const base = cpu.read64(L.SEG + segment * L.SEG_BYTES + L.SEG_BASE);
 	return BigInt.asUintN(bitness === 64 ? 64 : 32, base + offset);
 }
@@ -40,9 +57,9 @@ export function offsetOf(cpu: Cpu, insn: Insn): bigint {
 	return BigInt.asUintN(insn.addressBytes * 8, offset);
 }
 
-/** Linear address of an instruction's memory operand. */
-export function linearOf(cpu: Cpu, insn: Insn): bigint {
-	return linearIn(cpu, insn.segment, offsetOf(cpu, insn), insn.bitness);
+/** Linear address of an instruction's memory operand; a fault of the segment is noted. */
+export function linearOf(cpu: Cpu, insn: Insn, bytes: number, write: boolean): bigint {
+	return linearIn(cpu, insn.segment, offsetOf(cpu, insn), insn.bitness, bytes, write);
 }
 
 /** Bytes of the stack pointer: 8 in 64-bit mode, else as SS.B says. */
@@ -52,11 +69,10 @@ export function stackBytesOf(cpu: Cpu, bitness: number): number {
 	return (attributes & (1 << 14)) !== 0 ? 4 : 2;
 }
 
-/** Linear address of RSP + an offset. */
-export function stackLinear(cpu: Cpu, insn: Insn, offset: number): bigint {
-	const bytes = stackBytesOf(cpu, insn.bitness);
-	const at = BigInt.asUintN(bytes * 8, cpu.gpr(L.RSP) + BigInt(offset));
-	return linearIn(cpu, L.SS, at, insn.bitness);
+/** Linear address of RSP + an offset, for an access of `bytes`; a fault of SS is noted. */
+export function stackLinear(cpu: Cpu, insn: Insn, offset: number, bytes: number, write: boolean): bigint {
+	const at = BigInt.asUintN(stackBytesOf(cpu, insn.bitness) * 8, cpu.gpr(L.RSP) + BigInt(offset));
+	return linearIn(cpu, L.SS, at, insn.bitness, bytes, write);
 }
 
 /** Adds to RSP. */
@@ -66,7 +82,9 @@ export function moveStack(cpu: Cpu, insn: Insn, offset: number): void {
 
 /** Stores below the stack and moves RSP there. @returns false with a fault noted; RSP has not moved */
 export function pushValue(cpu: Cpu, services: Services, insn: Insn, bytes: number, value: bigint): boolean {
-	services.store(cpu, stackLinear(cpu, insn, -bytes), bytes, value);
+	const linear = stackLinear(cpu, insn, -bytes, bytes, true);
+	if (hasFault(cpu)) return false;
+	services.store(cpu, linear, bytes, value, true);
 	if (hasFault(cpu)) return false;
 	moveStack(cpu, insn, -bytes);
 	return true;

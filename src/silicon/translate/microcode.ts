@@ -36,7 +36,9 @@ function pushf(cpu: Cpu, insn: Insn, services: Services): Outcome {
 /** POPF: IOPL changes at CPL 0 only, IF where CPL ≤ IOPL, VM and VIP and VIF never (SDM Vol. 2B, POPF). */
 function popf(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const bytes = insn.operandBytes;
-	const popped = Number(services.load(cpu, stackLinear(cpu, insn, 0), bytes) & 0xffffffffn);
+	const top = stackLinear(cpu, insn, 0, bytes, false);
+	if (hasFault(cpu)) return OUTCOME.fault;
+	const popped = Number(services.load(cpu, top, bytes, true) & 0xffffffffn);
 	if (hasFault(cpu)) return OUTCOME.fault;
 	const old = readRflags(cpu);
 	const real = (cpu.read32(L.CR0) & 1) === 0;
@@ -54,11 +56,13 @@ function popf(cpu: Cpu, insn: Insn, services: Services): Outcome {
 function pusha(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const bytes = insn.operandBytes;
 	for (let at = 0; at < 8; at++) {
-		services.probeStore(cpu, stackLinear(cpu, insn, -bytes * (at + 1)), bytes);
+		const linear = stackLinear(cpu, insn, -bytes * (at + 1), bytes, true);
+		if (!hasFault(cpu)) services.probeStore(cpu, linear, bytes, true);
 		if (hasFault(cpu)) return OUTCOME.fault;
 	}
 	for (let at = 0; at < 8; at++) {
-		services.store(cpu, stackLinear(cpu, insn, -bytes * (at + 1)), bytes, registerValue(cpu, at, bytes));
+		const linear = stackLinear(cpu, insn, -bytes * (at + 1), bytes, true);
+		services.store(cpu, linear, bytes, registerValue(cpu, at, bytes), true);
 	}
 	moveStack(cpu, insn, -8 * bytes);
 	return OUTCOME.next;
@@ -69,7 +73,8 @@ function popa(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const bytes = insn.operandBytes;
 	const values: bigint[] = [];
 	for (let at = 0; at < 8; at++) {
-		values.push(services.load(cpu, stackLinear(cpu, insn, bytes * at), bytes));
+		const linear = stackLinear(cpu, insn, bytes * at, bytes, false);
+		if (!hasFault(cpu)) values.push(services.load(cpu, linear, bytes, true));
 		if (hasFault(cpu)) return OUTCOME.fault;
 	}
 	for (let at = 0; at < 8; at++) {
@@ -91,23 +96,26 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 	const frame = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RSP) - BigInt(bytes));
 	const outer = (at: number): bigint => {
 		const offset = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RBP) - BigInt(at * bytes));
-		return services.load(cpu, linearIn(cpu, L.SS, offset, insn.bitness), bytes);
+		const linear = linearIn(cpu, L.SS, offset, insn.bitness, bytes, false);
+		return hasFault(cpu) ? 0n : services.load(cpu, linear, bytes, true);
 	};
 	// Whatever can fault does so before anything is written.
 	for (let at = 1; at <= pushes; at++) {
-		services.probeStore(cpu, stackLinear(cpu, insn, -bytes * at), bytes);
+		const linear = stackLinear(cpu, insn, -bytes * at, bytes, true);
+		if (!hasFault(cpu)) services.probeStore(cpu, linear, bytes, true);
 		if (hasFault(cpu)) return OUTCOME.fault;
 		if (at < level) outer(at);
 		if (hasFault(cpu)) return OUTCOME.fault;
 	}
 	// A write through the final stack pointer must be possible (SDM Vol. 2A, ENTER, #PF).
-	services.probeStore(cpu, stackLinear(cpu, insn, -(bytes * pushes + Number(size.value))), bytes);
+	const final = stackLinear(cpu, insn, -(bytes * pushes + Number(size.value)), bytes, true);
+	if (!hasFault(cpu)) services.probeStore(cpu, final, bytes, true);
 	if (hasFault(cpu)) return OUTCOME.fault;
 	// A frame pointer may be read from where one was just pushed.
 	for (let at = 0; at < pushes; at++) {
 		let value = registerValue(cpu, L.RBP, bytes);
 		if (at > 0) value = at < level ? outer(at) : BigInt.asUintN(bytes * 8, frame);
-		services.store(cpu, stackLinear(cpu, insn, -bytes * (at + 1)), bytes, value);
+		services.store(cpu, stackLinear(cpu, insn, -bytes * (at + 1), bytes, true), bytes, value, true);
 	}
 	moveStack(cpu, insn, -(bytes * pushes + Number(size.value)));
 	setRegisterValue(cpu, L.RBP, bytes, frame);
@@ -117,7 +125,8 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 /** CMPXCHG8B and CMPXCHG16B: only ZF changes. */
 function compareExchangePair(bytes: number): Microcode {
 	return (cpu, insn, services) => {
-		const linear = linearOf(cpu, insn);
+		const linear = linearOf(cpu, insn, bytes, true);
+		if (hasFault(cpu)) return OUTCOME.fault;
 		const half = bytes / 2;
 		if (bytes === 16 && (linear & 15n) !== 0n) {
 			raise(cpu, VECTOR.GP, 0);

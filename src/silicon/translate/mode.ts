@@ -1,6 +1,7 @@
 /** The modes that regions are translated for, as small numbers. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { FLAG } from "../cpu/rflags.ts";
 import { avxEnabled, sseEnabled } from "../cpu/vector-state.ts";
 
 /** What a region is translated for. Part of the key under which it is kept. */
@@ -8,21 +9,26 @@ export interface Mode {
 	/** Its number. */
 	readonly key: number;
 	readonly bitness: 16 | 32 | 64;
-	/** Bases of ES, CS, SS and DS are 0. Always so in 64-bit mode. */
+	/** ES, CS, SS and DS begin at 0 and end at 4 GiB, and allow what they are used for. Always so in 64-bit mode. */
 	readonly flat: boolean;
 	/** Bytes of the stack pointer: 2, 4 or 8. */
 	readonly stackBytes: number;
-	/** One instruction only, for interrupt shadows and restarted stores. */
+	/** One instruction only: interrupt shadows, restarted stores, debugging. */
 	readonly single: boolean;
 	/** SSE instructions, and those encoded with VEX, are enabled. Where they are not, they are the system side's. */
 	readonly sse: boolean;
 	readonly avx: boolean;
+	/** 0, or L.USER_BANK at level 3: where its TLBs and jump cache lie. */
+	readonly bank: number;
+	/** Unaligned accesses fault: CR0.AM and RFLAGS.AC at level 3. */
+	readonly aligned: boolean;
 }
 
 const EFER_LMA = 1 << 10;
 const CS_L = 1 << 13;
 const ATTR_DB = 1 << 14;
 const CR0_PE = 1;
+const CR0_AM = 1 << 18;
 
 const FLAT = 4;
 const STACK32 = 8;
@@ -30,29 +36,54 @@ const STACK32 = 8;
 export const SINGLE = 16;
 const NO_SSE = 32;
 const NO_AVX = 64;
+const USER = 128;
+const ALIGNED = 256;
 /** Numbers of modes are below this. */
-export const MODES = 128;
+export const MODES = 512;
+
+/** Usable, S, and the type bits that tell writable data that grows upward. */
+const DATA_MASK = 0x1001e;
+const WRITABLE_DATA = 0x12;
 
 function attributes(cpu: Cpu, segment: number): number {
 	return cpu.u32[(cpu.base + L.SEG + segment * L.SEG_BYTES + L.SEG_ATTR) >> 2]!;
 }
 
-function hasBase(cpu: Cpu, segment: number): boolean {
-	return cpu.u32[(cpu.base + L.SEG + segment * L.SEG_BYTES + L.SEG_BASE) >> 2]! !== 0;
+/** Whether a segment begins at 0 and ends at 4 GiB. */
+function spansAll(cpu: Cpu, segment: number): boolean {
+	const at = (cpu.base + L.SEG + segment * L.SEG_BYTES) >> 2;
+	return cpu.u32[at] === 0 && cpu.u32[at + 2] === 0xffffffff;
 }
 
-/** The number of the mode that a processor is in. CPL and paging are no part of it. */
+function isFlatData(cpu: Cpu, segment: number): boolean {
+	return spansAll(cpu, segment) && (attributes(cpu, segment) & DATA_MASK) === WRITABLE_DATA;
+}
+
+/** The number of the mode that a processor is in. Paging is no part of it. */
 export function modeOf(cpu: Cpu): number {
 	return segmentsOf(cpu) | (sseEnabled(cpu) ? 0 : NO_SSE) | (avxEnabled(cpu) ? 0 : NO_AVX);
 }
 
 function segmentsOf(cpu: Cpu): number {
-	if ((cpu.read32(L.EFER) & EFER_LMA) !== 0 && (attributes(cpu, L.CS) & CS_L) !== 0) return 2 | FLAT;
-	const protectedMode = (cpu.read32(L.CR0) & CR0_PE) !== 0;
-	let key = protectedMode && (attributes(cpu, L.CS) & ATTR_DB) !== 0 ? 1 : 0;
-	if (!hasBase(cpu, L.ES) && !hasBase(cpu, L.CS) && !hasBase(cpu, L.SS) && !hasBase(cpu, L.DS)) key |= FLAT;
-	if ((attributes(cpu, L.SS) & ATTR_DB) !== 0) key |= STACK32;
+	const stack = attributes(cpu, L.SS);
+	const user = (stack & 0x60) === 0x60;
+	let key = 0;
+	if (user) {
+		key = USER;
+		if ((cpu.read32(L.RFLAGS) & FLAG.AC) !== 0 && (cpu.read32(L.CR0) & CR0_AM) !== 0) key |= ALIGNED;
+	}
+	const code = attributes(cpu, L.CS);
+	if ((code & CS_L) !== 0 && (cpu.read32(L.EFER) & EFER_LMA) !== 0) return key | 2 | FLAT;
+	if ((cpu.read32(L.CR0) & CR0_PE) !== 0 && (code & ATTR_DB) !== 0) key |= 1;
+	if (spansAll(cpu, L.CS) && isFlatData(cpu, L.SS) && isFlatData(cpu, L.DS) && isFlatData(cpu, L.ES))
+		key |= FLAT;
+	if ((stack & ATTR_DB) !== 0) key |= STACK32;
 	return key;
+}
+
+/** Whether code of a mode may lie at an offset other than its linear address, or end below 4 GiB. */
+export function hasCodeLimits(key: number): boolean {
+	return (key & FLAT) === 0;
 }
 
 const modes: Mode[] = [];
@@ -67,6 +98,8 @@ for (let key = 0; key < MODES; key++) {
 		single: (key & SINGLE) !== 0,
 		sse: (key & NO_SSE) === 0,
 		avx: (key & NO_AVX) === 0,
+		bank: (key & USER) !== 0 ? L.USER_BANK : 0,
+		aligned: (key & ALIGNED) !== 0,
 	});
 }
 

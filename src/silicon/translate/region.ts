@@ -16,6 +16,8 @@ export interface Edge {
 	block: number;
 	/** It leads backward, so the deadline is checked on it. Depends on the guest's code alone. */
 	readonly check: boolean;
+	/** A branch that leads beyond the limit of CS: it faults when it is taken. */
+	readonly faults: boolean;
 }
 
 /** How a block ends. */
@@ -79,13 +81,23 @@ export class Discovery {
 	private readonly insns = new Map<number, Insn>();
 	private readonly leaders: number[] = [];
 	private readonly decoder: RunDecoder;
+	private readonly codeLimit: number;
 
 	/**
-	 * @param page the bytes of the page
+	 * @param page the bytes of the page, cut at the limit of CS
 	 * @param entryOffset offset in it of the entry
 	 * @param rip offset in CS of the entry
+	 * @param codeLimit of CS, or -1 where none can matter
 	 */
-	constructor(page: Uint8Array, entryOffset: number, rip: bigint, mode: Mode, limits: Limits) {
+	constructor(
+		page: Uint8Array,
+		entryOffset: number,
+		rip: bigint,
+		mode: Mode,
+		limits: Limits,
+		codeLimit = -1,
+	) {
+		this.codeLimit = codeLimit;
 		this.page = page;
 		this.entryOffset = entryOffset;
 		this.rip = rip;
@@ -141,8 +153,9 @@ export class Discovery {
 		if (this.insns.has(offset)) this.addLeader(offset);
 	}
 
-	private edge(rip: bigint, numbers: ReadonlyMap<number, number>, check: boolean): Edge {
-		return { rip, block: numbers.get(this.offsetOf(rip)) ?? -1, check };
+	private edge(rip: bigint, numbers: ReadonlyMap<number, number>, check: boolean, branch = false): Edge {
+		const faults = branch && this.codeLimit >= 0 && rip > BigInt(this.codeLimit);
+		return { rip, block: numbers.get(this.offsetOf(rip)) ?? -1, check, faults };
 	}
 
 	private blockFrom(start: number, numbers: ReadonlyMap<number, number>): Block {
@@ -166,21 +179,22 @@ export class Discovery {
 	private edgesOf(insn: Insn, ending: Ending, numbers: ReadonlyMap<number, number>): Edge[] {
 		const operand = insn.operands[0];
 		if ((ending !== "condition" && ending !== "jump") || operand?.kind !== "near") return [];
-		const taken = this.edge(operand.target, numbers, isBackward(insn, operand.target));
+		const taken = this.edge(operand.target, numbers, isBackward(insn, operand.target), true);
 		if (ending === "jump") return [taken];
 		return [taken, this.edge(insn.rip + BigInt(insn.length), numbers, false)];
 	}
 }
 
 /** A region of one instruction that was decoded elsewhere: one that runs over a page's end, or runs alone. */
-export function singleBlock(bytes: Uint8Array, rip: bigint, mode: Mode): Block {
+export function singleBlock(bytes: Uint8Array, rip: bigint, mode: Mode, codeLimit = -1): Block {
 	const insn = decode(bytes, rip, mode.bitness);
 	const ending = endingOf(insn, mode);
-	const next = { rip: rip + BigInt(insn.length), block: -1, check: false };
+	const next = { rip: rip + BigInt(insn.length), block: -1, check: false, faults: false };
 	const operand = insn.operands[0];
 	let edges: Edge[] = ending === "fall" ? [next] : [];
 	if (operand?.kind === "near" && (ending === "condition" || ending === "jump")) {
-		const taken = { rip: operand.target, block: -1, check: isBackward(insn, operand.target) };
+		const faults = codeLimit >= 0 && operand.target > BigInt(codeLimit);
+		const taken = { rip: operand.target, block: -1, check: isBackward(insn, operand.target), faults };
 		edges = ending === "jump" ? [taken] : [taken, next];
 	}
 	const block: Block = { rip, insns: [insn], ending, edges, live: [] };

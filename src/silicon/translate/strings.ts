@@ -4,11 +4,13 @@
  */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { DR7 } from "../cpu/debug.ts";
 import { CC, FLAG } from "../cpu/rflags.ts";
 import { Mnemonic as M } from "./decode.ts";
 import { ccOp } from "./flags.ts";
 import type { Insn } from "./insn.ts";
-import { hasFault, linearIn, registerValue, setRegisterValue } from "./memory-operands.ts";
+import { hasFault, isUser, linearIn, registerValue, setRegisterValue } from "./memory-operands.ts";
+import { hasCodeLimits, modeOf } from "./mode.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 
 type StringMicrocode = (cpu: Cpu, insn: Insn, services: Services) => Outcome;
@@ -30,12 +32,30 @@ export function isString(insn: Insn): boolean {
 	return insn.operands.length === 2 && insn.operands.every((operand) => operand.kind === "memory");
 }
 
-function sourceLinear(cpu: Cpu, insn: Insn): bigint {
-	return linearIn(cpu, insn.segment, registerValue(cpu, L.RSI, insn.addressBytes), insn.bitness);
+/** Linear addresses of the operands, with the checks of their segments. */
+function sourceLinear(cpu: Cpu, insn: Insn, bytes: number): bigint {
+	const offset = registerValue(cpu, L.RSI, insn.addressBytes);
+	return linearIn(cpu, insn.segment, offset, insn.bitness, bytes, false);
 }
 
-function destinationLinear(cpu: Cpu, insn: Insn): bigint {
-	return linearIn(cpu, L.ES, registerValue(cpu, L.RDI, insn.addressBytes), insn.bitness);
+function destinationLinear(cpu: Cpu, insn: Insn, bytes: number, write: boolean): bigint {
+	const offset = registerValue(cpu, L.RDI, insn.addressBytes);
+	return linearIn(cpu, L.ES, offset, insn.bitness, bytes, write);
+}
+
+function loadSource(cpu: Cpu, insn: Insn, services: Services, bytes: number): bigint {
+	const linear = sourceLinear(cpu, insn, bytes);
+	return hasFault(cpu) ? 0n : services.load(cpu, linear, bytes, insn.segment === L.SS);
+}
+
+function loadDestination(cpu: Cpu, insn: Insn, services: Services, bytes: number): bigint {
+	const linear = destinationLinear(cpu, insn, bytes, false);
+	return hasFault(cpu) ? 0n : services.load(cpu, linear, bytes);
+}
+
+function storeDestination(cpu: Cpu, insn: Insn, services: Services, bytes: number, value: bigint): void {
+	const linear = destinationLinear(cpu, insn, bytes, true);
+	if (!hasFault(cpu)) services.store(cpu, linear, bytes, value);
 }
 
 function advance(cpu: Cpu, insn: Insn, register: number, bytes: number): void {
@@ -61,7 +81,8 @@ function compareFlags(cpu: Cpu, bytes: number, left: bigint, right: bigint): voi
  */
 function hostAddress(cpu: Cpu, table: number, linear: bigint): number {
 	const low = Number(linear & 0xffffffffn);
-	const entry = cpu.base + table + ((low >>> 8) & ((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES));
+	const bank = isUser(cpu) ? L.USER_BANK : 0;
+	const entry = cpu.base + bank + table + ((low >>> 8) & ((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES));
 	if (cpu.u64[entry >> 3] !== (linear & ~0xfffn)) return -1;
 	return (low + cpu.u32[(entry + 8) >> 2]!) >>> 0;
 }
@@ -75,9 +96,9 @@ function elementsInPage(linear: bigint, bytes: number): number {
 type Element = (cpu: Cpu, insn: Insn, services: Services, bytes: number) => boolean;
 
 const move: Element = (cpu, insn, services, bytes) => {
-	const value = services.load(cpu, sourceLinear(cpu, insn), bytes);
+	const value = loadSource(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
-	services.store(cpu, destinationLinear(cpu, insn), bytes, value);
+	storeDestination(cpu, insn, services, bytes, value);
 	if (hasFault(cpu)) return false;
 	advance(cpu, insn, L.RSI, stepOf(cpu, bytes));
 	advance(cpu, insn, L.RDI, stepOf(cpu, bytes));
@@ -85,14 +106,14 @@ const move: Element = (cpu, insn, services, bytes) => {
 };
 
 const store: Element = (cpu, insn, services, bytes) => {
-	services.store(cpu, destinationLinear(cpu, insn), bytes, registerValue(cpu, L.RAX, bytes));
+	storeDestination(cpu, insn, services, bytes, registerValue(cpu, L.RAX, bytes));
 	if (hasFault(cpu)) return false;
 	advance(cpu, insn, L.RDI, stepOf(cpu, bytes));
 	return true;
 };
 
 const load: Element = (cpu, insn, services, bytes) => {
-	const value = services.load(cpu, sourceLinear(cpu, insn), bytes);
+	const value = loadSource(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
 	setRegisterValue(cpu, L.RAX, bytes, value);
 	advance(cpu, insn, L.RSI, stepOf(cpu, bytes));
@@ -100,7 +121,7 @@ const load: Element = (cpu, insn, services, bytes) => {
 };
 
 const scan: Element = (cpu, insn, services, bytes) => {
-	const value = services.load(cpu, destinationLinear(cpu, insn), bytes);
+	const value = loadDestination(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
 	compareFlags(cpu, bytes, registerValue(cpu, L.RAX, bytes), value);
 	advance(cpu, insn, L.RDI, stepOf(cpu, bytes));
@@ -108,9 +129,9 @@ const scan: Element = (cpu, insn, services, bytes) => {
 };
 
 const compare: Element = (cpu, insn, services, bytes) => {
-	const left = services.load(cpu, sourceLinear(cpu, insn), bytes);
+	const left = loadSource(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
-	const right = services.load(cpu, destinationLinear(cpu, insn), bytes);
+	const right = loadDestination(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
 	compareFlags(cpu, bytes, left, right);
 	advance(cpu, insn, L.RSI, stepOf(cpu, bytes));
@@ -120,8 +141,8 @@ const compare: Element = (cpu, insn, services, bytes) => {
 
 /** Copies up to `count` elements within the pages of source and destination at once. @returns how many */
 function moveRun(cpu: Cpu, insn: Insn, bytes: number, count: number): number {
-	const from = hostAddress(cpu, L.TLB_READ, sourceLinear(cpu, insn));
-	const to = hostAddress(cpu, L.TLB_WRITE, destinationLinear(cpu, insn));
+	const from = hostAddress(cpu, L.TLB_READ, sourceLinear(cpu, insn, 1));
+	const to = hostAddress(cpu, L.TLB_WRITE, destinationLinear(cpu, insn, 1, true));
 	if (from < 0 || to < 0 || (from & 0xfff) + bytes * count > 4096 || (to & 0xfff) + bytes * count > 4096)
 		return 0;
 	// Forward copies onto a range that starts within the source repeat it, element by element.
@@ -135,7 +156,7 @@ function moveRun(cpu: Cpu, insn: Insn, bytes: number, count: number): number {
 
 /** Fills up to `count` elements within a page at once. @returns how many */
 function storeRun(cpu: Cpu, insn: Insn, bytes: number, count: number): number {
-	const to = hostAddress(cpu, L.TLB_WRITE, destinationLinear(cpu, insn));
+	const to = hostAddress(cpu, L.TLB_WRITE, destinationLinear(cpu, insn, 1, true));
 	const length = bytes * count;
 	if (to < 0 || (to & 0xfff) + length > 4096) return 0;
 	const { u8 } = cpu.memory;
@@ -151,12 +172,25 @@ function storeRun(cpu: Cpu, insn: Insn, bytes: number, count: number): number {
 
 type Run = (cpu: Cpu, insn: Insn, bytes: number, count: number) => number;
 
+/** A debugger looks behind each element: single-step traps, or breakpoints that are on (SDM Vol. 3B, 18.3.1.4). */
+function isStepped(cpu: Cpu): boolean {
+	return (cpu.read32(L.RFLAGS) & FLAG.TF) !== 0 || (cpu.read32(L.DR7) & DR7.enables) !== 0;
+}
+
 /** Elements until the next page of either operand, or the count. Depends on the addresses alone. */
 function elementsInStep(cpu: Cpu, insn: Insn, bytes: number, count: bigint): number {
+	if (isStepped(cpu)) return 1;
 	let elements = count > 4096n ? 4096 : Number(count);
+	// Segments with limits are checked at each element.
+	if (insn.bitness !== 64 && hasCodeLimits(modeOf(cpu))) return Math.min(elements, 64);
 	if ((cpu.read32(L.RFLAGS) & FLAG.DF) !== 0) return Math.min(elements, 64);
-	elements = Math.min(elements, elementsInPage(destinationLinear(cpu, insn), bytes));
-	return Math.min(elements, elementsInPage(sourceLinear(cpu, insn), bytes));
+	elements = Math.min(elements, elementsInPage(destinationLinear(cpu, insn, 1, false), bytes));
+	return Math.min(elements, elementsInPage(sourceLinear(cpu, insn, 1), bytes));
+}
+
+/** Whether runs may be done at once: no limit of a segment can lie within. */
+function inPages(cpu: Cpu, insn: Insn): boolean {
+	return insn.bitness === 64 || !hasCodeLimits(modeOf(cpu));
 }
 
 /**
@@ -177,7 +211,8 @@ function repeated(element: Element, run: Run | null, stops: boolean): StringMicr
 			// The last element of a step may cross pages, so a step of one goes element by element.
 			while (done < elements) {
 				const forward = (cpu.read32(L.RFLAGS) & FLAG.DF) === 0;
-				const fast = run !== null && forward ? run(cpu, insn, bytes, elements - done) : 0;
+				const fast =
+					run !== null && forward && inPages(cpu, insn) ? run(cpu, insn, bytes, elements - done) : 0;
 				if (fast > 0) done += fast;
 				else if (element(cpu, insn, services, bytes)) done++;
 				else {
@@ -195,7 +230,7 @@ function repeated(element: Element, run: Run | null, stops: boolean): StringMicr
 			// Fast strings move a cache line where the others look at an element.
 			cpu.cycles += cost * (run === null ? done : Math.ceil((done * bytes) / 64));
 			// Events are taken between steps: RIP still names the instruction.
-			if (count > BigInt(done) && cpu.cycles >= cpu.limit) return OUTCOME.jumped;
+			if (count > BigInt(done) && (cpu.cycles >= cpu.limit || isStepped(cpu))) return OUTCOME.jumped;
 		}
 	};
 }

@@ -195,10 +195,20 @@ class Structure {
 		const { insn } = e;
 		switch (block.ending) {
 			case "jump":
+				this.faultIfBeyond(block.edges[0]!);
 				this.finish(insn.mnemonic);
 				this.follow(at, block.edges[0]!);
 				return;
 			case "condition": {
+				if (block.edges[0]!.faults) {
+					this.pushTaken();
+					e.code.if();
+					this.faultIfBeyond(block.edges[0]!);
+					e.code.end();
+					this.finish(insn.mnemonic);
+					this.follow(at, block.edges[1]!);
+					return;
+				}
 				this.finish(insn.mnemonic);
 				this.pushTaken();
 				const op = e.op;
@@ -215,6 +225,7 @@ class Structure {
 			case "callIndirect":
 				this.pushTarget();
 				e.code.set(e.rip);
+				e.checkBranch(e.rip);
 				this.pushReturnAddress();
 				this.finish(insn.mnemonic);
 				e.leaveIndirect();
@@ -222,6 +233,7 @@ class Structure {
 			case "indirect":
 				this.pushTarget();
 				e.code.set(e.rip);
+				e.checkBranch(e.rip);
 				this.finish(insn.mnemonic);
 				e.leaveIndirect();
 				return;
@@ -232,6 +244,15 @@ class Structure {
 				e.retire(e.blockInstructions, e.blockCycles);
 				e.leaveWith((e.ids.system(insn) << 8) | EXIT.system, insn.rip);
 		}
+	}
+
+	/** Leaves with the fault of a branch that leads beyond the limit of CS. */
+	private faultIfBeyond(edge: Edge): void {
+		const { e } = this;
+		if (!edge.faults) return;
+		e.code.i64(edge.rip);
+		e.code.set(e.rip);
+		e.checkBranch(e.rip);
 	}
 
 	/** Pushes the target of an indirect branch as i64. */
@@ -253,6 +274,7 @@ class Structure {
 		const { e } = this;
 		const operand = e.operand(0);
 		if (operand.kind !== "near") throw new TypeError("a direct call without a target");
+		e.checkTarget(operand.target);
 		this.pushReturnAddress();
 		this.finish(e.insn.mnemonic);
 		e.leaveTo(operand.target, operand.target <= e.insn.rip);
@@ -265,6 +287,7 @@ class Structure {
 		e.peek(bytes);
 		e.widen(bytes);
 		e.code.set(e.rip);
+		e.checkBranch(e.rip);
 		e.moveStackPointer(bytes + (operand?.kind === "immediate" ? Number(operand.value) : 0));
 		this.finish(e.insn.mnemonic);
 		e.leaveIndirect();

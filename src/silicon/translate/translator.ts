@@ -7,20 +7,23 @@
  * regions begin and end.
  */
 import type { Cpu } from "../cpu/cpu.ts";
+import { hasPendingDebug, runsAlone } from "../cpu/debug.ts";
+import { raise, VECTOR } from "../cpu/fault.ts";
+import { fillJumpEntry, flushJumpCache, jumpEntry } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
+import { checkSegment } from "../cpu/segment-access.ts";
 import type { MachineMemory } from "../machine.ts";
 import type { CpuModel } from "../models/model.ts";
 import { encodeModule } from "../wasm/builder.ts";
 import { CodeCache, type Region } from "./code-cache.ts";
-import { type Core, makeCore, REGION_IMPORTS, TYPES } from "./core.ts";
+import { ACCESS, CHECK, type Core, makeCore, REGION_IMPORTS, TYPES } from "./core.ts";
 import { GuestCosts } from "./costs.ts";
 import type { Ids } from "./block-emitter.ts";
 import { Emitter } from "./emitter.ts";
 import { EXIT, type Site } from "./exits.ts";
 import type { Insn } from "./insn.ts";
-import { flushJumpCache, jumpEntry } from "./jump-cache.ts";
 import { type Microcode, microcodeOf } from "./microcode.ts";
-import { type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
+import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
 import { type Block, Discovery, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { emitRegion } from "./structure.ts";
@@ -34,8 +37,9 @@ const HOT: Limits = { instructions: 1000, blocks: 160 };
 const ALONE: Limits = { instructions: 1, blocks: 1 };
 /** Entries after which a cold region is made again, bigger. */
 const HOT_ENTRIES = 256;
-/** Where the state block keeps the mode that the jump cache is about. */
+/** Where the state block keeps the mode that each jump cache is about, and base and limit of CS with it. */
 const JUMP_MODE = L.SCRATCH + 16;
+const JUMP_MODE_BYTES = 16;
 const TABLE_GROWTH = 4096;
 /** Blocking by STI and by MOV SS. */
 const SHADOW = 3;
@@ -107,9 +111,10 @@ export class Translator {
 		this.costs = new GuestCosts(model);
 		this.cache = new CodeCache(memory);
 		this.core = makeCore(memory.memory, this.table, {
-			load: (linear, bytes) => this.load(linear, bytes),
-			store: (linear, bytes, value) => this.store(linear, bytes, value),
-			probe: (linear, bytes) => this.probe(linear, bytes),
+			load: (linear, access) => this.load(linear, access),
+			store: (linear, access, value) => this.store(linear, access, value),
+			probe: (linear, access) => this.probe(linear, access),
+			check: (what, offset) => this.check(what, offset),
 			divide: (signed, high, low, by) => this.divide(signed, high, low, by),
 			vectorMemory: (what, detail, linear) =>
 				vectorMemory(this.running!, this.services, what, detail, linear, this.storePart),
@@ -125,28 +130,42 @@ export class Translator {
 
 	// ---- services of translated code -----------------------------------------------------------------
 
-	private load(linear: bigint, bytes: number): bigint {
-		return BigInt.asIntN(64, this.services.load(this.running!, BigInt.asUintN(64, linear), bytes));
+	private load(linear: bigint, access: number): bigint {
+		const stack = (access & ACCESS.stack) !== 0;
+		const value = this.services.load(this.running!, BigInt.asUintN(64, linear), access & ACCESS.bytes, stack);
+		return BigInt.asIntN(64, value);
 	}
 
 	private readonly storePart = (linear: bigint, bytes: number, value: bigint): number =>
 		this.store(linear, bytes, value);
 
 	/** @returns 0 done, 1 a fault is noted, 2 done and translated code was dropped */
-	private store(linear: bigint, bytes: number, value: bigint): number {
+	private store(linear: bigint, access: number, value: bigint): number {
 		const cpu = this.running!;
+		const bytes = access & ACCESS.bytes;
+		const stack = (access & ACCESS.stack) !== 0;
 		const offset = Number(linear & 0xfffn);
 		this.storeOffset = offset;
 		this.storeBytes = offset + bytes <= 4096 ? bytes : 0;
 		this.wroteCode = false;
-		this.services.store(cpu, BigInt.asUintN(64, linear), bytes, BigInt.asUintN(64, value));
+		this.services.store(cpu, BigInt.asUintN(64, linear), bytes, BigInt.asUintN(64, value), stack);
 		this.storeBytes = 0;
 		if (cpu.read32(L.FAULT) !== 0) return 1;
 		return this.wroteCode ? 2 : 0;
 	}
 
-	private probe(linear: bigint, bytes: number): void {
-		this.services.probeStore(this.running!, BigInt.asUintN(64, linear), bytes);
+	private probe(linear: bigint, access: number): void {
+		const stack = (access & ACCESS.stack) !== 0;
+		this.services.probeStore(this.running!, BigInt.asUintN(64, linear), access & ACCESS.bytes, stack);
+	}
+
+	private check(what: number, offset: bigint): void {
+		const cpu = this.running!;
+		if ((what & CHECK.branch) !== 0) this.services.checkBranch(cpu, BigInt.asUintN(64, offset));
+		else {
+			const segment = (what >> CHECK.segmentShift) & 7;
+			checkSegment(cpu, segment, Number(offset), what & CHECK.bytes, (what & CHECK.write) !== 0);
+		}
 	}
 
 	/** DIV and IDIV by 64 bits with a dividend of 128. @returns 0, or 1 for #DE; results go to SCRATCH */
@@ -208,13 +227,22 @@ export class Translator {
 	}
 
 	/** The blocks of a region, and the bytes they were decoded from in at most two pieces. */
-	private discover(cpu: Cpu, mode: Mode, rip: bigint, at: number, limits: Limits): Block[] | null {
+	private discover(
+		cpu: Cpu,
+		mode: Mode,
+		rip: bigint,
+		at: number,
+		limits: Limits,
+		codeLimit: number,
+	): Block[] | null {
 		const { u8, ramBase, ramBytes } = this.memory;
 		const offset = at & 0xfff;
 		const pageStart = at - offset;
-		const page = u8.slice(pageStart, Math.min(pageStart + 4096, ramBase + ramBytes));
-		const blocks = new Discovery(page, offset, rip, mode, limits).run();
+		const room = codeLimit < 0 ? 4096 : codeLimit - Number(rip) + 1;
+		const page = u8.slice(pageStart, Math.min(pageStart + 4096, at + room, ramBase + ramBytes));
+		const blocks = new Discovery(page, offset, rip, mode, limits, codeLimit).run();
 		if (blocks !== null) return blocks;
+		if (offset + room < 4096) return this.beyondLimit(cpu);
 		// The entry instruction runs over the page's end.
 		const next = this.fetchNext(cpu, mode, rip, at);
 		if (next < 0) return null;
@@ -222,7 +250,21 @@ export class Translator {
 		const head = 4096 - offset;
 		bytes.set(page.subarray(offset));
 		bytes.set(u8.subarray(next, next + 15 - head), head);
-		return [singleBlock(bytes, rip, mode)];
+		const block = singleBlock(bytes, rip, mode, codeLimit);
+		if (codeLimit >= 0 && block.insns[0]!.length > room) return this.beyondLimit(cpu);
+		return [block];
+	}
+
+	/** Code that runs over the limit of CS. @returns null with #GP(0) noted */
+	private beyondLimit(cpu: Cpu): null {
+		raise(cpu, VECTOR.GP, 0);
+		return null;
+	}
+
+	/** Limit of CS, or -1 where none can matter. */
+	private codeLimit(cpu: Cpu, mode: Mode): number {
+		if (mode.bitness === 64 || mode.flat) return -1;
+		return cpu.read32(L.SEG + L.CS * L.SEG_BYTES + L.SEG_LIMIT);
 	}
 
 	private linear(cpu: Cpu, mode: Mode, rip: bigint): bigint {
@@ -239,7 +281,8 @@ export class Translator {
 	/** Translates the region at RIP. @returns null with a fault noted if it cannot be fetched */
 	private translate(cpu: Cpu, mode: Mode, rip: bigint, at: number, hot: boolean): Region | null {
 		const limits = mode.single ? ALONE : hot ? HOT : COLD;
-		const blocks = this.discover(cpu, mode, rip, at, limits);
+		const codeLimit = this.codeLimit(cpu, mode);
+		const blocks = this.discover(cpu, mode, rip, at, limits, codeLimit);
 		if (blocks === null) return null;
 		// One that runs alone must not loop to itself.
 		if (mode.single) for (const edge of blocks[0]!.edges) edge.block = -1;
@@ -247,7 +290,7 @@ export class Translator {
 		const straddles = (at & 0xfff) + first.length > 4096;
 		// Ascending in memory; a straddling instruction is a region of its own.
 		const next = straddles ? this.fetchNext(cpu, mode, rip, at) : -1;
-		const region = this.cache.add(rip, mode.key, at, next, blocks, hot || mode.single);
+		const region = this.cache.add(rip, mode.key, at, next, codeLimit, blocks, hot || mode.single);
 		// Compiled all the same, so that other regions can go on to it; the dispatcher needs no code for it.
 		if (blocks[0]!.ending === "system" && blocks[0]!.insns.length === 1) {
 			region.untranslated = this.untranslatedId(first);
@@ -281,9 +324,11 @@ export class Translator {
 	/** Finds or makes the region at RIP. @returns null with a fault noted */
 	private find(cpu: Cpu, mode: Mode, hot: boolean): Region | null {
 		const rip = cpu.read64(L.RIP);
+		const limit = this.codeLimit(cpu, mode);
+		if (limit >= 0 && rip > BigInt(limit)) return this.beyondLimit(cpu);
 		const at = this.services.fetch(cpu, this.linear(cpu, mode, rip));
 		if (at < 0) return null;
-		const found = this.cache.find(rip, mode.key, at, () => this.fetchNext(cpu, mode, rip, at));
+		const found = this.cache.find(rip, mode.key, at, limit, () => this.fetchNext(cpu, mode, rip, at));
 		if (found !== null && (found.hot || !hot)) {
 			if (this.cache.revalidate(found)) this.stats.revalidated++;
 			return found;
@@ -310,6 +355,8 @@ export class Translator {
 
 	/** From one check of events to the next. @returns true if the context ended */
 	private step(cpu: Cpu): boolean {
+		// Ahead of interrupts: the traps of the instruction before (SDM Vol. 3A, table 7-2).
+		if (hasPendingDebug(cpu)) return this.services.deliverPendingDebug(cpu);
 		if (cpu.pending !== 0 || cpu.cycles >= cpu.limit) {
 			if (this.services.boundary(cpu)) return true;
 			if (cpu.cycles >= cpu.sliceEnd) {
@@ -317,28 +364,24 @@ export class Translator {
 				return true;
 			}
 		}
-		if ((cpu.read32(L.INTERRUPTIBILITY) & SHADOW) !== 0) return this.alone(cpu);
+		if (runsAlone(cpu)) return this.alone(cpu);
 		const key = modeOf(cpu);
-		if (cpu.read32(JUMP_MODE) !== key) {
-			flushJumpCache(cpu);
-			cpu.write32(JUMP_MODE, key);
-		}
+		const { bank } = modeFrom(key);
+		this.keepJumps(cpu, key, bank);
 		for (;;) {
 			const low = cpu.read32(L.RIP);
-			const entry = jumpEntry(cpu, low);
+			const entry = jumpEntry(cpu, bank, low);
 			const words = cpu.u32;
 			let slot = words[entry + 2]!;
 			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4) || slot === 0xffffffff) {
 				const region = this.find(cpu, modeFrom(key), false);
 				if (region === null) return this.services.deliverFault(cpu);
 				slot = region.slot;
-				words[entry] = low;
-				words[entry + 1] = cpu.read32(L.RIP + 4);
-				words[entry + 2] = slot;
+				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
 			}
 			const direct = this.regions[slot]!.untranslated;
 			if (direct >= 0) return this.carryOut(cpu, direct);
-			const exit = this.core.enter(cpu.base, slot);
+			const exit = this.core.enter(cpu.base, slot, cpu.base + bank);
 			switch (exit & 0xff) {
 				case EXIT.next:
 					continue;
@@ -361,6 +404,23 @@ export class Translator {
 		}
 	}
 
+	/** Empties the jump caches if the one to be used is about another mode, or another place of the code segment. */
+	private keepJumps(cpu: Cpu, key: number, bank: number): void {
+		const at = (cpu.base + JUMP_MODE + (bank === 0 ? 0 : JUMP_MODE_BYTES)) >> 2;
+		const words = cpu.u32;
+		let base = 0;
+		let limit = 0;
+		if (hasCodeLimits(key)) {
+			base = cpu.read32(L.SEG + L.CS * L.SEG_BYTES + L.SEG_BASE);
+			limit = cpu.read32(L.SEG + L.CS * L.SEG_BYTES + L.SEG_LIMIT);
+		}
+		if (words[at] === key && words[at + 1] === base && words[at + 2] === limit) return;
+		flushJumpCache(cpu);
+		words[at] = key;
+		words[at + 1] = base;
+		words[at + 2] = limit;
+	}
+
 	/** Makes the region at RIP hot. */
 	private promote(cpu: Cpu, key: number): void {
 		const region = this.find(cpu, modeFrom(key), true);
@@ -370,11 +430,9 @@ export class Translator {
 			return;
 		}
 		if (region.untranslated >= 0) return;
+		const { bank } = modeFrom(key);
 		const low = cpu.read32(L.RIP);
-		const entry = jumpEntry(cpu, low);
-		cpu.u32[entry] = low;
-		cpu.u32[entry + 1] = cpu.read32(L.RIP + 4);
-		cpu.u32[entry + 2] = region.slot;
+		fillJumpEntry(cpu, bank, jumpEntry(cpu, bank, low), low, cpu.read32(L.RIP + 4), region.slot);
 	}
 
 	/** Makes the state block exact at a site within a region. */
@@ -386,43 +444,57 @@ export class Translator {
 		cpu.f64[(cpu.base + L.INSTRUCTIONS) >> 3]! += site.instructions;
 	}
 
-	/** Runs one instruction by itself, then ends the interrupt shadow. @returns true if the context ended */
+	/** Runs one instruction by itself, with what debugging and the interrupt shadow ask for. @returns true if the context ended */
 	private alone(cpu: Cpu): boolean {
+		const { services } = this;
+		if (services.breaksBefore(cpu)) return services.deliverFault(cpu);
+		const before = services.beforeInstruction(cpu);
 		const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
+		const shadowAt = cpu.f64[(cpu.base + L.SHADOW_AT) >> 3];
 		const region = this.find(cpu, modeFrom(modeOf(cpu) | SINGLE), false);
-		if (region === null) return this.services.deliverFault(cpu);
+		if (region === null) return services.deliverFault(cpu);
 		let exit: number = EXIT.system;
 		if (region.untranslated >= 0) exit |= region.untranslated << 8;
 		else exit = this.core.enterOnce(cpu.base, region.slot);
-		let stopped = false;
-		if ((exit & 0xff) === EXIT.system) stopped = this.carryOut(cpu, exit >>> 8);
+		let outcome: Outcome = OUTCOME.next;
+		if ((exit & 0xff) === EXIT.system) outcome = this.perform(cpu, exit >>> 8);
 		else if ((exit & 0xff) === EXIT.fault) {
 			this.settle(cpu, exit >>> 8);
-			stopped = this.services.deliverFault(cpu);
+			outcome = OUTCOME.fault;
 		}
-		if (!stopped && shadow !== 0) {
+		if (outcome === OUTCOME.stop) return true;
+		if (outcome === OUTCOME.fault) {
+			// Breakpoints that it met on the way will be met again.
+			cpu.write32(L.PENDING_DBG, before.pending);
+			if (services.deliverFault(cpu)) return true;
+		}
+		// The shadow was over this instruction, unless that has cast a new one.
+		if (shadow !== 0 && cpu.f64[(cpu.base + L.SHADOW_AT) >> 3] === shadowAt) {
 			cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~SHADOW);
 		}
-		return stopped;
+		if (outcome === OUTCOME.fault) return false;
+		return services.afterInstruction(cpu, before, region.first.mnemonic, region.first.length);
 	}
 
-	/** Carries out an instruction that is not translated. @returns true if the context ended */
+	/** Carries out an instruction that is not translated, faults included. @returns true if the context ended */
 	private carryOut(cpu: Cpu, id: number): boolean {
+		const outcome = this.perform(cpu, id);
+		if (outcome === OUTCOME.fault) return this.services.deliverFault(cpu);
+		return outcome === OUTCOME.stop;
+	}
+
+	/** Carries out an instruction that is not translated. RIP is behind it, unless it faults or stops. */
+	private perform(cpu: Cpu, id: number): Outcome {
 		const { insn, microcode, cycles } = this.untranslated[id]!;
 		const outcome: Outcome =
 			microcode === undefined ? this.services.system(cpu, insn) : microcode(cpu, insn, this.services);
 		if (outcome === OUTCOME.next) {
 			this.advance(cpu, insn);
 			this.retire(cpu, cycles);
-			return false;
 		}
-		if (outcome === OUTCOME.jumped) {
-			// A REP that was interrupted has not retired.
-			if (microcode === undefined) this.retire(cpu, cycles);
-			return false;
-		}
-		if (outcome === OUTCOME.fault) return this.services.deliverFault(cpu);
-		return true;
+		// A REP that was interrupted has not retired.
+		if (outcome === OUTCOME.jumped && microcode === undefined) this.retire(cpu, cycles);
+		return outcome;
 	}
 
 	private retire(cpu: Cpu, cycles: number): void {

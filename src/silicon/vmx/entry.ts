@@ -7,9 +7,11 @@
 import { EFER } from "../cpu/control.ts";
 import { copyBlock } from "../cpu/copy.ts";
 import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import { DEBUGCTL_BTF, DR6, hasPendingDebug } from "../cpu/debug.ts";
+import { VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, beginShadow, settleShadow } from "../cpu/modes.ts";
-import { readRflags } from "../cpu/rflags.ts";
+import { FLAG, readRflags } from "../cpu/rflags.ts";
 import { OP } from "../ops.ts";
 import { contextChanged, flushTlb } from "../paging/tlb.ts";
 import { deliverEvent } from "../system/exceptions.ts";
@@ -140,7 +142,8 @@ function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	mode.begin();
 	cpu.observer?.onGuestEntry?.(cpu);
 	injectEvent(cpu, vmcs);
-	if (cpu.guest !== null && cpu.pending !== 0) mode.pendingEvent(cpu);
+	// What was pending of debug exceptions is ahead of everything else at the boundary (SDM 27.7.3).
+	if (cpu.guest !== null && cpu.pending !== 0 && !hasPendingDebug(cpu)) mode.pendingEvent(cpu);
 	return VMX_RESULT.entered;
 }
 
@@ -164,9 +167,9 @@ function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 	let guestFail: string | null = null;
 	if ((dirty & (guestControl | controls)) !== 0) guestFail = checkGuestControl(cpu, vmcs);
 	if (guestFail === null && (dirty & (guestSegments | guestControl | controls)) !== 0)
-		guestFail = checkGuestSegments(vmcs);
+		guestFail = checkGuestSegments(cpu, vmcs);
 	if (guestFail === null && (dirty & (guestRip | event | guestSegments | guestControl)) !== 0)
-		guestFail = checkGuestRip(vmcs);
+		guestFail = checkGuestRip(cpu, vmcs);
 	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0)
 		guestFail = checkGuestNonRegister(vmcs);
 	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, 0, guestFail);
@@ -241,6 +244,8 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
 	const info = vmcs.u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]!;
 	if ((info & INTR_INFO.valid) === 0) return;
+	// Only behind a software interrupt or exception are debug exceptions still pending (SDM 27.7.3).
+	if (((info >>> 8) & 7) < INTR_TYPE.softwareInterrupt) cpu.write32(L.PENDING_DBG, 0);
 	const vector = info & 0xff;
 	const type = (info >>> 8) & 7;
 	if (type === INTR_TYPE.other) return;
@@ -268,7 +273,8 @@ function injectEvent(cpu: Cpu, vmcs: Vmcs): void {
 function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	const { vmcs, exitControls } = mode;
 	settleShadow(cpu);
-	readRflags(cpu);
+	const flags = readRflags(cpu);
+	notePendingStep(cpu, vmcs, flags);
 	const { u32 } = vmcs;
 	const keepsDebug = (exitControls & EXIT_CONTROL.saveDebugControls) === 0;
 	const keepsPat = (exitControls & EXIT_CONTROL.savePat) === 0;
@@ -296,6 +302,20 @@ function saveGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	storeExitMsrs(cpu, vmcs);
 	// An event is injected once: the exit clears the valid bit (SDM 28.2).
 	u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2] = u32[O.VM_ENTRY_INTR_INFO_FIELD >> 2]! & ~INTR_INFO.valid;
+}
+
+/**
+ * The pending debug exceptions that an exit saves (SDM 28.3.4): none if it is a debug exception itself; in a shadow with
+ * TF set, the single step that the shadow's end would bring.
+ */
+function notePendingStep(cpu: Cpu, vmcs: Vmcs, flags: number): void {
+	const isDebugExit =
+		vmcs.u32[O.VM_EXIT_REASON >> 2] === EXIT_REASON.exceptionOrNmi &&
+		(vmcs.u32[O.VM_EXIT_INTR_INFO >> 2]! & 0xff) === VECTOR.DB;
+	const shadowed = (cpu.read32(L.INTERRUPTIBILITY) & 3) !== 0 || cpu.read32(L.ACTIVITY) === 1;
+	if (isDebugExit) cpu.write32(L.PENDING_DBG, 0);
+	else if (shadowed && (flags & FLAG.TF) !== 0 && (cpu.read32(L.DEBUGCTL) & DEBUGCTL_BTF) === 0)
+		cpu.write32(L.PENDING_DBG, cpu.read32(L.PENDING_DBG) | DR6.BS);
 }
 
 /** Loads the host-state area (SDM 28.5). */

@@ -175,10 +175,18 @@ export class VmxGuestMode implements GuestMode {
 			if ((masked === u32[O.PAGE_FAULT_ERROR_CODE_MATCH >> 2]! ? 1 : 0) !== bit) return false;
 		} else if (bit === 0) return false;
 		const software = vector === VECTOR.BP || vector === VECTOR.OF;
-		const type = software ? INTR_TYPE.softwareException : INTR_TYPE.hardwareException;
-		this.exit(EXIT_REASON.exceptionOrNmi, 0, software ? this.cpu.read32(L.VECTORING_LENGTH) : 0);
+		// #DB with an instruction's length is INT1.
+		const length = this.cpu.read32(L.VECTORING_LENGTH);
+		const privileged = vector === VECTOR.DB && length !== 0;
+		const type = software
+			? INTR_TYPE.softwareException
+			: privileged
+				? INTR_TYPE.privilegedSoftwareException
+				: INTR_TYPE.hardwareException;
+		this.exit(EXIT_REASON.exceptionOrNmi, 0, software || privileged ? length : 0);
 		if (vector === VECTOR.PF) this.copyToField(L.FAULT_LINEAR, O.EXIT_QUALIFICATION);
-		if (vector === VECTOR.DB) u32[O.EXIT_QUALIFICATION >> 2] = this.cpu.read32(L.DR6) & 0x600f;
+		// The exit qualification has the bits that DR6 would get; DR6 and DR7 stay (SDM 28.1).
+		if (vector === VECTOR.DB) u32[O.EXIT_QUALIFICATION >> 2] = this.cpu.read32(L.FAULT_LINEAR);
 		u32[O.VM_EXIT_INTR_INFO >> 2] =
 			vector | (type << 8) | (hasErrorCode ? INTR_INFO.errorCode : 0) | INTR_INFO.valid;
 		u32[O.VM_EXIT_INTR_ERROR_CODE >> 2] = hasErrorCode ? errorCode : 0;

@@ -86,12 +86,14 @@ export const fwait: Microcode = (cpu) => {
 
 /** Loads 1 to 8 bytes at an offset of the memory operand; look at `hasFault` behind it. */
 export function loadAt(cpu: Cpu, insn: Insn, services: Services, offset: number, bytes: number): bigint {
-	return services.load(cpu, wrap(insn, linearOf(cpu, insn) + BigInt(offset)), bytes);
+	const linear = linearOf(cpu, insn, offset + bytes, false);
+	return hasFault(cpu) ? 0n : services.load(cpu, wrap(insn, linear + BigInt(offset)), bytes);
 }
 
 /** Checks that a store over the whole memory operand will succeed. @returns false with the fault noted */
 export function probe(cpu: Cpu, insn: Insn, services: Services, bytes: number): boolean {
-	services.probeStore(cpu, linearOf(cpu, insn), bytes);
+	const linear = linearOf(cpu, insn, bytes, true);
+	if (!hasFault(cpu)) services.probeStore(cpu, linear, bytes);
 	return !hasFault(cpu);
 }
 
@@ -104,7 +106,8 @@ export function storeAt(
 	bytes: number,
 	value: bigint,
 ): boolean {
-	services.store(cpu, wrap(insn, linearOf(cpu, insn) + BigInt(offset)), bytes, value);
+	const linear = linearOf(cpu, insn, offset + bytes, true);
+	if (!hasFault(cpu)) services.store(cpu, wrap(insn, linear + BigInt(offset)), bytes, value);
 	return !hasFault(cpu);
 }
 

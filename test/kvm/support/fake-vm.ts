@@ -42,6 +42,8 @@ export function fakeModel(overrides: Partial<CpuModel> = {}): CpuModel {
 			xss: 0x1800,
 			xfd: 1 << 18,
 			pku: true,
+			pks: false,
+			la57: false,
 			xsaves: true,
 			physicalAddressBits: 46,
 			nrips: true,

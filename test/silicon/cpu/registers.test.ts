@@ -83,7 +83,7 @@ describe("control registers", () => {
 		const cpu = freshCpu();
 		expect(writeCr0(cpu, 0x80000000 | 0)).toBe(GP0);
 		expect(writeCr0(cpu, 1 << 29)).toBe(GP0);
-		expect(writeCr4(cpu, 1 << 12)).toBe(GP0);
+		expect(writeCr4(cpu, 1 << 14)).toBe(GP0);
 	});
 });
 
@@ -94,8 +94,9 @@ describe("MSRs", () => {
 			[MSR.IA32_XSS, 1n << 40n],
 			[MSR.IA32_XSS, 1n],
 			[MSR.IA32_PAT, 2n],
-			[MSR.IA32_LSTAR, 1n << 47n],
-			[MSR.IA32_KERNEL_GS_BASE, 0xffff_0000_0000_0000n],
+			[MSR.IA32_LSTAR, 1n << 56n],
+			[MSR.IA32_KERNEL_GS_BASE, 0xfe00_0000_0000_0000n],
+			[MSR.IA32_PKRS, 1n << 32n],
 			[MSR.IA32_EFER, 1n << 3n],
 			[MSR.IA32_TSC_AUX, 1n << 32n],
 			[MSR.IA32_XFD, 1n],

@@ -8,6 +8,7 @@ import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
 import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { EPT_MISCONFIGURATION } from "../../../src/silicon/paging/second-level.ts";
+import { flushTlb } from "../../../src/silicon/paging/tlb.ts";
 import { translate } from "../../../src/silicon/paging/walk.ts";
 import { AT, hypervisor, longModeCpu, peek64, poke64, takeFault } from "../machine-code.ts";
 
@@ -15,7 +16,8 @@ const ROOT = 0x100000;
 const DATA = 0x50;
 const LINEAR = 0x9abcn;
 /** Pages whose second-level rights are drawn: the four tables and the data page. */
-const DRAWN = [AT.pml4 >> 12, AT.pdpt >> 12, AT.directory >> 12, AT.table >> 12, DATA];
+const PML5 = 0x5000;
+const DRAWN = [AT.pml4 >> 12, AT.pdpt >> 12, AT.directory >> 12, AT.table >> 12, DATA, PML5 >> 12];
 
 type Kind = "none" | "ept" | "npt";
 type Result = { hpa: number } | { pf: number } | { second: bigint; gpa: bigint };
@@ -25,7 +27,8 @@ interface Case {
 	readonly write: boolean;
 	readonly user: boolean;
 	readonly fetch: boolean;
-	/** Flags of the entries of levels 4 to 1. */
+	readonly levels: 4 | 5;
+	/** Flags of the entries of levels 5 to 1. */
 	readonly entries: readonly {
 		p: boolean;
 		rw: boolean;
@@ -42,6 +45,8 @@ interface Case {
 	readonly smap: boolean;
 	readonly ac: boolean;
 	readonly pke: boolean;
+	readonly pks: boolean;
+	readonly pkrs: number;
 	readonly nxe: boolean;
 	/** Rights of DRAWN in the second level. */
 	readonly rights: readonly number[];
@@ -59,8 +64,9 @@ const cases: fc.Arbitrary<Case> = fc.record({
 	fetch: flip,
 	entries: fc.array(
 		fc.record({ p: likely, rw: likely, us: likely, nx: rarely, ad: flip, reserved: rarely }),
-		{ minLength: 4, maxLength: 4 },
+		{ minLength: 5, maxLength: 5 },
 	),
+	levels: fc.constantFrom(4 as const, 5 as const),
 	large: fc.constantFrom(0 as const, 0 as const, 2 as const, 3 as const),
 	key: fc.nat(15),
 	pkru: fc.integer(),
@@ -69,20 +75,31 @@ const cases: fc.Arbitrary<Case> = fc.record({
 	smap: flip,
 	ac: flip,
 	pke: flip,
+	pks: flip,
+	pkrs: fc.integer(),
 	nxe: likely,
-	rights: fc.array(fc.constantFrom(7, 7, 7, 7, 5, 3, 1, 0, 4, 2), { minLength: 5, maxLength: 5 }),
+	rights: fc.array(fc.constantFrom(7, 7, 7, 7, 5, 3, 1, 0, 4, 2), { minLength: 6, maxLength: 6 }),
 	track: flip,
 });
 
 /** Byte address of each level's entry, by level. */
-const entryAt = [0, AT.table + 9 * 8, AT.directory, AT.pdpt, AT.pml4];
+const entryAt = [0, AT.table + 9 * 8, AT.directory, AT.pdpt, AT.pml4, PML5];
 
 function entryValue(c: Case, level: number): bigint {
-	const e = c.entries[4 - level]!;
+	const e = c.entries[5 - level]!;
 	const leaf = level === (c.large === 0 ? 1 : c.large);
-	const next = level === 4 ? AT.pdpt : level === 3 ? AT.directory : level === 2 ? AT.table : DATA << 12;
+	const next =
+		level === 5
+			? AT.pml4
+			: level === 4
+				? AT.pdpt
+				: level === 3
+					? AT.directory
+					: level === 2
+						? AT.table
+						: DATA << 12;
 	let value = leaf && level > 1 ? 0x80n : BigInt(next);
-	if (e.reserved && level === 4) value |= 0x80n;
+	if (e.reserved && level >= 4) value |= 0x80n;
 	if (e.reserved && leaf && level > 1) value |= 0x2000n;
 	value |=
 		(e.p ? 1n : 0n) | (e.rw ? 2n : 0n) | (e.us ? 4n : 0n) | (e.nx ? 1n << 63n : 0n) | (e.ad ? 0x60n : 0n);
@@ -90,7 +107,7 @@ function entryValue(c: Case, level: number): bigint {
 }
 
 function build(cpu: Cpu, c: Case): void {
-	for (let level = 1; level <= 4; level++) poke64(cpu, entryAt[level]!, entryValue(c, level));
+	for (let level = 1; level <= 5; level++) poke64(cpu, entryAt[level]!, entryValue(c, level));
 	for (let level = 0; level < 3; level++)
 		poke64(cpu, ROOT + level * 4096, BigInt(ROOT + (level + 1) * 4096) | 7n);
 	for (let page = 0; page < 512; page++) poke64(cpu, ROOT + 3 * 4096 + page * 8, BigInt(page << 12) | 7n);
@@ -98,6 +115,11 @@ function build(cpu: Cpu, c: Case): void {
 		poke64(cpu, ROOT + 3 * 4096 + page * 8, BigInt(page << 12) | BigInt(c.rights[n]!));
 	cpu.write32(L.CR0, (cpu.read32(L.CR0) & ~CR0.WP) | (c.wp ? CR0.WP : 0));
 	cpu.write32(L.CR4, CR4.PAE | (c.smep ? CR4.SMEP : 0) | (c.smap ? CR4.SMAP : 0) | (c.pke ? CR4.PKE : 0));
+	if (c.pks) cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.PKS);
+	if (c.levels === 5) cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.LA57);
+	cpu.write64(L.CR3, BigInt(c.levels === 5 ? PML5 : AT.pml4));
+	cpu.write32(L.PKRS, c.pkrs);
+	flushTlb(cpu);
 	cpu.write32(L.EFER, EFER.LME | EFER.LMA | (c.nxe ? EFER.NXE : 0));
 	cpu.write32(L.RFLAGS, c.ac ? 2 | FLAG.AC : 2);
 	cpu.write32(L.PKRU, c.pkru);
@@ -137,15 +159,15 @@ function reference(c: Case): Result {
 		pf: bits | (c.write ? 2 : 0) | (c.user ? 4 : 0) | (fetch && (c.nxe || c.smep) ? 16 : 0),
 	});
 	const leaf = c.large === 0 ? 1 : c.large;
-	for (let level = 4; level >= leaf; level--) {
+	for (let level: number = c.levels; level >= leaf; level--) {
 		const failed = secondLevel(c, entryAt[level]!, { write: false, fetch: false }, true);
 		if (failed !== null) return failed;
-		const e = c.entries[4 - level]!;
+		const e = c.entries[5 - level]!;
 		if (!e.p) return pf(0);
-		const reserved = (e.nx && !c.nxe) || (e.reserved && (level === 4 || (level === leaf && level > 1)));
+		const reserved = (e.nx && !c.nxe) || (e.reserved && (level >= 4 || (level === leaf && level > 1)));
 		if (reserved) return pf(9);
 	}
-	const used = c.entries.slice(0, 5 - leaf);
+	const used = c.entries.slice(5 - c.levels, 6 - leaf);
 	const userPage = used.every((e) => e.us);
 	const writable = used.every((e) => e.rw);
 	const executable = used.every((e) => !e.nx);
@@ -157,14 +179,16 @@ function reference(c: Case): Result {
 	} else if (!userPage) allowed = false;
 	else allowed = fetch ? executable : !c.write || writable;
 	// SDM Vol. 3A, 5.6.2.
-	const [ad, wd] = [(c.pkru >>> (2 * c.key)) & 1, (c.pkru >>> (2 * c.key + 1)) & 1];
-	const keyed = c.pke && userPage && !fetch && (ad === 1 || (wd === 1 && c.write && (c.user || c.wp)));
+	const keys = userPage ? c.pkru : c.pkrs;
+	const [ad, wd] = [(keys >>> (2 * c.key)) & 1, (keys >>> (2 * c.key + 1)) & 1];
+	const applies = !fetch && (userPage ? c.pke : c.pks && !c.user);
+	const keyed = applies && (ad === 1 || (wd === 1 && c.write && (c.user || c.wp)));
 	if (!allowed || keyed) return pf(1 | (keyed ? 32 : 0));
 	const gpa = leaf === 1 ? (DATA << 12) | 0xabc : Number(LINEAR);
 	const failed = secondLevel(c, gpa, { write: c.write, fetch }, false);
 	if (failed !== null) return failed;
-	for (let level = 4; level >= leaf; level--) {
-		if (c.entries[4 - level]!.ad) continue;
+	for (let level: number = c.levels; level >= leaf; level--) {
+		if (c.entries[5 - level]!.ad) continue;
 		const refused = secondLevel(c, entryAt[level]!, { write: true, fetch: false }, true);
 		if (refused !== null) return refused;
 	}
@@ -183,7 +207,7 @@ function actual(cpu: Cpu, c: Case): Result {
 	return { pf: (fault as { errorCode: number }).errorCode };
 }
 
-describe("4-level walks, alone and under EPT and nested paging", () => {
+describe("4-level and 5-level walks, with protection keys, alone and under EPT and nested paging", () => {
 	it("agree with the reference on result, error code, exit qualification and accessed and dirty bits", () => {
 		const intel = longModeCpu(emeraldRapids);
 		const amd = longModeCpu(turin);
@@ -196,7 +220,7 @@ describe("4-level walks, alone and under EPT and nested paging", () => {
 				expect(actual(cpu, c)).toEqual(wanted);
 				seen[Object.keys(wanted)[0] as keyof typeof seen]++;
 				const leaf = c.large === 0 ? 1 : c.large;
-				for (let level = 4; level >= 1; level--) {
+				for (let level: number = c.levels; level >= 1; level--) {
 					const before = entryValue(c, level);
 					const after = peek64(cpu, entryAt[level]!);
 					if ("hpa" in wanted && level >= leaf) {

@@ -34,11 +34,18 @@ describe("the software TLB", () => {
 		expect(lookUp(cpu, L.TLB_WRITE, 0x9010)).toBe(cpu.memory.ramBase + 0x9010);
 	});
 
-	it("holds nothing of one privilege level at the other", () => {
+	it("keeps level 3 and the levels below apart, and what each has over the other's turn", () => {
 		const cpu = longModeCpu();
 		read(cpu, 0x9000);
 		setLevel(cpu, 3);
-		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeDefined();
+		expect(lookUp(cpu, L.USER_BANK + L.TLB_READ, 0x9000)).toBeUndefined();
+		read(cpu, 0xa000);
+		setLevel(cpu, 0);
+		expect(lookUp(cpu, L.TLB_READ, 0xa000)).toBeUndefined();
+		expect(lookUp(cpu, L.USER_BANK + L.TLB_READ, 0xa000)).toBeDefined();
+		flushPage(cpu, 0xa000n);
+		expect(lookUp(cpu, L.USER_BANK + L.TLB_READ, 0xa000), "INVLPG is for all levels").toBeUndefined();
 	});
 
 	it("survives an exit and re-entry of the same guest, not a change of what it was filled for", () => {
@@ -95,9 +102,10 @@ describe("the software TLB", () => {
 		cpu.memory.codePages[9] = 1;
 		const told: number[] = [];
 		cpu.memory.onCodeWrite = (page) => told.push(page);
-		write(cpu, 0x9000);
-		write(cpu, 0x9000);
-		expect(told).toEqual([9, 9]);
+		writeLinear(cpu, 0x9000n, 8, 2n, 0);
+		writeLinear(cpu, 0x9000n, 8, 3n, 0);
+		writeLinear(cpu, 0x9000n, 8, 3n, 0);
+		expect(told, "the same bytes once more are the same code").toEqual([9, 9]);
 		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
 	});
 
@@ -123,12 +131,30 @@ describe("the software TLB", () => {
 		expect(lookUp(cpu, L.TLB_READ, 0xa000), "4 KiB pages again one by one").toBeDefined();
 	});
 
-	it("takes nothing from accesses with the rights of another level, such as an interrupt's frame from level 3", () => {
+	it("enters an access with the rights of another level, such as an interrupt's frame from level 3, for that level", () => {
 		const cpu = longModeCpu();
 		poke64(cpu, AT.table + 9 * 8, 0x9000n | P | RW);
 		setLevel(cpu, 3);
 		expect(probeLinear(cpu, 0x9000n, 40, PF.write)).toBe(true);
-		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
+		expect(lookUp(cpu, L.USER_BANK + L.TLB_WRITE, 0x9000)).toBeUndefined();
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeDefined();
+	});
+
+	it("is emptied as a whole when more was entered than is remembered", () => {
+		const cpu = longModeCpu();
+		for (let round = 0; round < 8; round++) for (let page = 0; page < 512; page++) read(cpu, page << 12);
+		cpu.write64(L.CR3, 0x2000n);
+		contextChanged(cpu);
+		for (let page = 0; page < 512; page++) expect(lookUp(cpu, L.TLB_READ, page << 12)).toBeUndefined();
+	});
+
+	it("holds nothing while a breakpoint is on: every access has to be looked at", () => {
+		const cpu = longModeCpu();
+		read(cpu, 0x9000);
+		cpu.write32(L.DR7, 0x401);
+		contextChanged(cpu);
+		read(cpu, 0x9000);
+		expect(lookUp(cpu, L.TLB_READ, 0x9000)).toBeUndefined();
 	});
 
 	it("uses an old entry or the new one after a change without flush, never a mix, and the new one behind INVLPG or MOV to CR3", () => {

@@ -64,7 +64,7 @@ describe("delivery through 64-bit gates", () => {
 			const cpu = longModeCpu();
 			setLevel(cpu, 3);
 			setGate(cpu, 14, AT.handler, 0xe, 0, ist);
-			raisePageFault(cpu, 0xdead000n, 4);
+			raisePageFault(cpu, 0xdead000, 0, 4);
 			expect(deliverFault(cpu)).toBe(false);
 			expect(cpl(cpu)).toBe(0);
 			expect(cpu.read64(L.CR2)).toBe(0xdead000n);
@@ -143,7 +143,7 @@ describe("faults during delivery", () => {
 		poke64(cpu, AT.table + 0x1e * 8, 0n);
 		setGate(cpu, 14, AT.handler);
 		setGate(cpu, 8, AT.handler + 0x80, 0xe, 0, 1);
-		raisePageFault(cpu, 0x1234n, 2);
+		raisePageFault(cpu, 0x1234, 0, 2);
 		expect(deliverFault(cpu)).toBe(false);
 		expect(cpu.read64(L.RIP)).toBe(BigInt(AT.handler + 0x80));
 		// CR2 is that of the second fault: the stack write.
@@ -209,7 +209,7 @@ describe("a hypervisor that intercepts the exception", () => {
 				return true;
 			},
 		});
-		raisePageFault(cpu, 0x5000n, 0);
+		raisePageFault(cpu, 0x5000, 0, 0);
 		expect(deliverFault(cpu)).toBe(true);
 		expect([address, cpu.read64(L.CR2)]).toEqual([0x5000n, 0x77n]);
 	});
@@ -237,7 +237,7 @@ describe("delivery through 32-bit gates", () => {
 
 	it("pushes EFLAGS, CS, EIP and the error code on the same stack", () => {
 		const cpu = protectedCpu(0);
-		raisePageFault(cpu, 0x123n, 2);
+		raisePageFault(cpu, 0x123, 0, 2);
 		expect(deliverFault(cpu)).toBe(false);
 		expect(cpu.gpr(L.RSP)).toBe(BigInt(AT.stack - 16));
 		const words = [0, 4, 8, 12].map((at) =>
@@ -248,7 +248,7 @@ describe("delivery through 32-bit gates", () => {
 
 	it("takes SS0:ESP0 of the TSS from user code", () => {
 		const cpu = protectedCpu(3);
-		raisePageFault(cpu, 0x123n, 6);
+		raisePageFault(cpu, 0x123, 0, 6);
 		expect(deliverFault(cpu)).toBe(false);
 		expect(cpu.gpr(L.RSP)).toBe(BigInt(AT.kernelStack - 24));
 		expect(cpl(cpu)).toBe(0);

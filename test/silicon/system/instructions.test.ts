@@ -64,7 +64,6 @@ describe("privilege", () => {
 			"clts",
 			"movCr3Rax",
 			"movRaxCr0",
-			"movDr7Rax",
 			"lgdtRax",
 			"ltrAx",
 			"swapgs",

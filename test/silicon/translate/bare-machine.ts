@@ -6,7 +6,12 @@ import { MachineMemory } from "../../../src/silicon/machine.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { Mnemonic } from "../../../src/silicon/translate/decode.ts";
 import type { Insn } from "../../../src/silicon/translate/insn.ts";
-import { OUTCOME, type Outcome, type Services } from "../../../src/silicon/translate/services.ts";
+import {
+	type BeforeInstruction,
+	OUTCOME,
+	type Outcome,
+	type Services,
+} from "../../../src/silicon/translate/services.ts";
 import { Translator } from "../../../src/silicon/translate/translator.ts";
 
 export const RAM_BYTES = 4 * 1024 * 1024;
@@ -44,13 +49,14 @@ export class BareMachine implements Services {
 		for (let segment = 0; segment < 6; segment++) {
 			const attributes = segment === L.CS ? (bitness === 64 ? 0xa09b : 0xc09b) : 0xc093;
 			cpu.write32(L.SEG + segment * L.SEG_BYTES + L.SEG_ATTR, attributes);
+			cpu.write32(L.SEG + segment * L.SEG_BYTES + L.SEG_LIMIT, 0xffffffff);
 		}
 		cpu.write32(L.RFLAGS, 2);
 	}
 
 	flushTlb(): void {
 		const start = this.cpu.base;
-		this.memory.u8.fill(0xff, start + L.TLB_READ, start + L.TLB_WRITE + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES);
+		this.memory.u8.fill(0xff, start + L.TLB_READ, start + L.TLB_FETCH);
 	}
 
 	/** Puts bytes at a physical address. */
@@ -70,7 +76,7 @@ export class BareMachine implements Services {
 	private resolve(linear: bigint, write: boolean): number {
 		const page = Number(linear >> 12n);
 		if (linear >= BigInt(RAM_BYTES) || this.absent.has(page) || (write && this.readOnly.has(page))) {
-			raisePageFault(this.cpu, linear, write ? 2 : 0);
+			raisePageFault(this.cpu, Number(linear & 0xffffffffn), Number(linear >> 32n), write ? 2 : 0);
 			return -1;
 		}
 		if (!write || this.memory.codePages[page] === 0) {
@@ -82,13 +88,27 @@ export class BareMachine implements Services {
 		return this.memory.ramBase + Number(linear);
 	}
 
+	checkBranch(): void {}
+	deliverPendingDebug(): boolean {
+		throw new Error("no #DB is expected here");
+	}
+	breaksBefore(): boolean {
+		return false;
+	}
+	beforeInstruction(cpu: Cpu): BeforeInstruction {
+		return { rip: cpu.read64(L.RIP), singleStep: false, pending: 0 };
+	}
+	afterInstruction(): boolean {
+		return false;
+	}
+
 	fetch(cpu: Cpu, linear: bigint): number {
 		const page = Number(linear >> 12n);
 		if (linear < BigInt(RAM_BYTES) && !this.absent.has(page)) {
 			if (this.memory.codePages[page] === 0) this.flushTlb();
 			return this.memory.ramBase + Number(linear);
 		}
-		raisePageFault(cpu, linear, 16);
+		raisePageFault(cpu, Number(linear & 0xffffffffn), Number(linear >> 32n), 16);
 		return -1;
 	}
 

@@ -256,7 +256,8 @@ export class Assembler {
 		const { bitness, bases, target } = this.surroundings;
 		let segment = stackByDefault ? 2 : 3;
 		if (this.random.oneIn(4)) {
-			segment = bitness === 64 ? 4 + this.random.below(2) : this.random.below(6);
+			// Not CS, through which nothing can be written.
+			segment = bitness === 64 ? 4 + this.random.below(2) : [0, 2, 3, 4, 5][this.random.below(5)]!;
 			i.segmentPrefix = Register.ES + segment;
 		}
 		const base = bitness === 64 && segment < 4 ? 0n : bases[segment]!;

@@ -76,7 +76,8 @@ describe("the launch state (SDM 25.11.3)", () => {
 	});
 });
 
-const NON_CANONICAL = 0x0000_8000_0000_0000n;
+/** With 57 bits, which the model has. */
+const NON_CANONICAL = 1n << 56n;
 const BEYOND = 1n << 52n;
 const UNUSABLE = 0x10000;
 type Change = (vmcs: Vmcs) => void;

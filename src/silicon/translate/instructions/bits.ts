@@ -23,7 +23,7 @@ export function setCarry(e: Emitter): void {
 }
 
 /** Pushes the linear address of the operand that holds the bit: a register index reaches beyond the operand. */
-function bitAddress(e: Emitter, bytes: number): void {
+function bitAddress(e: Emitter, bytes: number, write: boolean): void {
 	const code = e.code;
 	e.effectiveAddress();
 	if (e.operand(1).kind === "register") {
@@ -39,7 +39,7 @@ function bitAddress(e: Emitter, bytes: number): void {
 		code.op(O.i64Add);
 		e.cutAddress(e.insn.addressBytes);
 	}
-	e.addSegmentBase(e.insn.segment);
+	e.addSegmentBase(e.insn.segment, bytes, write);
 }
 
 function bitTest(action: BitAction): Definition {
@@ -56,7 +56,7 @@ function bitTest(action: BitAction): Definition {
 		code.set(index);
 		const linear = e.temp64();
 		if (operand.kind === "memory") {
-			bitAddress(e, bytes);
+			bitAddress(e, bytes, action !== "test");
 			code.set(linear);
 		}
 		if (action === "test") {

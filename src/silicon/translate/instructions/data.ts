@@ -207,7 +207,7 @@ function pop(e: Emitter): void {
 	// The address of the destination is computed with RSP already moved.
 	const onStack = placeOf(e.insn.base)?.index === L.RSP;
 	const linear = e.temp64();
-	e.linearAddress(onStack ? bytes : 0);
+	e.linearAddress(onStack ? bytes : 0, bytes, true);
 	e.code.set(linear);
 	e.storeLocal(linear, bytes, value);
 	e.moveStackPointer(bytes);
@@ -220,7 +220,7 @@ function leave(e: Emitter): void {
 	e.code.get(e.registerLocal(L.RBP));
 	e.cutAddress(e.mode.stackBytes);
 	e.code.tee(frame);
-	e.addSegmentBase(L.SS);
+	e.addSegmentBase(L.SS, bytes, false);
 	e.load(bytes);
 	e.code.set(value);
 	e.code.get(frame);
@@ -279,7 +279,7 @@ function xlat(e: Emitter): void {
 	code.op(O.i64And);
 	code.op(O.i64Add);
 	e.cutAddress(e.insn.addressBytes);
-	e.addSegmentBase(e.insn.segment);
+	e.addSegmentBase(e.insn.segment, 1, false);
 	e.load(1);
 	e.setIndex(L.RAX, 1);
 }

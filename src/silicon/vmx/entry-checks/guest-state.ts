@@ -4,12 +4,12 @@
  */
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
-import { isDebugctl, isPat } from "../../cpu/msr.ts";
+import { isCanonicalForRegister, isDebugctl, isPat } from "../../cpu/msr.ts";
+import { DEBUGCTL_BTF, DR6 } from "../../cpu/debug.ts";
 import { FLAG } from "../../cpu/rflags.ts";
 import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, SECONDARY } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
-import { isCanonical } from "./host-state.ts";
 
 const low = (vmcs: Vmcs, name: VmcsFieldName) => vmcs.u32[O[name] >> 2]!;
 const high = (vmcs: Vmcs, name: VmcsFieldName) => vmcs.u32[(O[name] >> 2) + 1]!;
@@ -43,7 +43,7 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 		if (!isDebugctl(vmcs.get("GUEST_IA32_DEBUGCTL"), cpu)) return "27.3.1.1: reserved bits of guest DEBUGCTL";
 	}
 	for (const name of ["GUEST_SYSENTER_ESP", "GUEST_SYSENTER_EIP"] as const) {
-		if (!isCanonical(vmcs.get(name))) return `27.3.1.1: ${name} not canonical`;
+		if (!isCanonicalForRegister(vmcs.get(name), cpu)) return `27.3.1.1: ${name} not canonical`;
 	}
 	if ((entry & ENTRY_CONTROL.loadPat) !== 0 && !isPat(vmcs.get("GUEST_IA32_PAT")))
 		return "27.3.1.1: guest PAT";
@@ -80,7 +80,7 @@ function checkPrivilege(vmcs: Vmcs, cs: number, ss: number, free: boolean): stri
 }
 
 /** Segment and descriptor-table registers (27.3.1.2-27.3.1.3), outside virtual-8086 mode. @returns the failed check, or null */
-export function checkGuestSegments(vmcs: Vmcs): string | null {
+export function checkGuestSegments(cpu: Cpu, vmcs: Vmcs): string | null {
 	const ia32e = (low(vmcs, "VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0;
 	const free = unrestricted(vmcs);
 	const rights = (name: (typeof SEGMENTS)[number]) => low(vmcs, `GUEST_${name}_AR_BYTES`);
@@ -88,7 +88,8 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 	const ss = rights("SS");
 	const cs = rights("CS");
 	for (const name of ["TR", "FS", "GS"] as const) {
-		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.2: guest ${name} base not canonical`;
+		if (!isCanonicalForRegister(vmcs.get(`GUEST_${name}_BASE`), cpu))
+			return `27.3.1.2: guest ${name} base not canonical`;
 	}
 	for (const name of ["CS", "SS", "DS", "ES"] as const) {
 		if ((rights(name) & UNUSABLE) === 0 && high(vmcs, `GUEST_${name}_BASE`) !== 0)
@@ -135,12 +136,13 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
 	const ldtr = rights("LDTR");
 	if ((ldtr & UNUSABLE) === 0 && (low(vmcs, "GUEST_LDTR_SELECTOR") & 4) !== 0)
 		return "27.3.1.2: TI of the guest LDTR selector";
-	if ((ldtr & UNUSABLE) === 0 && !isCanonical(vmcs.get("GUEST_LDTR_BASE")))
+	if ((ldtr & UNUSABLE) === 0 && !isCanonicalForRegister(vmcs.get("GUEST_LDTR_BASE"), cpu))
 		return "27.3.1.2: guest LDTR base not canonical";
 	if ((ldtr & UNUSABLE) === 0 && ((ldtr & 0xf) !== 2 || (ldtr & 0x90) !== 0x80))
 		return "27.3.1.2: type, S or P of guest LDTR";
 	for (const name of ["GDTR", "IDTR"] as const) {
-		if (!isCanonical(vmcs.get(`GUEST_${name}_BASE`))) return `27.3.1.3: guest ${name} base not canonical`;
+		if (!isCanonicalForRegister(vmcs.get(`GUEST_${name}_BASE`), cpu))
+			return `27.3.1.3: guest ${name} base not canonical`;
 		if (low(vmcs, `GUEST_${name}_LIMIT`) > 0xffff) return `27.3.1.3: guest ${name} limit above 16 bits`;
 	}
 	return null;
@@ -150,12 +152,12 @@ export function checkGuestSegments(vmcs: Vmcs): string | null {
  * RIP and RFLAGS (27.3.1.4). Checked at most entries, so without BigInt and without looking fields up by name.
  * @returns the failed check, or null
  */
-export function checkGuestRip(vmcs: Vmcs): string | null {
+export function checkGuestRip(cpu: Cpu, vmcs: Vmcs): string | null {
 	const { u32 } = vmcs;
 	const top = u32[(O.GUEST_RIP >> 2) + 1]! | 0;
 	const long = (u32[O.VM_ENTRY_CONTROLS >> 2]! & ENTRY_CONTROL.ia32eModeGuest) !== 0;
 	if (long && (u32[O.GUEST_CS_AR_BYTES >> 2]! & 0x2000) !== 0) {
-		const sign = top >> 15;
+		const sign = top >> (cpu.model.features.la57 ? 24 : 15);
 		if (sign !== 0 && sign !== -1) return "27.3.1.4: guest RIP not canonical";
 	} else if (top !== 0) return "27.3.1.4: upper half of guest RIP outside 64-bit mode";
 	const flags = u32[O.GUEST_RFLAGS >> 2]!;
@@ -194,6 +196,14 @@ export function checkGuestNonRegister(vmcs: Vmcs): string | null {
 			return "27.3.1.5: interrupt injected under blocking by STI or MOV SS";
 		if (type === INTR_TYPE.nmi && (blocking & 2) !== 0)
 			return "27.3.1.5: NMI injected under blocking by MOV SS";
+	}
+	const pending = low(vmcs, "GUEST_PENDING_DBG_EXCEPTIONS");
+	if ((pending & ~0x500f) !== 0 || high(vmcs, "GUEST_PENDING_DBG_EXCEPTIONS") !== 0)
+		return "27.3.1.5: reserved bits of the pending debug exceptions";
+	if ((blocking & 3) !== 0 || activity === 1) {
+		const stepped = (flags & FLAG.TF) !== 0 && (low(vmcs, "GUEST_IA32_DEBUGCTL") & DEBUGCTL_BTF) === 0;
+		if (stepped !== ((pending & DR6.BS) !== 0))
+			return "27.3.1.5: BS of the pending debug exceptions against RFLAGS.TF";
 	}
 	if (vmcs.get("VMCS_LINK_POINTER") !== 0xffff_ffff_ffff_ffffn)
 		return "27.3.1.5: VMCS link pointer (no shadow VMCS here)";

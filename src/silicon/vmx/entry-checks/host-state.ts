@@ -1,18 +1,13 @@
 /** Checks on the host-state area (SDM Vol. 3C, 27.2.2-27.2.4). A failure is VMfailValid(8). */
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
-import { isPat } from "../../cpu/msr.ts";
+import { isCanonicalForRegister, isPat } from "../../cpu/msr.ts";
 import { ENTRY_CONTROL, EXIT_CONTROL } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
 
 /** CR0 bits that VMX operation fixes to 1 (IA32_VMX_CR0_FIXED0, SDM A.7). */
 export const CR0_FIXED1 = CR0.PE | CR0.NE | CR0.PG;
-
-/** Whether a linear address is canonical with 48 bits. */
-export function isCanonical(address: bigint): boolean {
-	return BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
-}
 
 /** @returns the check that failed, by SDM section; null if all hold */
 export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
@@ -23,7 +18,7 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	if (vmcs.get("HOST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n)
 		return "27.2.2: host CR3 beyond physical addresses";
 	for (const name of ["HOST_IA32_SYSENTER_ESP", "HOST_IA32_SYSENTER_EIP"] as const) {
-		if (!isCanonical(vmcs.get(name))) return `27.2.2: ${name} not canonical`;
+		if (!isCanonicalForRegister(vmcs.get(name), cpu)) return `27.2.2: ${name} not canonical`;
 	}
 	const exit = low("VM_EXIT_CONTROLS");
 	const long = (exit & EXIT_CONTROL.hostAddressSpaceSize) !== 0;
@@ -44,12 +39,13 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((low("HOST_CS_SELECTOR") & 0xffff) === 0) return "27.2.3: host CS selector 0";
 	if ((low("HOST_TR_SELECTOR") & 0xffff) === 0) return "27.2.3: host TR selector 0";
 	for (const name of ["FS", "GS", "GDTR", "IDTR", "TR"] as const) {
-		if (!isCanonical(vmcs.get(`HOST_${name}_BASE`))) return `27.2.3: HOST_${name}_BASE not canonical`;
+		if (!isCanonicalForRegister(vmcs.get(`HOST_${name}_BASE`), cpu))
+			return `27.2.3: HOST_${name}_BASE not canonical`;
 	}
 	// The software hosts here are 64-bit kernels.
 	if (!long) return "27.2.4: a processor in IA-32e mode with host address-space size 0";
 	if ((low("HOST_CR4") & CR4.PAE) === 0) return "27.2.4: host CR4.PAE 0 with a 64-bit host";
-	if (!isCanonical(vmcs.get("HOST_RIP"))) return "27.2.4: host RIP not canonical";
+	if (!isCanonicalForRegister(vmcs.get("HOST_RIP"), cpu)) return "27.2.4: host RIP not canonical";
 	if ((low("VM_ENTRY_CONTROLS") & ENTRY_CONTROL.ia32eModeGuest) !== 0 && !long)
 		return "27.2.4: IA-32e guest, 32-bit host";
 	return null;

@@ -99,7 +99,7 @@ function store(e: Emitter, signs: Signs, mask: Vector, value: Vector): void {
 function maskedMove(signs: Signs): Definition {
 	return (e) => {
 		const mask = registerVector(e, vectorIndex(e, 1), vectorBytes(e, 1));
-		e.linearAddress();
+		e.linearAddress(0, vectorBytes(e, 1), isMemory(e, 0));
 		if (!isMemory(e, 0)) load(e, signs, mask);
 		else store(e, signs, mask, registerVector(e, vectorIndex(e, 2), vectorBytes(e, 2)));
 	};
@@ -109,7 +109,7 @@ function maskedMove(signs: Signs): Definition {
 function maskmovdqu(e: Emitter): void {
 	e.code.get(e.registerLocal(L.RDI));
 	e.cutAddress(e.insn.addressBytes);
-	e.addSegmentBase(e.insn.segment);
+	e.addSegmentBase(e.insn.segment, 16, true);
 	const value = registerVector(e, vectorIndex(e, 1), 16);
 	store(e, BYTES, registerVector(e, vectorIndex(e, 2), 16), value);
 }
@@ -138,7 +138,7 @@ function gather(indexBytes: 4 | 8, laneBytes: 4 | 8): Definition {
 		passVector(e, registerVector(e, mask, bytes), L.VECTOR_C);
 		code.get(0);
 		code.i64(0);
-		e.addSegmentBase(insn.segment);
+		e.addSegmentBase(insn.segment, 1, false);
 		code.access(O.i64Store, L.VECTOR_SEGMENT_BASE);
 		const detail =
 			(lanes << GATHER.lanes) |

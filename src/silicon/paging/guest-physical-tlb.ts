@@ -1,0 +1,53 @@
+/**
+ * Cached guest-physical mappings (SDM Vol. 3C, 29.4.1): from pages of guest physical memory to host physical memory,
+ * with the accesses that the second level was found to allow. Walks of guest page tables live on it.
+ */
+
+const ENTRIES = 512;
+
+/** The cache of one processor, for one set of second-level tables. */
+export class GuestPhysicalTlb {
+	/** Page numbers, -1 for none. */
+	private readonly pages = new Float64Array(ENTRIES).fill(-1);
+	private readonly hpas = new Float64Array(ENTRIES);
+	private readonly rights = new Uint8Array(ENTRIES);
+	private isEmpty = true;
+
+	/**
+	 * Looks a guest physical address up.
+	 * @param wanted accesses: read 1, write 2, fetch 4
+	 * @returns the host physical address, or -1
+	 */
+	lookUp(gpa: number, wanted: number): number {
+		const page = Math.floor(gpa / 4096);
+		const at = page % ENTRIES;
+		if (this.pages[at] !== page || (this.rights[at]! & wanted) !== wanted) return -1;
+		return this.hpas[at]! + (gpa % 4096);
+	}
+
+	/**
+	 * Enters a mapping.
+	 * @param allowed accesses that need not be looked at again, accessed and dirty flags included
+	 */
+	fill(gpa: number, hpa: number, allowed: number): void {
+		const page = Math.floor(gpa / 4096);
+		const at = page % ENTRIES;
+		this.rights[at] = this.pages[at] === page ? this.rights[at]! | allowed : allowed;
+		this.pages[at] = page;
+		this.hpas[at] = hpa - (gpa % 4096);
+		this.isEmpty = false;
+	}
+
+	/** Drops the mapping of a page, as an EPT violation does (SDM 29.4.3.1). */
+	drop(gpa: number): void {
+		const page = Math.floor(gpa / 4096);
+		if (this.pages[page % ENTRIES] === page) this.pages[page % ENTRIES] = -1;
+	}
+
+	/** Drops all mappings. */
+	flush(): void {
+		if (this.isEmpty) return;
+		this.pages.fill(-1);
+		this.isEmpty = true;
+	}
+}
