@@ -104,11 +104,17 @@ async function loadModule(file: string, text: string): Promise<PatchFile> {
 	} catch (error) {
 		throw moduleError(file, error);
 	}
-	const document =
-		typeof exports === "object" && exports !== null && "default" in exports ? exports.default : undefined;
+	const document = defaultOf(exports, /\.c[jt]s$/.test(file));
 	if (document === undefined)
 		throw new FlowError(`${file}: it has no default export; write export default definePatch({ … })`, true);
 	return { document, locate: (path) => locateInSource(file, text, document, path) };
+}
+
+/** The default export; of a CommonJS module what it exports. */
+function defaultOf(exports: unknown, isCommonJs: boolean): unknown {
+	if (typeof exports !== "object" || exports === null) return undefined;
+	if ("default" in exports) return exports.default;
+	return isCommonJs ? exports : undefined;
 }
 
 /** What a module threw, as one line with the line of the file. */

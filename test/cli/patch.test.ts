@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { CheckOptions } from "../../src/check/types.ts";
 import { SERVICES } from "../../src/cli/services.ts";
+import type { ReviewOptions } from "../../src/review/review.ts";
 import { patchJsonSchema } from "../../src/kvm/patch/schema.ts";
 import { reenter } from "./memory-io.ts";
 
@@ -100,28 +101,58 @@ describe("--patch", () => {
 		expect((await run("diff --patch a.json", { "a.json": text })).code).toBe(0);
 	});
 
+	it.each([
+		["p.mjs", "export default { name: 'p', edits: [{ remove: 'clgi', from: 'svm_vcpu_run' }] };"],
+		[
+			"p.mts",
+			"const from: string = 'svm_vcpu_run'; export default { name: 'p', edits: [{ remove: 'clgi', from }] };",
+		],
+		["p.cjs", "module.exports = { name: 'p', edits: [{ remove: 'clgi', from: 'svm_vcpu_run' }] };"],
+		[
+			"p.js",
+			'import { remove } from "reenter"; export default { name: "p", edits: [remove("clgi", "svm_vcpu_run")] };',
+		],
+		[
+			"p.ts",
+			'import { removesClgi } from "./test/cli/shared-edits.ts"; export default { name: "p", edits: [removesClgi] };',
+		],
+	])("takes a module: %s", async (name, text) => {
+		const { out, err } = await run(`diff --patch ${name}`, { [name]: text });
+		expect(err).toBe("");
+		expect(out).toMatch(/^removed {3}clgi$/m);
+	});
+
 	it("is compared with the tree that it is made for, unless --base names another", async () => {
-		const words = "review --patch examples/pv-clock.json --vendor svm --json";
-		const { reviews } = JSON.parse((await run(words)).out);
-		expect(reviews[0].base).toBe("series-v2");
-		// A step of two ops: RDTSC and the store.
-		expect(reviews[0].vendors[0].cost.savedCycles).toBeLessThan(0);
-		expect(JSON.parse((await run(`${words} --base v6.18`)).out).reviews[0].base).toBe("v6.18");
+		const reviewTree = ({ tree, base }: ReviewOptions) => ({ tree: tree.name, base: base.name, vendors: [] });
+		const bases = async (words: string) => {
+			const { out } = await reenter(words.split(" "), examples, { ...services, reviewTree });
+			return JSON.parse(out).reviews.map(({ base }: { base: string }) => base);
+		};
+		expect(await bases("review --patch examples/pv-clock.json --json")).toEqual(["series-v2"]);
+		expect(await bases("review --patch examples/pv-clock.json --base v6.18 --json")).toEqual(["v6.18"]);
+		expect(await bases("review examples/pv-clock.json series-v1 --json")).toEqual(["series-v2", "v6.18"]);
+		expect(await bases("review series-v2:1 --patch examples/patch-2-v2.json --json")).toEqual([
+			"series-v2:1",
+		]);
 	});
 
 	it("is quoted for the shell in the replay line", async () => {
-		const words = ["check", "--patch", "my patch's.json", "--vendor", "vmx", "--json"];
-		const clear = JSON.stringify({
-			name: "p",
-			edits: [{ remove: "vmx_handle_nmi", from: "vmx_vcpu_enter_exit" }],
-		});
-		const withNmi = {
-			...SERVICES,
-			runCheck: (o: CheckOptions) => SERVICES.runCheck({ ...o, events: ["nmi"] }),
+		const specs: (string | undefined)[] = [];
+		const reviewTree = ({ tree, base }: ReviewOptions) => {
+			specs.push(tree.spec);
+			return { tree: tree.name, base: base.name, vendors: [] };
 		};
-		const { out } = await reenter(words, { "my patch's.json": clear }, withNmi);
-		const [violation] = JSON.parse(out).checks[0].violations;
-		expect(violation.replay).toMatch(/ --patch 'my patch'\\''s\.json'$/);
+		await reenter(
+			["review", "--patch", "my patch's.json"],
+			{ "my patch's.json": a },
+			{ ...services, reviewTree },
+		);
+		await reenter(
+			["review", "series-v2:1", "--patch", "a.json"],
+			{ "a.json": a },
+			{ ...services, reviewTree },
+		);
+		expect(specs).toEqual(["--patch 'my patch'\\''s.json'", "series-v2:1 --patch a.json"]);
 	});
 
 	it("takes a base that is a file beside it", async () => {
