@@ -32,6 +32,9 @@ export const HOST_VECTOR = {
 	reschedule: 0xfd,
 } as const;
 
+/** Time of day when the host's cycles stood at 0: 2026-01-01 00:00:00 UTC. */
+export const HOST_BOOT_EPOCH_SECONDS = 1_767_225_600;
+
 /** PKRU of a new task's user space: access to key 0 only (init_pkru_value). */
 export const INIT_PKRU = 0x5555_5554;
 

@@ -145,6 +145,8 @@ export class Vcpu {
 	mpState: number = MP_STATE.RUNNABLE;
 	pvUnhalted = false;
 	nmiPending = 0;
+	/** NMIs that came since KVM_REQ_NMI was served last. */
+	nmiQueued = 0;
 	nmiInjected = false;
 	/** An external interrupt that is being injected. */
 	readonly interrupt = { injected: false, soft: false, vector: 0 };
@@ -162,6 +164,9 @@ export class Vcpu {
 	lastGuestTsc = 0;
 	/** Guest TSC = host TSC + this, in cycles. */
 	tscOffset = 0;
+	/** MSR_KVM_SYSTEM_TIME: where the guest's clock page is, and bit 0 whether it is on; and the page's version. */
+	pvclockMsr = 0n;
+	pvclockVersion = 0;
 	readonly cpuid: CpuidEntry[] = [];
 	/** Null for a TD: its MSRs are the TDX module's. */
 	msrBitmap: MsrBitmap | null = null;

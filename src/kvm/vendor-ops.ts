@@ -45,12 +45,20 @@ export interface VendorOps {
 	// ---- events ----
 	interruptAllowed(vcpu: Vcpu): boolean;
 	nmiAllowed(vcpu: Vcpu): boolean;
+	/** The guest is in an NMI handler: get_nmi_mask. */
+	nmiMasked(vcpu: Vcpu): boolean;
+	/** The hardware holds an NMI that it will deliver by itself: is_vnmi_pending. */
+	vnmiPending(vcpu: Vcpu): boolean;
+	/** Gives the hardware an NMI to deliver. @returns false if it cannot take one */
+	setVnmiPending(vcpu: Vcpu): boolean;
 	injectIrq(vcpu: Vcpu): void;
 	injectNmi(vcpu: Vcpu): void;
 	injectException(vcpu: Vcpu): void;
 	cancelInjection(vcpu: Vcpu): void;
 	enableIrqWindow(vcpu: Vcpu): void;
 	enableNmiWindow(vcpu: Vcpu): void;
+	/** `tscOffset` changed: write_tsc_offset. */
+	writeTscOffset(vcpu: Vcpu): void;
 	/** Arms the VMX preemption timer for a guest TSC deadline. @returns false if there is none: use a host timer */
 	setHvTimer(vcpu: Vcpu, guestDeadlineTsc: number): boolean;
 	cancelHvTimer(vcpu: Vcpu): void;

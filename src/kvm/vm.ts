@@ -20,8 +20,10 @@ export interface MemorySlot {
 export interface VmOptions {
 	readonly vendor: Vendor;
 	readonly tree: CompiledTree;
-	/** In-kernel local APIC (KVM_CREATE_IRQCHIP). */
+	/** In-kernel interrupt controllers (KVM_CREATE_IRQCHIP). */
 	readonly irqchip: boolean;
+	/** In-kernel timer (KVM_CREATE_PIT2). Default: as `irqchip`. */
+	readonly pit?: boolean;
 }
 
 export class Vm {
@@ -34,9 +36,13 @@ export class Vm {
 	/** The TDX module's side of a TD; null for other VMs, and before the first vCPU. */
 	td: Td | null = null;
 	readonly irqchip: boolean;
+	readonly pit: boolean;
 	/** kvm_x86_ops. */
 	readonly ops: VendorOps;
 	readonly mmu: Mmu;
+	/** When the guest's clock stood at 0, in cycles of the host. */
+	readonly clockBaseCycles: number;
+	wallClockVersion = 0;
 	/** Next free host physical page for KVM's own tables, and its end. */
 	private nextHpa: number;
 
@@ -52,8 +58,10 @@ export class Vm {
 		this.vendor = options.vendor;
 		this.tree = options.tree;
 		this.irqchip = options.irqchip;
+		this.pit = options.pit ?? options.irqchip;
 		this.ops = ops;
 		this.nextHpa = firstHpa;
+		this.clockBaseCycles = kernel.cpu.cycles;
 		this.mmu = makeMmu(this);
 	}
 

@@ -10,11 +10,13 @@ import { type Image, ImageError } from "../../guests/image.ts";
 import { checkFits } from "../../guests/load.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
 import type { Smp } from "../../host/smp.ts";
-import { makePc } from "../devices/pc.ts";
-import type { PortBus } from "../devices/port-bus.ts";
+import { ACPI_GPA, acpiTables } from "../devices/acpi.ts";
+import { makePc, type Pc } from "../devices/pc.ts";
+import { writeGuestPhysical } from "../emulate/guest-memory.ts";
+import { kvmSetIrq } from "../irqchip/routing.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
-import type { Vcpu } from "../vcpu.ts";
+import type { KvmRun, Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
 import { boot, bootTd } from "./vmm-boot.ts";
 
@@ -48,8 +50,8 @@ export interface LoadOptions {
 
 const MIB = 2 ** 20;
 const LARGE_PAGE_BYTES = 2 * MIB;
-/** Multiboot kernels take all memory there is; kvm-unit-tests wants 16 MiB for its per-CPU stacks alone. */
-const MULTIBOOT_RAM_BYTES = 64 * MIB;
+/** What QEMU gives a machine that asks for nothing else; kvm-unit-tests touch all of it. */
+const MULTIBOOT_RAM_BYTES = 128 * MIB;
 /** Plain instructions of the VMM for one exit: ioctl wrapper, run loop, dispatch to a device. Assumed. */
 const VMM_INSTRUCTIONS = 400;
 const CYCLES_PER_INSTRUCTION_LEAST = 0.2;
@@ -72,7 +74,7 @@ export class Vmm {
 	readonly guestRamBytes: number;
 	/** What the guest printed since `load`, one character a byte. */
 	consoleText = "";
-	private readonly ports: PortBus;
+	private readonly pc: Pc;
 	private readonly onConsole: ((byte: number) => void) | null;
 	private exitValue = -1;
 	private result: VmmResult | null = null;
@@ -86,14 +88,16 @@ export class Vmm {
 		const hpa = vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
 		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
 		for (const vcpu of vm.vcpus) if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
-		this.ports = makePc({
+		this.pc = makePc({
 			ramBytes: this.guestRamBytes,
 			cpus: vm.vcpus.length,
 			transmit: (byte) => this.print(byte),
 			onExit: (value) => {
 				this.exitValue = value;
 			},
-			seconds: () => cpu.cycles / cpu.model.tscHz,
+			seconds: () => (machine.smp?.running?.cpu ?? cpu).cycles / cpu.model.tscHz,
+			setIrq: (gsi, level) => kvmSetIrq(vm, gsi, level),
+			flushPage: () => vm.mmu.zap(),
 		});
 	}
 
@@ -127,6 +131,7 @@ export class Vmm {
 				break;
 			case "multiboot":
 				boot(vcpu, multibootState(image, options.commandLine ?? "", this.guestRamBytes));
+				writeGuestPhysical(vm, ACPI_GPA, acpiTables(vm.vcpus.length));
 				break;
 			case "td":
 				bootTd(vcpu, image, options.parameters ?? { iterations: 1 });
@@ -234,8 +239,7 @@ export class Vmm {
 	private serveOther({ run }: Vcpu): VmmResult | null {
 		switch (run.exitReason) {
 			case KVM_EXIT.MMIO:
-				// No device has memory here: reads give all ones, writes are dropped.
-				if (!run.mmio.write) run.mmio.data.fill(0xff);
+				this.serveMmio(run.mmio);
 				return null;
 			case KVM_EXIT.INTR:
 				return this.isIdle() ? { kind: "halted" } : null;
@@ -256,6 +260,19 @@ export class Vmm {
 		}
 	}
 
+	/** KVM_EXIT_MMIO. */
+	private serveMmio({ write, gpa, bytes, data }: KvmRun["mmio"]): void {
+		if (write) {
+			let value = 0;
+			for (let i = bytes - 1; i >= 0; i--) value = value * 256 + data[i]!;
+			this.pc.memory.write(gpa, bytes, value);
+			return;
+		}
+		data.fill(0xff);
+		let value = this.pc.memory.read(gpa, bytes);
+		for (let i = 0; i < bytes; i++, value = Math.floor(value / 256)) data[i] = value % 256;
+	}
+
 	/** KVM_EXIT_IO: each element to or from the port's device. */
 	private servePort({ run }: Vcpu): void {
 		const { io } = run;
@@ -264,9 +281,9 @@ export class Vmm {
 			if (io.write) {
 				let value = 0;
 				for (let i = bytes - 1; i >= 0; i--) value = value * 256 + data[at + i]!;
-				this.ports.write(port, bytes, value);
+				this.pc.ports.write(port, bytes, value);
 			} else {
-				let value = this.ports.read(port, bytes);
+				let value = this.pc.ports.read(port, bytes);
 				for (let i = 0; i < bytes; i++, value = Math.floor(value / 256)) data[at + i] = value % 256;
 			}
 		}

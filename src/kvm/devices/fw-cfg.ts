@@ -1,5 +1,5 @@
 /** QEMU's firmware configuration device: a selector at port 0x510, data bytes at 0x511. */
-import type { PortDevice } from "./port-bus.ts";
+import type { BusDevice } from "./bus.ts";
 
 export const FW_CFG_PORT = 0x510;
 
@@ -24,7 +24,7 @@ function number(value: number, bytes: number): Uint8Array {
 	return data;
 }
 
-export class FwCfg implements PortDevice {
+export class FwCfg implements BusDevice {
 	private readonly items: ReadonlyMap<number, Uint8Array>;
 	private selected: Uint8Array | undefined;
 	private at = 0;

@@ -1,14 +1,21 @@
-/** The user-space side of a PC, as QEMU's: which devices lie at which ports. */
+/** The user-space side of a PC, as QEMU's: which devices lie at which ports and addresses. */
+import { HOST_BOOT_EPOCH_SECONDS } from "../../host/kernel.ts";
+import { PM_PORT } from "./acpi.ts";
+import { Bus } from "./bus.ts";
 import { FW_CFG_PORT, FwCfg } from "./fw-cfg.ts";
-import { Cmos, DebugConsole, DebugExit, EmptyPciBus, Latch, PmTimer } from "./legacy.ts";
-import { PortBus } from "./port-bus.ts";
-import { COM1, Serial16550 } from "./serial.ts";
+import { HPET_BYTES, HPET_GPA, Hpet } from "./hpet.ts";
+import { DebugConsole, DebugExit, Latch, PmTimer } from "./legacy.ts";
+import { addPci } from "./pci.ts";
+import { RTC_PORT, Rtc } from "./rtc.ts";
+import { COM1, COM1_IRQ, Serial16550 } from "./serial.ts";
+import { addTestdev } from "./testdev.ts";
 
 /** The port whose write ends a run (isa-debug-exit, as kvm-unit-tests sets it up). */
 export const EXIT_PORT = 0xf4;
 const DEBUG_CONSOLE_PORT = 0xe9;
-/** PM timer ports of QEMU's pc and q35. */
-const PM_TIMER_PORTS = [0xb008, 0x608] as const;
+/** PM timer of QEMU's pc before its firmware moves it. */
+const OLD_PM_TIMER_PORT = 0xb008;
+const TESTDEV_SLOT = 2;
 
 export interface PcOptions {
 	readonly ramBytes: number;
@@ -19,22 +26,39 @@ export interface PcOptions {
 	readonly onExit: (value: number) => void;
 	/** Virtual time. */
 	readonly seconds: () => number;
+	/** KVM_IRQ_LINE. */
+	readonly setIrq: (gsi: number, level: boolean) => void;
+	/** The page of a guest physical address is unmapped from KVM's tables. */
+	readonly flushPage: (gpa: number) => void;
 }
 
-/** A port bus with a PC's devices on it. */
-export function makePc(options: PcOptions): PortBus {
-	const bus = new PortBus();
-	bus.add(COM1, 8, new Serial16550(options.transmit));
-	bus.add(DEBUG_CONSOLE_PORT, 1, new DebugConsole(options.transmit));
-	bus.add(EXIT_PORT, 4, new DebugExit(options.onExit));
-	bus.add(FW_CFG_PORT, 2, new FwCfg(options.ramBytes, options.cpus));
-	bus.add(0x70, 2, new Cmos(options.ramBytes));
-	for (const port of PM_TIMER_PORTS) bus.add(port, 4, new PmTimer(options.seconds));
-	bus.add(0xcf8, 8, new EmptyPciBus());
+/** A machine's devices. */
+export interface Pc {
+	readonly ports: Bus;
+	/** What lies in guest physical memory where no RAM is. */
+	readonly memory: Bus;
+	readonly serial: Serial16550;
+}
+
+/** The buses of a PC with its devices on them. */
+export function makePc(options: PcOptions): Pc {
+	const { transmit, seconds, setIrq, ramBytes } = options;
+	const ports = new Bus();
+	const memory = new Bus();
+	const serial = new Serial16550({ transmit, setIrq: (level) => setIrq(COM1_IRQ, level) });
+	ports.add(COM1, 8, serial);
+	ports.add(DEBUG_CONSOLE_PORT, 1, new DebugConsole(transmit));
+	ports.add(EXIT_PORT, 4, new DebugExit(options.onExit));
+	ports.add(FW_CFG_PORT, 2, new FwCfg(ramBytes, options.cpus));
+	ports.add(RTC_PORT, 2, new Rtc({ ramBytes, timeOfDay: () => HOST_BOOT_EPOCH_SECONDS + seconds() }));
+	for (const port of [PM_PORT.timer, OLD_PM_TIMER_PORT]) ports.add(port, 4, new PmTimer(seconds));
+	// PM1 status and enable, and control with SCI_EN: nothing here raises an SCI.
+	ports.add(PM_PORT.event, 4, new Latch(4));
+	ports.add(PM_PORT.control, 2, new Latch(2, 1));
 	// DMA page registers, among them the POST port 0x80 that delays write to.
-	bus.add(0x80, 16, new Latch(16));
-	// pc-testdev: an I/O latch of 4 bytes, and interrupt lines that nobody listens to.
-	bus.add(0xe0, 4, new Latch(4));
-	bus.add(0x2000, 24, new Latch(24));
-	return bus;
+	ports.add(0x80, 16, new Latch(16));
+	addPci(ports, memory, TESTDEV_SLOT);
+	addTestdev(ports, memory, { setIrq, flushPage: options.flushPage });
+	memory.add(HPET_GPA, HPET_BYTES, new Hpet(seconds));
+	return { ports, memory, serial };
 }

@@ -10,8 +10,14 @@ import { kvmSkipEmulatedInstruction } from "./inject.ts";
 const KVM_SIGNATURE = { ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x0000_004d } as const;
 const KVM_CPUID_SIGNATURE = 0x4000_0000;
 const KVM_CPUID_FEATURES = 0x4000_0001;
-/** KVM_FEATURE_NOP_IO_DELAY. kvmclock and async page faults are not offered. */
-const KVM_FEATURES = 1 << 1;
+/** KVM_FEATURE_… bits. Asynchronous page faults, steal time and paravirtual EOI are not offered. */
+const KVM_FEATURES =
+	(1 << 0) | // CLOCKSOURCE
+	(1 << 1) | // NOP_IO_DELAY
+	(1 << 3) | // CLOCKSOURCE2
+	(1 << 24); // CLOCKSOURCE_STABLE
+/** Those that the local APIC in the kernel makes possible: PV_UNHALT, PV_SEND_IPI, PV_SCHED_YIELD. */
+const KVM_FEATURES_APIC = (1 << 7) | (1 << 11) | (1 << 13);
 
 // biome-ignore format: a table of feature bits
 /** Features by register that KVM takes away from or adds to what the processor says. */
@@ -88,7 +94,14 @@ export function buildGuestCpuid(v: Vcpu): void {
 	addRange(0, cpuid(v.cpu, 0, 0).eax);
 	const base = { subleaf: null };
 	v.cpuid.push({ ...base, leaf: KVM_CPUID_SIGNATURE, eax: KVM_CPUID_FEATURES, ...KVM_SIGNATURE });
-	v.cpuid.push({ ...base, leaf: KVM_CPUID_FEATURES, eax: KVM_FEATURES, ebx: 0, ecx: 0, edx: 0 });
+	v.cpuid.push({
+		...base,
+		leaf: KVM_CPUID_FEATURES,
+		eax: v.apic === null ? KVM_FEATURES : KVM_FEATURES | KVM_FEATURES_APIC,
+		ebx: 0,
+		ecx: 0,
+		edx: 0,
+	});
 	addRange(0x8000_0000, cpuid(v.cpu, 0x8000_0000, 0).eax);
 }
 

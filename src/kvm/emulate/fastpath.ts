@@ -1,5 +1,6 @@
 /** What the fastpath does for WRMSR (arch/x86/kvm/x86.c, arch/x86/kvm/lapic.c). Interrupts are off here. */
 import { APIC_DEST_LOGICAL, APIC_DM_MASK, APIC_SHORT_MASK } from "../irqchip/apic-registers.ts";
+import { x2apicIcrWrite } from "../irqchip/lapic-access.ts";
 import type { Vcpu } from "../vcpu.ts";
 
 /**
@@ -14,7 +15,7 @@ export function handleFastpathSetX2apicIcrIrqoff(v: Vcpu, data: number): boolean
 	const low = data % 2 ** 32;
 	if ((low & (APIC_SHORT_MASK | APIC_DEST_LOGICAL | APIC_DM_MASK)) !== 0) return false;
 	v.cpu.code(60);
-	return apic.x2apicIcrWrite(low, Math.floor(data / 2 ** 32));
+	return x2apicIcrWrite(apic, low, Math.floor(data / 2 ** 32));
 }
 
 /**

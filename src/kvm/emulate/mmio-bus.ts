@@ -1,27 +1,31 @@
 /** Accesses to guest physical addresses without memory: devices in the kernel, or KVM_EXIT_MMIO. */
-import { APIC_DEFAULT_PHYS_BASE } from "../irqchip/apic-registers.ts";
 import { IOAPIC_DEFAULT_PHYS_BASE, IoApic } from "../irqchip/ioapic.ts";
+import { readApicRegister, writeApicRegister } from "../irqchip/lapic-access.ts";
 import { kernelIrqchip } from "../irqchip/irqchip.ts";
 import { KVM_EXIT } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 
 const PAGE_BYTES = 4096;
 
-/** apic_mmio_in_range(): the xAPIC page, at the base that the guest chose. */
+/** apic_mmio_in_range(): the xAPIC page, at the base that the guest chose, whether the local APIC is enabled or not. */
 function inApicPage(v: Vcpu, gpa: number): boolean {
 	const { apic } = v;
-	if (apic === null || !apic.isEnabled || apic.isX2apic) return false;
-	const base = apic.baseMsr - (apic.baseMsr % PAGE_BYTES);
-	return gpa >= (base || APIC_DEFAULT_PHYS_BASE) && gpa < (base || APIC_DEFAULT_PHYS_BASE) + PAGE_BYTES;
+	return apic !== null && gpa >= apic.pageGpa && gpa < apic.pageGpa + PAGE_BYTES;
+}
+
+/** The page is a hole when the local APIC is disabled or in x2APIC mode (KVM_X86_QUIRK_LAPIC_MMIO_HOLE). */
+function isHole(v: Vcpu): boolean {
+	return !v.apic!.isEnabled || v.apic!.isX2apic;
 }
 
 /** vcpu_mmio_read(): the value, or -1 when user space must answer. @param bytes 1, 2, 4 or 8 */
 export function kernelMmioRead(v: Vcpu, gpa: number, bytes: number): number {
 	if (inApicPage(v, gpa)) {
 		const offset = gpa % PAGE_BYTES;
+		if (isHole(v)) return 2 ** (8 * Math.min(bytes, 4)) - 1;
 		// Registers are 32 bits wide, each at the start of 16 bytes; the rest reads as 0.
 		if ((offset & 0xf) + bytes > 4) return 0;
-		return part(v.apic!.readRegister(offset & ~0xf), offset & 3, bytes);
+		return part(readApicRegister(v.apic!, offset & ~0xf), offset & 3, bytes);
 	}
 	const chip = kernelIrqchip(v.vm);
 	if (chip !== null && IoApic.covers(gpa)) {
@@ -41,7 +45,7 @@ export function kernelMmioWrite(v: Vcpu, gpa: number, bytes: number, value: numb
 	if (inApicPage(v, gpa)) {
 		const offset = gpa % PAGE_BYTES;
 		// Narrower and misaligned writes have no effect: apic_mmio_write().
-		if (bytes === 4 && (offset & 0xf) === 0) v.apic!.writeRegister(offset, value);
+		if (bytes === 4 && (offset & 0xf) === 0 && !isHole(v)) writeApicRegister(v.apic!, offset, value);
 		return true;
 	}
 	const chip = kernelIrqchip(v.vm);

@@ -3,9 +3,12 @@ import { EFER } from "../../silicon/cpu/control.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { isCanonicalForRegister, MSR } from "../../silicon/cpu/msr.ts";
 import { KVM_REQ } from "../requests.ts";
+import { x2apicRead, x2apicWrite } from "../irqchip/lapic-access.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { GuestRegister } from "../ledger.ts";
 import { guestWrote, makeRequest } from "../vcpu.ts";
+import { PVCLOCK_MSR, setPvclockMsr } from "../x86/pvclock.ts";
+import { guestTsc, writeTsc, writeTscAdjust } from "./tsc.ts";
 import { setMsrIntercept } from "../x86/msr-bitmap.ts";
 import { guestSupportedXss } from "./control.ts";
 import { GuestFault } from "./guest-fault.ts";
@@ -34,6 +37,8 @@ interface StoredMsr {
 }
 
 const anyValue = () => true;
+/** All ones or all zeros; Linux clears bits 0 and 10 of a bank on old processors. */
+const isMciCtl = (value: bigint) => value === 0n || (value | 0x401n) === 0xffff_ffff_ffff_ffffn;
 const zeroOnly = (value: bigint) => value === 0n;
 
 /** MSRs by index that are only stored. */
@@ -42,9 +47,8 @@ function storedMsrs(): Map<number, StoredMsr> {
 	const add = (index: number, initial = 0n, valid: StoredMsr["valid"] = anyValue) =>
 		stored.set(index, { initial, valid });
 	add(MSR.IA32_PAT, 0x0007_0406_0007_0406n, (value) => memoryTypesValid(value, true));
-	// kvmclock and the other paravirtual MSRs.
-	for (const index of [0x11, 0x12, 0x4b56_4d00, 0x4b56_4d01, 0x4b56_4d02, 0x4b56_4d03, 0x4b56_4d04])
-		add(index);
+	// The paravirtual MSRs: the clock's have their effects besides; asynchronous page faults and steal time have none.
+	for (const index of [...Object.values(PVCLOCK_MSR), 0x4b56_4d02, 0x4b56_4d03, 0x4b56_4d04]) add(index);
 	add(MSR.IA32_MTRRCAP, 0x508n, null);
 	for (let index = 0x200; index <= 0x20f; index++) add(index);
 	for (const index of [0x250, 0x258, 0x259]) add(index, 0n, (value) => memoryTypesValid(value, false));
@@ -55,8 +59,9 @@ function storedMsrs(): Map<number, StoredMsr> {
 	add(MSR.IA32_MCG_STATUS);
 	add(0x17b, 0n, (value) => value === 0n || value === 0xffff_ffff_ffff_ffffn);
 	for (let index = 0x400; index < 0x400 + 4 * MC_BANKS; index++) {
-		// MCi_CTL takes anything; a guest may only clear MCi_STATUS, ADDR and MISC.
-		add(index, 0n, (index & 3) === 0 ? anyValue : zeroOnly);
+		// A guest may only clear MCi_STATUS.
+		const kind = index & 3;
+		add(index, 0n, kind === 0 ? isMciCtl : kind === 1 ? zeroOnly : anyValue);
 	}
 	add(MSR.IA32_BIOS_SIGN_ID, 0x1_0000_0000n);
 	add(MSR.IA32_FEATURE_CONTROL, 1n, null);
@@ -71,21 +76,16 @@ function storedMsrs(): Map<number, StoredMsr> {
 }
 const STORED = storedMsrs();
 
-/** kvm_read_l1_tsc(): in cycles. */
-function guestTsc(v: Vcpu): number {
-	return v.cpu.cycles + v.tscOffset;
-}
-
 function isX2apicMsr(index: number): boolean {
 	return index >= 0x800 && index <= 0x8ff;
 }
 
 /** kvm_get_msr(). @returns the value, or undefined for #GP(0) */
 export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
-	if (isX2apicMsr(index)) return v.apic?.x2apicRead(index);
+	if (isX2apicMsr(index)) return v.apic === null ? undefined : x2apicRead(v.apic, index);
 	switch (index) {
 		case MSR.IA32_TSC:
-			return BigInt.asUintN(64, BigInt(Math.floor(guestTsc(v))));
+			return BigInt.asUintN(64, BigInt(guestTsc(v)));
 		case MSR.IA32_TSC_DEADLINE:
 			return BigInt(v.apic?.tscDeadline ?? 0);
 		case MSR.IA32_APIC_BASE:
@@ -107,22 +107,19 @@ export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 
 /** kvm_set_msr(). @param value 64 bits @returns false for #GP(0) */
 export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
-	if (isX2apicMsr(index)) return v.apic?.x2apicWrite(index, value) ?? false;
+	if (isX2apicMsr(index)) return v.apic !== null && x2apicWrite(v.apic, index, value);
 	switch (index) {
 		case MSR.IA32_TSC:
-			v.tscOffset = Number(BigInt.asIntN(64, value - BigInt(Math.floor(v.cpu.cycles))));
+			writeTsc(v, value);
 			return true;
 		case MSR.IA32_TSC_DEADLINE:
 			v.apic?.setTscDeadline(Number(value));
 			return true;
-		case MSR.IA32_TSC_ADJUST: {
-			const old = v.msrs.get(index) ?? 0n;
-			v.tscOffset += Number(BigInt.asIntN(64, value - old));
-			v.msrs.set(index, value);
+		case MSR.IA32_TSC_ADJUST:
+			writeTscAdjust(v, value);
 			return true;
-		}
 		case MSR.IA32_APIC_BASE:
-			return value >> 36n === 0n && (v.apic?.setBase(Number(value)) ?? false);
+			return value >> 52n === 0n && (v.apic?.setBase(Number(value)) ?? false);
 		case MSR.IA32_EFER:
 			return setEfer(v, value);
 		case MSR.IA32_FS_BASE:
@@ -159,6 +156,7 @@ function linearBits(v: Vcpu): number {
 }
 
 function setOtherMsr(v: Vcpu, index: number, value: bigint): boolean {
+	if (setPvclockMsr(v, index, value)) return true;
 	const stored = STORED.get(index);
 	if (stored !== undefined && (stored.valid === null || !stored.valid(value))) return false;
 	if (v.vm.ops.setMsr(v, index, value)) return true;

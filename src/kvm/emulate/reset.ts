@@ -11,6 +11,7 @@ const REAL_MODE_DATA = { base: 0n, limit: 0xffff, attributes: 0x93, selector: 0 
 export function kvmVcpuReset(v: Vcpu, initEvent: boolean): void {
 	const { ops } = v.vm;
 	v.nmiPending = 0;
+	v.nmiQueued = 0;
 	v.nmiInjected = false;
 	v.interrupt.injected = false;
 	v.exception.pending = false;

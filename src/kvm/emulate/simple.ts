@@ -1,19 +1,16 @@
-/** HLT, INVD, WBINVD, hypercalls and RDPMC (arch/x86/kvm/x86.c), and what a halted vCPU waits for. */
+/** HLT, INVD, WBINVD and RDPMC (arch/x86/kvm/x86.c), and what a halted vCPU waits for. */
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import * as L from "../../silicon/cpu/layout.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { kvmCpuHasInterrupt } from "../x86/events.ts";
 import { kvmInjectGp, kvmQueueException, kvmSkipEmulatedInstruction } from "./inject.ts";
-
-/** kvm_cpu_has_interrupt(): an interrupt that the guest's priority lets through. */
-export function kvmCpuHasInterrupt(v: Vcpu): boolean {
-	return v.apic !== null && v.apic.kvmApicHasInterrupt() >= 0;
-}
 
 /** kvm_vcpu_has_events(): a halted vCPU has something to run for. */
 export function kvmVcpuHasEvents(v: Vcpu): boolean {
 	if (v.pvUnhalted || v.exception.pending || v.apic?.hasPendingInitOrSipi === true) return true;
 	const { ops } = v.vm;
+	// Before it has begun, or between INIT and SIPI, a vCPU has nothing to take other events with.
+	if (v.mpState !== MP_STATE.RUNNABLE && v.mpState !== MP_STATE.HALTED) return false;
 	if (((v.requests & KVM_REQ.NMI) !== 0 || v.nmiPending > 0) && ops.nmiAllowed(v)) return true;
 	if ((v.requests & KVM_REQ.SMI) !== 0) return true;
 	return kvmCpuHasInterrupt(v) && ops.interruptAllowed(v);
@@ -51,22 +48,6 @@ export function kvmEmulateInvd(v: Vcpu): number {
 /** kvm_emulate_monitor(), kvm_emulate_mwait(): not offered by CPUID, no-ops by KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS. */
 export function kvmEmulateAsNop(v: Vcpu): number {
 	v.cpu.code(8);
-	return kvmSkipEmulatedInstruction(v);
-}
-
-const KVM_HC_VAPIC_POLL_IRQ = 1n;
-const KVM_ENOSYS = 1000n;
-const KVM_EPERM = 1n;
-
-/** kvm_emulate_hypercall(): RAX names the call and gets the result. */
-export function kvmEmulateHypercall(v: Vcpu): number {
-	v.cpu.code(50);
-	const longMode = (v.vm.ops.getSegment(v, L.CS).attributes & (1 << 13)) !== 0;
-	const number = longMode ? v.regs[L.RAX]! : BigInt(v.regs32[L.RAX * 2]!);
-	let result: bigint;
-	if (v.vm.ops.getCpl(v) !== 0) result = -KVM_EPERM;
-	else result = number === KVM_HC_VAPIC_POLL_IRQ ? 0n : -KVM_ENOSYS;
-	v.regs[L.RAX] = BigInt.asUintN(longMode ? 64 : 32, result);
 	return kvmSkipEmulatedInstruction(v);
 }
 

@@ -77,6 +77,9 @@ export const LVT_MASK: Readonly<Record<number, number>> = {
 	[APIC.LVTERR]: 0x110ff,
 };
 
+/** The local vector table. */
+export const LVT_OFFSETS = [APIC.LVTT, APIC.LVTTHMR, APIC.LVTPC, APIC.LVT0, APIC.LVT1, APIC.LVTERR] as const;
+
 const READABLE_IN_X2APIC: ReadonlySet<number> = new Set([
 	APIC.ID,
 	APIC.LVR,

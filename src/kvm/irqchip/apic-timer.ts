@@ -149,6 +149,13 @@ export class ApicTimer implements Hrtimer {
 		this.pending = 0;
 	}
 
+	/** The timer stops and forgets its deadline: apic_update_lvtt(). */
+	disarm(): void {
+		this.cancel();
+		this.tscDeadline = 0;
+		this.targetExpiration = 0;
+	}
+
 	/** Behind an injected timer interrupt: a one-shot timer and a deadline are used up. */
 	consumed(): void {
 		if (this.isTscDeadline) this.tscDeadline = 0;

@@ -4,50 +4,51 @@
  */
 
 import { kvmVcpuReset, vcpuDeliverSipiVector } from "../emulate/reset.ts";
+import { kvmFindCpuidEntry } from "../emulate/cpuid.ts";
 import { KVM_REQ, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { makeRequest } from "../vcpu.ts";
+import { requestAndKick } from "../x86/kick.ts";
 import {
 	APIC,
 	APIC_BASE,
-	APIC_BASE_MSR,
 	APIC_DEFAULT_PHYS_BASE,
-	APIC_DEST_LOGICAL,
 	APIC_DM,
 	APIC_DM_MASK,
-	APIC_ICR_BUSY,
-	APIC_INT_ASSERT,
 	APIC_INT_LEVELTRIG,
 	APIC_LVT_MASKED,
-	APIC_SHORT_MASK,
 	APIC_SHORTHAND,
 	APIC_SPIV_ENABLED,
 	APIC_TIMER,
-	APIC_TIMER_MODE_MASK,
 	APIC_VERSION,
-	LVT_MASK,
-	X2APIC_BROADCAST,
-	XAPIC_BROADCAST,
-	x2apicReadable,
+	LVT_OFFSETS,
 } from "./apic-registers.ts";
-import { requestAndKick } from "../x86/kick.ts";
 import { ApicTimer } from "./apic-timer.ts";
+import type { ApicMessage } from "./delivery.ts";
+import { kernelIrqchip } from "./irqchip.ts";
 
-const LVT_OFFSETS = [APIC.LVTT, APIC.LVTTHMR, APIC.LVTPC, APIC.LVT0, APIC.LVT1, APIC.LVTERR] as const;
+/** CPUID.1:ECX.x2APIC. */
+const CPUID_X2APIC = 1 << 21;
 
-/** ICR bits that must be 0 in x2APIC mode: 63:32 are the destination. */
-const X2APIC_ICR_RESERVED = 0xfff3_2000;
-
-const LOW_32 = 0xffff_ffffn;
+/** A message from the local APIC to its own processor. */
+const LOCAL: ApicMessage = {
+	vector: 0,
+	deliveryMode: APIC_DM.FIXED,
+	logical: false,
+	destination: 0,
+	shorthand: APIC_SHORTHAND.self,
+	levelTriggered: false,
+	asserted: true,
+};
 
 export class Lapic {
 	readonly vcpu: Vcpu;
 	readonly timer: ApicTimer;
 	/** Registers by offset / 16. */
-	private readonly regs = new Uint32Array(64);
+	readonly regs = new Uint32Array(64);
 	private baseValue = 0;
 	/** x2APIC ICR's upper half: the destination of the last write. */
-	private icrHigh = 0;
+	icrHigh = 0;
 	private initPending = false;
 	private sipiVector = -1;
 
@@ -110,9 +111,12 @@ export class Lapic {
 	 * @returns false for #GP: reserved bits, x2APIC without the enable bit, and steps that SDM figure 12-27 lacks
 	 */
 	setBase(value: number): boolean {
+		// The base lies above 2^32 for those who want it there: only the low word takes part in bit operations.
 		const extd = (value & APIC_BASE.EXTD) !== 0;
 		const enable = (value & APIC_BASE.ENABLE) !== 0;
-		if ((value & 0x2ff) !== 0 || (extd && !enable)) return false;
+		const { cpu } = this.vcpu;
+		if (value >= cpu.physicalEnd || (value & 0x2ff) !== 0 || (extd && !enable)) return false;
+		if (extd && !this.hasX2apic) return false;
 		const wasEnabled = this.isEnabled;
 		if (extd && !wasEnabled) return false;
 		if (this.isX2apic && enable && !extd) return false;
@@ -124,6 +128,24 @@ export class Lapic {
 			this.regs[APIC.LDR >> 4] = ((id >> 4) << 16) | (1 << (id & 0xf));
 		} else if (enable && !extd && !wasEnabled) this.regs[APIC.ID >> 4] = this.vcpu.id << 24;
 		return true;
+	}
+
+	/** Whether the guest's CPUID offers x2APIC. */
+	private get hasX2apic(): boolean {
+		const leaf = kvmFindCpuidEntry(this.vcpu, 1, 0);
+		return leaf === null || (leaf.ecx & CPUID_X2APIC) !== 0;
+	}
+
+	/** Where the xAPIC page lies, a guest physical address. */
+	get pageGpa(): number {
+		return this.baseValue - (this.baseValue % 4096);
+	}
+	/** Logical destination and destination format. */
+	get ldr(): number {
+		return this.regs[APIC.LDR >> 4]!;
+	}
+	get dfr(): number {
+		return this.regs[APIC.DFR >> 4]!;
 	}
 
 	/** Physical id as ICR destinations name it. */
@@ -143,6 +165,9 @@ export class Lapic {
 		}
 		return -1;
 	}
+	private testBit(offset: number, vector: number): boolean {
+		return (this.regs[(offset >> 4) + (vector >> 5)]! & (1 << (vector & 31))) !== 0;
+	}
 	private setBit(offset: number, vector: number, on: boolean): void {
 		const at = (offset >> 4) + (vector >> 5);
 		const bit = 1 << (vector & 31);
@@ -150,7 +175,7 @@ export class Lapic {
 	}
 
 	/** __apic_update_ppr(): processor priority, of the task's and the highest vector in service. */
-	private updatePpr(): number {
+	updatePpr(): number {
 		const tpr = this.regs[APIC.TASKPRI >> 4]!;
 		const inService = Math.max(this.highest(APIC.ISR), 0);
 		const ppr = (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
@@ -183,99 +208,74 @@ export class Lapic {
 	}
 
 	/**
-	 * __apic_accept_irq() for a fixed interrupt.
+	 * A fixed interrupt for this local APIC alone.
 	 * @param levelTriggered sets its TMR bit, so that EOI is passed on
 	 */
 	apicSetIrq(vector: number, levelTriggered = false): void {
-		this.acceptIrq(APIC_DM.FIXED, vector, levelTriggered);
+		this.acceptIrq({ ...LOCAL, vector, levelTriggered });
 	}
 
-	/** __apic_accept_irq(). @param deliveryMode APIC_DM */
-	private acceptIrq(deliveryMode: number, vector: number, levelTriggered: boolean): void {
+	/** __apic_accept_irq(). @returns whether it was accepted */
+	acceptIrq({ deliveryMode, vector, levelTriggered, asserted }: ApicMessage): boolean {
 		const { vcpu } = this;
 		switch (deliveryMode) {
 			case APIC_DM.FIXED:
 			case APIC_DM.LOWEST:
-				if (!this.isEnabled || !this.isSoftwareEnabled) return;
+				if (!this.isEnabled || !this.isSoftwareEnabled) return false;
 				this.setBit(APIC.TMR, vector, levelTriggered);
 				this.setBit(APIC.IRR, vector, true);
 				requestAndKick(vcpu, KVM_REQ.EVENT);
-				return;
+				return true;
 			case APIC_DM.NMI:
+				vcpu.nmiQueued++;
 				requestAndKick(vcpu, KVM_REQ.NMI);
-				return;
+				return true;
 			case APIC_DM.SMI:
 				requestAndKick(vcpu, KVM_REQ.SMI);
-				return;
+				return true;
 			case APIC_DM.INIT:
+				if (levelTriggered && !asserted) return false;
 				this.initPending = true;
 				this.sipiVector = -1;
 				requestAndKick(vcpu, KVM_REQ.EVENT);
-				return;
+				return true;
 			case APIC_DM.STARTUP:
 				this.sipiVector = vector;
 				requestAndKick(vcpu, KVM_REQ.EVENT);
-				return;
+				return true;
 			default:
 				// EXTINT comes from the PIC by a wire of its own; REMRD is obsolete.
-				return;
+				return false;
 		}
 	}
 
-	/** apic_set_eoi(). */
-	private setEoi(): void {
+	/** apic_set_eoi(): also the I/O APIC's, for a vector that was level triggered. */
+	setEoi(): void {
 		const vector = this.highest(APIC.ISR);
 		if (vector < 0) return;
 		this.setBit(APIC.ISR, vector, false);
 		this.priorityChanged();
+		if (this.testBit(APIC.TMR, vector)) kernelIrqchip(this.vcpu.vm)?.ioapic.eoi(vector);
 		makeRequest(this.vcpu, KVM_REQ.EVENT);
 	}
 
-	/** kvm_apic_send_ipi(): an ICR write. @param low bits 31:0 @param destination the destination field */
-	private sendIpi(low: number, destination: number): void {
-		const mode = low & APIC_DM_MASK;
-		const level = (low & APIC_INT_LEVELTRIG) !== 0;
-		// INIT level de-assert has no effect.
-		if (mode === APIC_DM.INIT && level && (low & APIC_INT_ASSERT) === 0) return;
-		for (const target of this.vcpu.vm.vcpus) {
-			const apic = target.apic;
-			if (apic?.matchesDest(this, low, destination)) apic.acceptIrq(mode, low & 0xff, level);
-		}
-	}
-
-	/** kvm_apic_match_dest(). */
-	private matchesDest(source: Lapic, low: number, destination: number): boolean {
-		switch (low & APIC_SHORT_MASK) {
-			case APIC_SHORTHAND.self:
-				return this === source;
-			case APIC_SHORTHAND.all:
-				return true;
-			case APIC_SHORTHAND.allButSelf:
-				return this !== source;
-			default:
-				return (low & APIC_DEST_LOGICAL) !== 0
-					? this.matchesLogical(destination)
-					: destination === (source.isX2apic ? X2APIC_BROADCAST : XAPIC_BROADCAST) || destination === this.id;
-		}
-	}
-
-	/** kvm_apic_match_logical_addr(). */
-	private matchesLogical(destination: number): boolean {
-		const ldr = this.regs[APIC.LDR >> 4]!;
-		if (this.isX2apic) {
-			return ldr >>> 16 === destination >>> 16 && (ldr & destination & 0xffff) !== 0;
-		}
-		const logical = ldr >>> 24;
-		const flat = this.regs[APIC.DFR >> 4]! === 0xffff_ffff;
-		if (flat) return (logical & destination) !== 0;
-		return logical >> 4 === destination >> 4 && (logical & destination & 0xf) !== 0;
+	/** kvm_apic_accept_pic_intr(): LINT0 takes the PIC's interrupts, or there is no local APIC to ask. */
+	get acceptsPic(): boolean {
+		if (!this.isEnabled) return true;
+		const entry = this.regs[APIC.LVT0 >> 4]!;
+		return (entry & APIC_LVT_MASKED) === 0 && (entry & APIC_DM_MASK) === APIC_DM.EXTINT;
 	}
 
 	/** kvm_apic_local_deliver(): an LVT entry fires. @param offset APIC.LVT… */
 	localDeliver(offset: number): void {
 		const entry = this.regs[offset >> 4]!;
 		if (!this.isEnabled || (entry & APIC_LVT_MASKED) !== 0) return;
-		this.acceptIrq(entry & APIC_DM_MASK, entry & 0xff, (entry & APIC_INT_LEVELTRIG) !== 0);
+		this.acceptIrq({
+			...LOCAL,
+			deliveryMode: entry & APIC_DM_MASK,
+			vector: entry & 0xff,
+			levelTriggered: (entry & APIC_INT_LEVELTRIG) !== 0,
+		});
 	}
 
 	/** kvm_apic_has_pending_init_or_sipi(). */
@@ -345,149 +345,9 @@ export class Lapic {
 	set cr8(value: number) {
 		this.setTpr((value & 0xf) << 4);
 	}
-	private setTpr(value: number): void {
+	/** apic_set_tpr(). @param value 8 bits */
+	setTpr(value: number): void {
 		this.regs[APIC.TASKPRI >> 4] = value;
 		this.priorityChanged();
-	}
-
-	// ---- registers -----------------------------------------------------------------------------------
-
-	/** kvm_lapic_reg_read(). @param offset in the page, a multiple of 16 @returns 32 bits, unsigned */
-	readRegister(offset: number): number {
-		switch (offset) {
-			case APIC.TMCCT:
-				return this.timer.currentCount();
-			case APIC.PROCPRI:
-				return this.updatePpr();
-			case APIC.ARBPRI:
-			case APIC.EOI:
-				return 0;
-			default:
-				return this.regs[(offset >> 4) & 63]!;
-		}
-	}
-
-	/**
-	 * kvm_lapic_reg_write(): what xAPIC and x2APIC writes have in common.
-	 * @param offset in the page, a multiple of 16
-	 * @param value 32 bits
-	 * @returns false where x2APIC mode answers with #GP
-	 */
-	writeRegister(offset: number, value: number): boolean {
-		const { regs } = this;
-		const x2apic = this.isX2apic;
-		switch (offset) {
-			case APIC.ID:
-				if (x2apic) return false;
-				regs[offset >> 4] = value & 0xff00_0000;
-				return true;
-			case APIC.TASKPRI:
-				this.setTpr(value & 0xff);
-				return true;
-			case APIC.EOI:
-				this.setEoi();
-				return true;
-			case APIC.LDR:
-				if (x2apic) return false;
-				regs[offset >> 4] = value & 0xff00_0000;
-				return true;
-			case APIC.DFR:
-				if (x2apic) return false;
-				regs[offset >> 4] = value | 0x0fff_ffff;
-				return true;
-			case APIC.SPIV:
-				this.setSpiv(value & 0x3ff);
-				return true;
-			case APIC.ESR:
-				return !x2apic || value === 0;
-			case APIC.ICR:
-				regs[offset >> 4] = value & ~APIC_ICR_BUSY;
-				this.sendIpi(value, regs[APIC.ICR2 >> 4]! >>> 24);
-				return true;
-			case APIC.ICR2:
-				if (x2apic) return false;
-				regs[offset >> 4] = value & 0xff00_0000;
-				return true;
-			case APIC.LVTT:
-			case APIC.LVTTHMR:
-			case APIC.LVTPC:
-			case APIC.LVT0:
-			case APIC.LVT1:
-			case APIC.LVTERR:
-				this.setLvt(offset, value);
-				return true;
-			case APIC.TMICT:
-				if (this.timer.isTscDeadline) return true;
-				this.timer.cancel();
-				regs[offset >> 4] = value;
-				this.timer.start(value >>> 0);
-				return true;
-			case APIC.TDCR: {
-				regs[offset >> 4] = value & 0xb;
-				const code = (value & 3) | ((value & 8) >> 1);
-				this.timer.setDivide(1 << ((code + 1) & 7));
-				return true;
-			}
-			case APIC.SELF_IPI:
-				if (!x2apic || (value & ~0xff) !== 0) return false;
-				this.sendIpi(APIC_SHORTHAND.self | value, 0);
-				return true;
-			default:
-				return false;
-		}
-	}
-
-	private setSpiv(value: number): void {
-		const { regs } = this;
-		regs[APIC.SPIV >> 4] = value;
-		if ((value & APIC_SPIV_ENABLED) !== 0) return;
-		for (const offset of LVT_OFFSETS) regs[offset >> 4] = regs[offset >> 4]! | APIC_LVT_MASKED;
-		this.timer.pending = 0;
-	}
-
-	private setLvt(offset: number, value: number): void {
-		const masked = this.isSoftwareEnabled ? 0 : APIC_LVT_MASKED;
-		this.regs[offset >> 4] = (value | masked) & LVT_MASK[offset]!;
-		if (offset !== APIC.LVTT) return;
-		const mode = value & APIC_TIMER_MODE_MASK;
-		if (mode === this.timer.mode) return;
-		// apic_update_lvtt(): a change to or from TSC-deadline mode disarms the timer.
-		if (mode === APIC_TIMER.TSCDEADLINE || this.timer.isTscDeadline) {
-			this.timer.cancel();
-			this.timer.tscDeadline = 0;
-			this.timer.targetExpiration = 0;
-			this.regs[APIC.TMICT >> 4] = 0;
-		}
-		this.timer.mode = mode;
-	}
-
-	/** kvm_x2apic_msr_read(). @param msr 0x800 … 0x8ff @returns undefined for #GP */
-	x2apicRead(msr: number): bigint | undefined {
-		if (!this.isX2apic) return undefined;
-		const offset = (msr - APIC_BASE_MSR) << 4;
-		if (!x2apicReadable(offset)) return undefined;
-		const low = BigInt(this.readRegister(offset) >>> 0);
-		return offset === APIC.ICR ? (BigInt(this.icrHigh) << 32n) | low : low;
-	}
-
-	/** kvm_x2apic_msr_write(). @param msr 0x800 … 0x8ff @returns false for #GP */
-	x2apicWrite(msr: number, value: bigint): boolean {
-		if (!this.isX2apic) return false;
-		const offset = (msr - APIC_BASE_MSR) << 4;
-		const low = Number(value & LOW_32);
-		if (offset === APIC.ICR) return this.x2apicIcrWrite(low, Number(value >> 32n));
-		if (value >> 32n !== 0n) return false;
-		// EOI takes 0 only.
-		if (offset === APIC.EOI && low !== 0) return false;
-		return this.writeRegister(offset, low | 0);
-	}
-
-	/** kvm_x2apic_icr_write(). @param low bits 31:0, unsigned @param destination bits 63:32 @returns false for #GP */
-	x2apicIcrWrite(low: number, destination: number): boolean {
-		if ((low & X2APIC_ICR_RESERVED) !== 0) return false;
-		this.regs[APIC.ICR >> 4] = low;
-		this.icrHigh = destination;
-		this.sendIpi(low, destination);
-		return true;
 	}
 }

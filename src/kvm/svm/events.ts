@@ -54,7 +54,7 @@ export function injectIrq(v: Vcpu): void {
 /** svm_inject_nmi(). */
 export function injectNmi(v: Vcpu): void {
 	v.svm!.vmcb.eventInj = (2 | (TYPE.nmi << 8) | VALID) >>> 0;
-	v.svm!.nmiMasked = true;
+	if (!v.svm!.vmcb.vNmiEnable) v.svm!.nmiMasked = true;
 }
 
 /** svm_cancel_injection(): entry did not happen, so the event is queued again. */

@@ -5,6 +5,7 @@ import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmPassDebugRegisters, kvmQueueDebug } from "../emulate/debug.ts";
+import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
@@ -12,7 +13,6 @@ import { kvmFastPio, kvmStringPio } from "../emulate/pio.ts";
 import {
 	kvmEmulateAsNop,
 	kvmEmulateHalt,
-	kvmEmulateHypercall,
 	kvmEmulateInvd,
 	kvmEmulateRdpmc,
 	kvmEmulateWbinvd,

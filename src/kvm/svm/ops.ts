@@ -57,6 +57,7 @@ function vcpuCreate(v: Vcpu): void {
 	vmcb.nestedCr3 = v.vm.mmu.rootHpa;
 	vmcb.asid = v.id + 1;
 	vmcb.vIntrMasking = true;
+	vmcb.vNmiEnable = v.cpu.model.features.vnmi;
 	vmcb.tscOffset = v.tscOffset;
 	vmcb.pat = 0x0007040600070406n;
 	vmcb.lbrVirtualization = v.cpu.model.features.lbrv;
@@ -91,6 +92,12 @@ function syncDirtyDebugRegs(v: Vcpu): void {
 	v.dr7 = vmcb.dr7;
 	v.switchDbRegs &= ~DEBUGREG.WONT_EXIT;
 	vmcb.interceptDr(true);
+}
+
+/** svm_get_nmi_mask(): the hardware knows, or KVM has noted it until IRET is intercepted. */
+function isNmiMasked(v: Vcpu): boolean {
+	const { vmcb, nmiMasked } = v.svm!;
+	return vmcb.vNmiEnable ? vmcb.vNmiMask : nmiMasked;
 }
 
 /** kvm_x86_ops for SVM guests. */
@@ -186,7 +193,15 @@ export const svmOps: VendorOps = {
 		vmcb.interruptShadow = false;
 	},
 	interruptAllowed: (v) => (v.svm!.vmcb.rflagsLow & FLAG.IF) !== 0 && !v.svm!.vmcb.interruptShadow,
-	nmiAllowed: (v) => !v.svm!.nmiMasked && !v.svm!.vmcb.interruptShadow,
+	nmiAllowed: (v) => !isNmiMasked(v) && !v.svm!.vmcb.interruptShadow,
+	nmiMasked: isNmiMasked,
+	vnmiPending: (v) => v.svm!.vmcb.vNmiPending,
+	setVnmiPending: (v) => {
+		const { vmcb } = v.svm!;
+		if (!vmcb.vNmiEnable || vmcb.vNmiPending) return false;
+		vmcb.vNmiPending = true;
+		return true;
+	},
 	injectIrq,
 	injectNmi,
 	injectException,
@@ -196,9 +211,13 @@ export const svmOps: VendorOps = {
 		v.svm!.vmcb.openInterruptWindow();
 	},
 	enableNmiWindow: (v) => {
-		v.svm!.vmcb.interceptIret = true;
+		const { vmcb } = v.svm!;
+		if (!vmcb.vNmiEnable) vmcb.interceptIret = true;
 	},
 	// SVM has no preemption timer: the guest's deadline becomes a timer of the host.
+	writeTscOffset: (v) => {
+		v.svm!.vmcb.tscOffset = v.tscOffset;
+	},
 	setHvTimer: () => false,
 	cancelHvTimer: () => {},
 	exitReasonName,

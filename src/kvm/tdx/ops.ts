@@ -61,6 +61,9 @@ export const tdxOps: VendorOps = {
 	// tdx_interrupt_allowed(), vt_nmi_allowed(): interrupts are posted and NMIs pended in the module.
 	interruptAllowed: () => true,
 	nmiAllowed: () => true,
+	nmiMasked: () => false,
+	vnmiPending: () => false,
+	setVnmiPending: () => false,
 	injectIrq: nothing,
 	injectNmi: nothing,
 	injectException: nothing,
@@ -68,6 +71,7 @@ export const tdxOps: VendorOps = {
 	enableIrqWindow: nothing,
 	enableNmiWindow: nothing,
 	// vt_set_hv_timer(): the preemption timer is not the VMM's.
+	writeTscOffset: nothing,
 	setHvTimer: () => false,
 	cancelHvTimer: nothing,
 	exitReasonName,

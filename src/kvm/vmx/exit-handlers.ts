@@ -8,6 +8,7 @@ import { vmread, vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silico
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmQueueDebug } from "../emulate/debug.ts";
+import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
@@ -15,7 +16,6 @@ import { kvmFastPio, kvmStringPio } from "../emulate/pio.ts";
 import {
 	kvmEmulateAsNop,
 	kvmEmulateHalt,
-	kvmEmulateHypercall,
 	kvmEmulateInvd,
 	kvmEmulateRdpmc,
 	kvmEmulateWbinvd,

@@ -336,6 +336,9 @@ export const vmxOps: VendorOps = {
 	interruptAllowed: (v) =>
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS) & FLAG.IF) !== 0 &&
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3) === 0,
+	nmiMasked: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 8) !== 0,
+	vnmiPending: () => false,
+	setVnmiPending: () => false,
 	nmiAllowed: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 0xb) === 0,
 	injectIrq,
 	injectNmi,
@@ -343,6 +346,7 @@ export const vmxOps: VendorOps = {
 	cancelInjection,
 	enableIrqWindow: (v) => setWindow(v, "interrupt", true),
 	enableNmiWindow: (v) => setWindow(v, "nmi", true),
+	writeTscOffset: (v) => vmwrite(v.cpu, v.vmx!.vmcs, F.TSC_OFFSET, BigInt.asUintN(64, BigInt(v.tscOffset))),
 	setHvTimer: (v, deadline) => {
 		v.vmx!.hvDeadlineTsc = deadline;
 		return true;

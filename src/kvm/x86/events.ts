@@ -1,10 +1,32 @@
 /** Injection of exceptions, NMIs and interrupts into the guest (arch/x86/kvm/x86.c, v6.18). */
+import { kernelIrqchip } from "../irqchip/irqchip.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 
-/** The vector that the local APIC would deliver now, or -1: kvm_cpu_has_injectable_intr(). */
-function injectableInterrupt(v: Vcpu): number {
-	return v.apic === null ? -1 : v.apic.kvmApicHasInterrupt();
+/** kvm_cpu_has_extint(): the PIC has an interrupt, and LINT0 takes it. */
+function hasExtint(v: Vcpu): boolean {
+	return v.apic?.acceptsPic === true && kernelIrqchip(v.vm)?.pic.output === true;
+}
+
+/** kvm_cpu_has_interrupt(): the PIC or the local APIC has one that may be delivered now. */
+export function kvmCpuHasInterrupt(v: Vcpu): boolean {
+	return v.apic !== null && (v.apic.kvmApicHasInterrupt() >= 0 || hasExtint(v));
+}
+
+/** kvm_cpu_get_interrupt(): acknowledges it. @returns the vector */
+function kvmCpuGetInterrupt(v: Vcpu): number {
+	return hasExtint(v) ? kernelIrqchip(v.vm)!.pic.acknowledge() : v.apic!.kvmGetApicInterrupt();
+}
+
+/** process_nmi(): one that is handled and one that waits are all that a processor can remember. */
+export function processNmi(v: Vcpu): void {
+	const { ops } = v.vm;
+	let limit = ops.nmiMasked(v) || v.nmiInjected ? 1 : 2;
+	if (ops.vnmiPending(v)) limit--;
+	v.nmiPending = Math.min(v.nmiPending + v.nmiQueued, limit);
+	v.nmiQueued = 0;
+	if (v.nmiPending > 0 && ops.setVnmiPending(v)) v.nmiPending--;
+	if (v.nmiPending > 0) makeRequest(v, KVM_REQ.EVENT);
 }
 
 /**
@@ -38,14 +60,14 @@ export function checkAndInjectEvents(v: Vcpu): void {
 		}
 		if (v.nmiPending > 0) ops.enableNmiWindow(v);
 	}
-	if (injectableInterrupt(v) >= 0) {
+	if (kvmCpuHasInterrupt(v)) {
 		if (canInject && ops.interruptAllowed(v)) {
-			v.interrupt.vector = v.apic!.kvmGetApicInterrupt();
+			v.interrupt.vector = kvmCpuGetInterrupt(v);
 			v.interrupt.soft = false;
 			v.interrupt.injected = true;
 			ops.injectIrq(v);
 		}
-		if (injectableInterrupt(v) >= 0) ops.enableIrqWindow(v);
+		if (kvmCpuHasInterrupt(v)) ops.enableIrqWindow(v);
 	}
 }
 

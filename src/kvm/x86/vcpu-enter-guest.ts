@@ -10,7 +10,7 @@ import { type Node, breakFrom, callOp, flow, leave, loop, nothing, step, when } 
 import { kvmUpdateDr0123, kvmUpdateDr7 } from "../emulate/debug.ts";
 import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, MP_STATE, VCPU_MODE } from "../requests.ts";
 import { type Vcpu, checkRequest, keepFastpath, makeRequest } from "../vcpu.ts";
-import { cancelInjection, checkAndInjectEvents } from "./events.ts";
+import { cancelInjection, checkAndInjectEvents, processNmi } from "./events.ts";
 import { handleExit } from "./exits.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeWorkPending } from "./work.ts";
@@ -38,10 +38,7 @@ function serveRequests(v: Vcpu): void {
 	checkRequest(v, KVM_REQ.CLOCK_UPDATE);
 	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
 	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
-	if (checkRequest(v, KVM_REQ.NMI)) {
-		v.nmiPending = Math.min(v.nmiPending + 1, 2);
-		makeRequest(v, KVM_REQ.EVENT);
-	}
+	if (checkRequest(v, KVM_REQ.NMI)) processNmi(v);
 	checkRequest(v, KVM_REQ.OUTSIDE_GUEST_MODE);
 	checkRequest(v, KVM_REQ.UNBLOCK);
 }

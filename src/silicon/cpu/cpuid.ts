@@ -171,7 +171,7 @@ function extendedState(cpu: Cpu, subleaf: number): CpuidResult {
 	);
 }
 
-/** SVM revision and features: NP, LBRV, NRIPS, VSPEC_CTRL. */
+/** SVM revision and features: NP, LBRV, NRIPS, VSPEC_CTRL, VNMI. */
 function svmLeaf(cpu: Cpu): CpuidResult {
 	const { features, vendors } = cpu.model;
 	if (!vendors.includes("svm")) return NOTHING;
@@ -179,6 +179,7 @@ function svmLeaf(cpu: Cpu): CpuidResult {
 		bits(0) |
 		(features.lbrv ? bits(1) : 0) |
 		(features.nrips ? bits(3) : 0) |
-		(features.vSpecCtrl ? bits(20) : 0);
+		(features.vSpecCtrl ? bits(20) : 0) |
+		(features.vnmi ? bits(25) : 0);
 	return result(1, 0x8000, 0, edx);
 }

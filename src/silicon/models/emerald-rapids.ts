@@ -62,6 +62,7 @@ export const emeraldRapids: CpuModel = {
 		nrips: false,
 		vSpecCtrl: false,
 		ibpbExitToUser: true,
+		vnmi: false,
 		lbrv: false,
 	},
 	costs,

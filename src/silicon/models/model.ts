@@ -40,6 +40,8 @@ export interface Features {
 	readonly vSpecCtrl: boolean;
 	/** Affected by VMSCAPE: the kernel does an IBPB between a guest and user space (X86_FEATURE_IBPB_EXIT_TO_USER). */
 	readonly ibpbExitToUser: boolean;
+	/** SVM virtualizes NMIs: V_NMI, V_NMI_MASK, V_NMI_ENABLE. */
+	readonly vnmi: boolean;
 	/** SVM: LBR virtualization switches DEBUGCTL. */
 	readonly lbrv: boolean;
 }

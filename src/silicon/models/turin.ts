@@ -57,6 +57,7 @@ export const turin: CpuModel = {
 		nrips: true,
 		vSpecCtrl: true,
 		ibpbExitToUser: true,
+		vnmi: true,
 		lbrv: false,
 	},
 	costs,

@@ -44,7 +44,7 @@ export class SvmGuestMode implements GuestMode {
 		this.tscOffset = vmcb.tscOffset;
 		this.npt.root = vmcb.nestedCr3;
 		this.secondLevel = vmcb.nestedCr3 < 0 ? null : this.npt;
-		if (vmcb.vIrq) cpu.pending |= PENDING.window;
+		if (vmcb.vIrq || vmcb.vNmiPending) cpu.pending |= PENDING.window;
 	}
 
 	/**
@@ -137,6 +137,11 @@ export class SvmGuestMode implements GuestMode {
 				return deliverEvent(cpu, VECTOR.NMI, "hardware", null, 0);
 			}
 		}
+		if (vmcb.vNmiEnable && vmcb.vNmiPending && (blocking & BLOCKING.nmi) === 0) {
+			vmcb.vNmiPending = false;
+			if (!vmcb.vIrq) cpu.pending &= ~PENDING.window;
+			return deliverEvent(cpu, VECTOR.NMI, "hardware", null, 0);
+		}
 		const open = (cpu.read32(L.RFLAGS) & FLAG.IF) !== 0;
 		if ((cpu.pending & PENDING.interrupt) !== 0 && (vmcb.vIntrMasking ? this.hostInterruptFlag : open)) {
 			if (this.physicalInterrupt()) return true;
@@ -173,7 +178,7 @@ export class SvmGuestMode implements GuestMode {
 		if (!vmcb.vIgnoreTpr && vmcb.vIntrPriority <= vmcb.vTpr) return false;
 		if (vmcb.intercepted(EXIT_CODE.vintr)) return this.exit(EXIT_CODE.vintr, 0, 0);
 		vmcb.vIrq = false;
-		cpu.pending &= ~PENDING.window;
+		if (!vmcb.vNmiPending) cpu.pending &= ~PENDING.window;
 		return deliverEvent(cpu, vmcb.vIntrVector, "hardware", null, 0);
 	}
 

@@ -23,6 +23,9 @@ const EFER_SVME = 0x1000n;
 
 const segmentOffset = (segment: number) => L.SEG + segment * L.SEG_BYTES;
 
+/** Blocking by NMI, as INTERRUPTIBILITY has it. */
+const BLOCKING_NMI = 8;
+
 const AREA_BYTES = L.PHYSICAL;
 
 export class Vmcb {
@@ -46,6 +49,10 @@ export class Vmcb {
 	vIntrPriority = 0;
 	vIgnoreTpr = false;
 	vIntrVector = 0;
+	/** V_NMI_ENABLE: NMIs of the guest are masked and unmasked without the hypervisor (APM 15.21.10). */
+	vNmiEnable = false;
+	/** V_NMI: one waits to be delivered. */
+	vNmiPending = false;
 	/** Host physical address of the nested page tables' root; -1: nested paging is off. */
 	nestedCr3 = -1;
 	lbrVirtualization = false;
@@ -126,6 +133,11 @@ export class Vmcb {
 	/** Turns the intercept of an exception on or off. @param vector 0-31 */
 	interceptException(vector: number, on: boolean): void {
 		this.setIntercept(EXIT_CODE.exceptionBase + vector, on);
+	}
+
+	/** V_NMI_MASK: the guest is in its NMI handler. */
+	get vNmiMask(): boolean {
+		return (this.u32[L.INTERRUPTIBILITY >> 2]! & BLOCKING_NMI) !== 0;
 	}
 
 	get interceptIret(): boolean {

@@ -7,10 +7,12 @@ import {
 } from "../../../src/kvm/emulate/fastpath.ts";
 import { kvmQueueException } from "../../../src/kvm/emulate/inject.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr, kvmGetMsr, kvmSetMsr } from "../../../src/kvm/emulate/msr.ts";
-import { kvmEmulateHalt, kvmEmulateHypercall } from "../../../src/kvm/emulate/simple.ts";
+import { kvmEmulateHypercall } from "../../../src/kvm/emulate/hypercall.ts";
+import { kvmEmulateHalt } from "../../../src/kvm/emulate/simple.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../../../src/kvm/requests.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { abcd, fakeModel, makeFakeVm, setGpr } from "../support/fake-vm.ts";
+import { writeApicRegister } from "../../../src/kvm/irqchip/lapic-access.ts";
 
 const OSXSAVE = 1n << 18n;
 const PKE = 1n << 22n;
@@ -175,7 +177,7 @@ describe("the WRMSR fastpath", () => {
 		const { vcpu } = makeFakeVm();
 		expect(handleFastpathSetX2apicIcrIrqoff(vcpu, 0x40)).toBe(false);
 		vcpu.apic?.setBase(0xfee0_0d00);
-		vcpu.apic?.writeRegister(0xf0, 0x1ff);
+		writeApicRegister(vcpu.apic!, 0xf0, 0x1ff);
 		expect(handleFastpathSetX2apicIcrIrqoff(vcpu, 0x4_0040)).toBe(false);
 		expect(handleFastpathSetX2apicIcrIrqoff(vcpu, 0x400)).toBe(false);
 		expect(handleFastpathSetX2apicIcrIrqoff(vcpu, 0xffff_ffff * 2 ** 32)).toBe(false);
@@ -191,7 +193,7 @@ describe("HLT", () => {
 	test("halts, unless an interrupt can be delivered", () => {
 		const { vcpu, guest } = makeFakeVm();
 		const apic = vcpu.apic!;
-		apic.writeRegister(0xf0, 0x1ff);
+		writeApicRegister(apic, 0xf0, 0x1ff);
 		expect(kvmEmulateHalt(vcpu)).toBe(1);
 		expect(vcpu.mpState).toBe(MP_STATE.HALTED);
 		vcpu.mpState = MP_STATE.RUNNABLE;

@@ -7,6 +7,7 @@ import { kvmFastPio, kvmStringPio } from "../../../src/kvm/emulate/pio.ts";
 import { KVM_EXIT } from "../../../src/kvm/requests.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { type FakeVm, makeFakeVm, setGpr } from "../support/fake-vm.ts";
+import { readApicRegister } from "../../../src/kvm/irqchip/lapic-access.ts";
 
 const CODE = 0x10_0000;
 const LAPIC_PAGE = 0xfee0_0000;
@@ -106,7 +107,7 @@ describe("MMIO", () => {
 		const store = running([0x89, 0x08]); // mov [rax], ecx
 		setGpr(store.vcpu, L.RCX, 0x1ff);
 		expect(emulateMmio(store.vcpu, LAPIC_PAGE + 0xf0)).toBe(1);
-		expect(store.vcpu.apic?.readRegister(0xf0)).toBe(0x1ff);
+		expect(readApicRegister(store.vcpu.apic!, 0xf0)).toBe(0x1ff);
 		expect(store.guest.rip).toBe(BigInt(CODE + 2));
 		const load = running([0x8b, 0x10]); // mov edx, [rax]
 		setGpr(load.vcpu, L.RDX, -1n);

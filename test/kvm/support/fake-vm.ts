@@ -48,6 +48,7 @@ export function fakeModel(overrides: Partial<CpuModel> = {}): CpuModel {
 			physicalAddressBits: 46,
 			nrips: true,
 			vSpecCtrl: true,
+			vnmi: true,
 			ibpbExitToUser: true,
 			lbrv: true,
 		},
@@ -175,6 +176,10 @@ function fakeOps(guest: FakeGuest): VendorOps {
 			guest.rip += BigInt(guest.instructionLength);
 		},
 		interruptAllowed: () => guest.interruptAllowed,
+		writeTscOffset: () => {},
+		nmiMasked: () => false,
+		vnmiPending: () => false,
+		setVnmiPending: () => false,
 		nmiAllowed: () => true,
 		injectIrq: nothing,
 		injectNmi: nothing,
