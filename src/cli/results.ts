@@ -44,6 +44,13 @@ export function emitResults(
 	options: CommonOptions & ResultArguments,
 ): void {
 	const format = options.json === true ? "json" : (options.format ?? "text");
+	const counterexamples = results.flatMap(({ violations, findings }) => [...violations, ...findings]);
+	if (format === "itf" && counterexamples.length > 1) {
+		const left = counterexamples.length - 1;
+		io.err(
+			`reenter: ITF is one trace, the least; ${left === 1 ? "another is" : `${left} others are`} left out\n`,
+		);
+	}
 	emitText(io, options, () => {
 		switch (format) {
 			case "text": {

@@ -183,6 +183,12 @@ describe("JUnit XML", () => {
 });
 
 describe("ITF", () => {
+	it("says on stderr that other counterexamples are left out", async () => {
+		const { out, err } = await run(`${REPLAY} --format itf`);
+		expect(err).toMatch(/^reenter: ITF is one trace, the least; (another is|\d+ others are) left out\n$/);
+		expect(() => JSON.parse(out)).not.toThrow();
+	});
+
 	it("without a counterexample is a trace without states", () => {
 		expect(JSON.parse(itfText([]))).toMatchObject({ "#meta": { format: "ITF" }, vars: [], states: [] });
 	});
