@@ -42,6 +42,8 @@ export interface Libc {
 	takeSignal(signal: number): void;
 	/** Sends a signal to one thread of this process. */
 	tgkill(tid: number, signal: number): void;
+	/** Nanoseconds of CPU time that this thread has had, in the guest or not: what preemption does not lengthen. */
+	threadCpuNs(): number;
 	/** Binds this thread to one CPU. */
 	pin(cpu: number): void;
 	/** CPUs that this thread may run on. */
@@ -65,6 +67,7 @@ const MAP_ANONYMOUS = 0x20;
 const EFD_NONBLOCK_CLOEXEC = 0o2004000;
 const SIG_BLOCK = 0;
 const MADV_REMOVE = 9;
+const CLOCK_THREAD_CPUTIME_ID = 3;
 const SIGSET_BYTES = 128;
 const CPU_SET_BYTES = 128;
 
@@ -128,6 +131,8 @@ function bind(koffi: Koffi): Libc {
 	const sigtimedwait = library.func("sigtimedwait", "int", ["void *", "void *", "void *"]);
 	const setAffinity = checked("sched_setaffinity", "int", ["int", "size_t", "void *"]);
 	const getAffinity = checked("sched_getaffinity", "int", ["int", "size_t", "void *"]);
+	const clockGettime = checked("clock_gettime", "int", ["int", "void *"]);
+	const timespec = new BigInt64Array(2);
 	const signalSet = (signal: number) => {
 		const set = new Uint8Array(SIGSET_BYTES);
 		set[(signal - 1) >> 3]! |= 1 << ((signal - 1) & 7);
@@ -177,6 +182,10 @@ function bind(koffi: Koffi): Libc {
 		// EAGAIN, when none is pending, is no error here.
 		takeSignal: (signal) => void sigtimedwait(signalSet(signal), null, new Uint8Array(16)),
 		tgkill: (tid, signal) => void tgkill("tgkill", getpid("getpid"), tid, signal),
+		threadCpuNs: () => {
+			clockGettime("clock_gettime", CLOCK_THREAD_CPUTIME_ID, timespec);
+			return Number(timespec[0]! * 1_000_000_000n + timespec[1]!);
+		},
 		pin: (cpu) => {
 			const set = new Uint8Array(CPU_SET_BYTES);
 			set[cpu >> 3] = 1 << (cpu & 7);

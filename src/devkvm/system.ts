@@ -68,6 +68,18 @@ export class DevKvm implements KvmSystem {
 		return this.msrList("KVM_GET_MSR_FEATURE_INDEX_LIST");
 	}
 
+	/** Nanoseconds of CPU time that this thread has had, its guests' included. */
+	threadCpuNs(): number {
+		return this.fd.libc.threadCpuNs();
+	}
+
+	/** Binds this thread to the last of the CPUs that it may run on. @returns that CPU */
+	pinThread(): number {
+		const cpu = this.fd.libc.affinity().at(-1)!;
+		this.fd.libc.pin(cpu);
+		return cpu;
+	}
+
 	/** Asks with no room, which fails with E2BIG and says how many there are; then with as much. */
 	private msrList(name: IoctlName): number[] {
 		const { bytes, view } = buffer(kvmMsrList.bytes);

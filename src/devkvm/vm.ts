@@ -141,9 +141,14 @@ export class DevVm implements KvmVm {
 		own.release(this.fd.libc);
 	}
 
-	/** Gives the pages of a slot back to the host: the guest's next access to each faults, and finds zeroes. */
-	discard(memory: DevMemory): void {
-		this.fd.libc.discard(memory.mapped);
+	/**
+	 * Gives the pages of a slot from an offset on back to the host: the guest's next access to each faults, and finds
+	 * zeroes.
+	 * @param from offset in bytes, a multiple of 4096
+	 */
+	discardFrom(memory: DevMemory, from: number): void {
+		const { address, bytes } = memory.mapped;
+		this.fd.libc.discard({ address: address + BigInt(from), bytes: bytes.subarray(from) });
 	}
 
 	dirtyLog(memory: GuestMemory): Uint8Array {
