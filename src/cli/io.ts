@@ -18,8 +18,8 @@ export interface Io {
 	writeFile(path: string, text: string): void;
 }
 
-/** Exit codes. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */
-export const EXIT = { holds: 0, violated: 1, usage: 2, guest: 3, internal: 70 } as const;
+/** Exit codes. `skipped`: this computer lacks what the command needs. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */
+export const EXIT = { holds: 0, violated: 1, usage: 2, guest: 3, internal: 70, skipped: 77 } as const;
 
 /** Bad usage or bad input: one line, exit code 2. */
 export class UsageError extends Error {

@@ -7,6 +7,7 @@ import { ReviewError } from "../review/errors.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCost } from "./commands/cost.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
+import { registerDoctor, registerMeasure } from "./commands/measure.ts";
 import { registerReplay } from "./commands/replay.ts";
 import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
@@ -39,6 +40,8 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerDiff,
 	registerModels,
 	registerSchema,
+	registerMeasure,
+	registerDoctor,
 ];
 
 /**

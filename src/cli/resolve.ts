@@ -124,10 +124,10 @@ export interface Target {
 export function resolveTarget(
 	tree: Tree,
 	vendorName: string | undefined,
-	cpu: string | undefined,
+	cpu: string | CpuModel | undefined,
 	orVendor: Vendor = "vmx",
 ): Target {
-	const named = cpu === undefined ? undefined : resolveModel(cpu);
+	const named = typeof cpu === "string" ? resolveModel(cpu) : cpu;
 	const name = vendorName ?? named?.vendors[0] ?? orVendor;
 	const selected = selectVendor(tree, name);
 	if (selected === undefined) {

@@ -1,10 +1,30 @@
 /** What the commands call below them; tests put something quicker in its place. */
+import { performance } from "node:perf_hooks";
 import { runCheck } from "../check/check.ts";
+import { hostInfo } from "../devkvm/host.ts";
+import { DevKvm } from "../devkvm/system.ts";
+import { measureExits } from "../measure/exits.ts";
+import { measureSwaps } from "../measure/swaps.ts";
+import type { Clock } from "../measure/types.ts";
 import { measureCost } from "../review/cost.ts";
 import { reviewTree } from "../review/review.ts";
 import { runImage } from "../review/run.ts";
 
+/** Time for measurements; nothing that is modelled sees it. */
+const clock: Clock = { now: () => performance.now() * 1e6 };
+
 /** The instruments behind the commands. */
-export const SERVICES = { runCheck, measureCost, reviewTree, runImage };
+export const SERVICES = {
+	runCheck,
+	measureCost,
+	reviewTree,
+	runImage,
+	measureExits,
+	measureSwaps,
+	hostInfo,
+	openDevKvm: () => DevKvm.open(),
+	clock,
+	nodeVersion: process.versions.node,
+};
 
 export type Services = typeof SERVICES;

@@ -85,7 +85,8 @@ export function measureCost(options: CostOptions): CostResult {
 	const long = run(2 * ITERATIONS);
 	const cyclesPerExit = (long.cycles - short.cycles) / exits;
 	const opsPerExit: Record<string, number> = {};
-	const cyclesByOrigin = { published: 0, calibrated: 0, assumed: 0, guest: cyclesPerExit };
+	const cyclesByOrigin = { published: 0, calibrated: 0, assumed: 0, measured: 0, guest: cyclesPerExit };
+	let plusMinus = 0;
 	for (let op = 0; op < OP_SLOTS; op++) {
 		const count = (long.ops[op]! - short.ops[op]!) / exits;
 		if (count === 0) continue;
@@ -94,6 +95,7 @@ export function measureCost(options: CostOptions): CostResult {
 		const cost = opCost(tree, model, name);
 		cyclesByOrigin[cost.origin] += count * cost.cycles;
 		cyclesByOrigin.guest -= count * cost.cycles;
+		plusMinus += Math.abs(count) * (cost.plusMinus ?? 0);
 	}
 	return {
 		guest,
@@ -103,11 +105,13 @@ export function measureCost(options: CostOptions): CostResult {
 		cpu: model.name,
 		cyclesPerExit: round(cyclesPerExit),
 		exits,
+		plusMinus: round(plusMinus),
 		opsPerExit,
 		cyclesByOrigin: {
 			published: round(cyclesByOrigin.published),
 			calibrated: round(cyclesByOrigin.calibrated),
 			assumed: round(cyclesByOrigin.assumed),
+			measured: round(cyclesByOrigin.measured),
 			guest: round(cyclesByOrigin.guest),
 		},
 	};

@@ -1,6 +1,6 @@
 /** What a review answers: the documented JSON of `reenter review --json` is built from this. */
 import type { CheckResult } from "../check/types.ts";
-import type { Vendor } from "../silicon/models/model.ts";
+import type { Origin, Vendor } from "../silicon/models/model.ts";
 
 /** Cycles an exit of one guest on one tree. */
 export interface CostResult {
@@ -16,7 +16,9 @@ export interface CostResult {
 	/** Ops an exit, by name; `code` counts plain instructions. */
 	readonly opsPerExit: Readonly<Record<string, number>>;
 	/** Cycles an exit by where the cost figures come from. */
-	readonly cyclesByOrigin: Readonly<Record<"published" | "calibrated" | "assumed" | "guest", number>>;
+	readonly cyclesByOrigin: Readonly<Record<Origin | "guest", number>>;
+	/** What the confidence intervals of measured costs add up to, in cycles; 0 where nothing was measured. */
+	readonly plusMinus: number;
 }
 
 export interface VendorReview {

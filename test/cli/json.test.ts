@@ -60,8 +60,10 @@ const cost = v.strictObject({
 		published: v.number(),
 		calibrated: v.number(),
 		assumed: v.number(),
+		measured: v.number(),
 		guest: v.number(),
 	}),
+	plusMinus: v.number(),
 });
 
 const trace = v.strictObject({

@@ -3,6 +3,7 @@ import { opCost } from "../../kvm/flow/custom-op.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { emit } from "../output.ts";
+import { cpuOrFile } from "../model-file.ts";
 import { patchOption, type Registry } from "../registry.ts";
 import { resolveTarget, resolveTree } from "../resolve.ts";
 import { costText } from "../text/cost.ts";
@@ -31,7 +32,7 @@ function mask(flag: string, text: string | undefined, host: number): number | un
 async function costCommand(context: Context, guest: string, options: CostArguments): Promise<number> {
 	const { io, services, style } = context;
 	const patched = await resolveTree(io, options.tree, options.patch);
-	const { tree, vendor, model } = resolveTarget(patched, options.vendor, options.cpu);
+	const { tree, vendor, model } = resolveTarget(patched, options.vendor, cpuOrFile(io, options.cpu));
 	const xcr0 = mask("xcr0", options.xcr0, model.features.xcr0);
 	const xss = mask("xss", options.xss, model.features.xss);
 	const cost = services.measureCost({
@@ -56,7 +57,7 @@ async function costCommand(context: Context, guest: string, options: CostArgumen
 /** Adds `reenter cost`. */
 export function registerCost({ context, command, action }: Registry): void {
 	command("cost <guest>", "cycles an exit, and the ops it is made of")
-		.option("--cpu <model>", "CPU model")
+		.option("--cpu <model>", "CPU model, or a file that measure --fit wrote")
 		.option("--tree <tree>", "the tree; default v6.18")
 		.addOption(patchOption())
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree")

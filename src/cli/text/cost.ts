@@ -27,10 +27,14 @@ export function costText(cost: CostResult, costOf: (op: string) => Cost, style: 
 			["  guest's own instructions", "", cost.cyclesByOrigin.guest.toFixed(1), "assumed"],
 		]),
 	);
-	const { published, calibrated, assumed } = cost.cyclesByOrigin;
+	const { published, calibrated, assumed, measured } = cost.cyclesByOrigin;
+	const fromHere =
+		measured === 0
+			? ""
+			: `${measured.toFixed(0)} on figures measured here (± ${cost.plusMinus.toFixed(0)}), `;
 	lines.push(
 		style.dim(
-			`  of these cycles ${published.toFixed(0)} rest on published figures, ${calibrated.toFixed(0)} on calibrated, ${assumed.toFixed(0)} on assumed ones`,
+			`  of these cycles ${fromHere}${published.toFixed(0)} rest on published figures, ${calibrated.toFixed(0)} on calibrated, ${assumed.toFixed(0)} on assumed ones`,
 		),
 	);
 	return `${lines.join("\n")}\n`;

@@ -2,7 +2,7 @@
 import { OP_NAMES, OP_SLOTS, type OpName } from "../ops.ts";
 
 /** Where a figure comes from. A report says which of these it rests on. */
-export type Origin = "published" | "calibrated" | "assumed";
+export type Origin = "published" | "calibrated" | "assumed" | "measured";
 
 /** The cost of one op. */
 export interface Cost {
@@ -11,6 +11,8 @@ export interface Cost {
 	readonly origin: Origin;
 	/** The source of a published figure, the figure a calibrated one was fitted to, or why it was assumed. */
 	readonly source: string;
+	/** Of a measured one: half the width of its 95 % confidence interval, in cycles. */
+	readonly plusMinus?: number;
 }
 
 export type Vendor = "vmx" | "svm" | "tdx";
