@@ -24,6 +24,13 @@ interface Waiting {
 	readonly reject: (error: Error) => void;
 }
 
+/** A kick that is to come. */
+export interface Alarm {
+	/** It has come. */
+	readonly rang: boolean;
+	cancel(): void;
+}
+
 export class VcpuThread {
 	private readonly vcpu: DevVcpu;
 	private readonly worker: Worker;
@@ -97,6 +104,16 @@ export class VcpuThread {
 		if (this.ended !== null) return;
 		this.vcpu.page.immediateExit = true;
 		this.vcpu.fd.libc.tgkill(this.tid, KICK_SIGNAL);
+	}
+
+	/** Kicks after some time on the wall, unless it is cancelled before. */
+	kickAfter(milliseconds: number): Alarm {
+		const alarm = { rang: false, cancel: () => clearTimeout(timer) };
+		const timer = setTimeout(() => {
+			alarm.rang = true;
+			this.kick();
+		}, milliseconds);
+		return alarm;
 	}
 
 	/** Ends KVM_RUN if it is under way, and the thread. The vCPU can be run by others again. */

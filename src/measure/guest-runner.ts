@@ -130,19 +130,15 @@ export class GuestRunner {
 			throw error;
 		}
 		const thread = await VcpuThread.start(this.vcpu);
-		let timedOut = false;
-		const timer = setTimeout(() => {
-			timedOut = true;
-			thread.kick();
-		}, TRIAL_TIMEOUT_MS);
+		const alarm = thread.kickAfter(TRIAL_TIMEOUT_MS);
 		try {
 			for (;;) {
 				const exit = await thread.run();
-				if (timedOut) throw new CannotMeasure(`the guest did not end within ${TRIAL_TIMEOUT_MS} ms`);
+				if (alarm.rang) throw new CannotMeasure(`the guest did not end within ${TRIAL_TIMEOUT_MS} ms`);
 				if (this.serve(exit)) return;
 			}
 		} finally {
-			clearTimeout(timer);
+			alarm.cancel();
 			await thread.stop();
 		}
 	}
