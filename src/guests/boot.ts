@@ -68,7 +68,9 @@ export const BOOT = {
 	pdpt: 0x3000,
 	pdLow: 0x4000,
 	pdApic: 0x5000,
-	multibootInfo: 0x9000,
+	multibootInfo: 0x6000,
+	/** Multiboot images begin at or above. */
+	multibootEnd: 0x8000,
 	stackTop: 0x90000,
 	end: 0xa0000,
 } as const;

@@ -121,7 +121,8 @@ export class Vmm {
 					: "a TD image runs on the vendor tdx only",
 			);
 		}
-		if (!isTd) checkFits(image, this.guestRamBytes, BOOT.end);
+		if (!isTd)
+			checkFits(image, this.guestRamBytes, image.protocol === "multiboot" ? BOOT.multibootEnd : BOOT.end);
 		this.consoleText = "";
 		this.exitValue = -1;
 		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);

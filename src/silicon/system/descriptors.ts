@@ -91,12 +91,22 @@ function isWritableData(type: number): boolean {
 }
 
 /**
+ * Loads a segment register in real mode: selector and base. Limit, granularity and size stay, which protected mode may
+ * have left there ("big" or "unreal" mode; SDM Vol. 3A, 11.9.2).
+ */
+export function loadRealSegment(cpu: Cpu, segment: number, selector: number): void {
+	const kept = segmentAttributes(cpu, segment) & (ATTR.G | ATTR.DB);
+	const type = segment === L.CS ? 0x9b : 0x93;
+	setSegment(cpu, segment, selector, BigInt(selector << 4), segmentLimit(cpu, segment), kept | type);
+}
+
+/**
  * Loads ES, SS, DS, FS or GS as MOV, POP and LDS do (SDM Vol. 2B, MOV).
  * @returns false with a fault noted
  */
 export function loadDataSegment(cpu: Cpu, segment: number, selector: number): boolean {
 	if (!isProtectedMode(cpu)) {
-		setSegment(cpu, segment, selector, BigInt(selector << 4), segmentLimit(cpu, segment), 0x93);
+		loadRealSegment(cpu, segment, selector);
 		return true;
 	}
 	const level = cpl(cpu);

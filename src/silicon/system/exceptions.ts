@@ -12,14 +12,7 @@ import * as L from "../cpu/layout.ts";
 import { BLOCKING, cpl, isLongMode, isProtectedMode } from "../cpu/modes.ts";
 import { isCanonical } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
-import {
-	ATTR,
-	segmentAttributes,
-	segmentBase,
-	segmentLimit,
-	segmentSelector,
-	setSegment,
-} from "../cpu/segments.ts";
+import { ATTR, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
 import { faulted, probeLinear, readLinear, writeLinear } from "../paging/access.ts";
 import { PF } from "../paging/physical.ts";
 import { contextChanged } from "../paging/tlb.ts";
@@ -31,6 +24,7 @@ import {
 	isNull,
 	loadFromDescriptor,
 	loadNull,
+	loadRealSegment,
 	readDescriptor,
 	selectorError,
 } from "./descriptors.ts";
@@ -361,7 +355,7 @@ function attemptReal(cpu: Cpu, vector: number, length: number): boolean {
 	if (faulted(cpu)) return false;
 	cpu.setGpr(L.RSP, (sp & ~0xffffn) | top);
 	const selector = entry >>> 16;
-	setSegment(cpu, L.CS, selector, BigInt(selector << 4), 0xffff, segmentAttributes(cpu, L.CS));
+	loadRealSegment(cpu, L.CS, selector);
 	cpu.write64(L.RIP, BigInt(entry & 0xffff));
 	finishDelivery(cpu, vector, "exception", flags & ~(FLAG.IF | FLAG.TF | FLAG.AC));
 	return true;

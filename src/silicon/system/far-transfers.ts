@@ -21,6 +21,7 @@ import {
 	isConforming,
 	isNull,
 	loadFromDescriptor,
+	loadRealSegment,
 	loadStackSegment,
 	readDescriptor,
 	selectorError,
@@ -109,7 +110,7 @@ function transferFar(cpu: Cpu, insn: Insn, call: boolean): Outcome {
 	if (!isProtectedMode(cpu)) {
 		if (call) push(cpu, farBytes(insn), ...values);
 		if (faulted(cpu)) return OUTCOME.fault;
-		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		loadRealSegment(cpu, L.CS, selector);
 		cpu.write64(L.RIP, offset);
 		return OUTCOME.jumped;
 	}
@@ -155,7 +156,7 @@ const returnFar: Handler = (cpu, insn) => {
 	if (faulted(cpu)) return OUTCOME.fault;
 	const above = cpu.gpr(L.RSP) + BigInt(2 * bytes + extra);
 	if (!isProtectedMode(cpu)) {
-		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		loadRealSegment(cpu, L.CS, selector);
 		cpu.write64(L.RIP, rip);
 		setStackPointer(cpu, above);
 		return OUTCOME.jumped;
@@ -217,7 +218,7 @@ const interruptReturn: Handler = (cpu, insn) => {
 	const oldLevel = cpl(cpu);
 	let outcome: Outcome;
 	if (!protectedMode) {
-		setSegment(cpu, L.CS, selector, BigInt(selector << 4), segmentLimit(cpu, L.CS), 0x9b);
+		loadRealSegment(cpu, L.CS, selector);
 		cpu.write64(L.RIP, rip);
 		setStackPointer(cpu, cpu.gpr(L.RSP) + BigInt(3 * bytes));
 		outcome = OUTCOME.jumped;

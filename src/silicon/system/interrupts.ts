@@ -88,7 +88,8 @@ const sti: Handler = (cpu, insn) => {
 
 function setAc(on: boolean): Handler {
 	return (cpu) => {
-		if ((cpu.read32(L.CR4) & CR4.SMAP) === 0 || !privileged(cpu)) return fail(cpu, UD);
+		// Whatever CR4.SMAP says (SDM Vol. 2, CLAC and STAC).
+		if (!privileged(cpu)) return fail(cpu, UD);
 		const flags = cpu.read32(L.RFLAGS);
 		cpu.write32(L.RFLAGS, on ? flags | FLAG.AC : flags & ~FLAG.AC);
 		return OUTCOME.next;

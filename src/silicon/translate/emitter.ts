@@ -77,7 +77,8 @@ export class Emitter extends BlockEmitter {
 		const code = this.code;
 		this.segment = segment;
 		const special = segment === L.FS || segment === L.GS;
-		if (this.mode.bitness === 64 ? !special : this.mode.flat && !special) return;
+		// Code may not be written, and not always be read, wherever it ends.
+		if (this.mode.bitness === 64 ? !special : this.mode.flat && !special && segment !== L.CS) return;
 		if (this.mode.bitness !== 64) this.checkSegment(segment, bytes, write);
 		code.get(CPU);
 		code.access(O.i64Load, L.SEG + segment * L.SEG_BYTES + L.SEG_BASE);

@@ -20,6 +20,7 @@ import {
 	stackLinear,
 } from "./memory-operands.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
+import { DECIMAL } from "./decimal.ts";
 import { STRINGS, isString } from "./strings.ts";
 import { X87 } from "../x87/table.ts";
 
@@ -161,6 +162,7 @@ const table = new Map<number, Microcode>([
 	[M.Enter, enter],
 	[M.Cmpxchg8b, compareExchangePair(8)],
 	[M.Cmpxchg16b, compareExchangePair(16)],
+	...DECIMAL,
 ]);
 
 /** The microcode of an instruction, or undefined if it is translated or the system side's. */
