@@ -11,6 +11,7 @@
 import type { KernelOptions } from "../host/kernel.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import type { GuestParameters } from "../guests/boot.ts";
+import * as L from "../silicon/cpu/layout.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
 /** What one factor of a configuration is. */
@@ -36,6 +37,7 @@ const FACTORS = {
 	debugRegs:   { values: ["unused", "used"],           title: "guest debug registers", exists: notTd },
 	msrs:        { values: ["host", "own"],              title: "guest SPEC_CTRL, DEBUGCTL, SYSCALL's registers and TSC_AUX", exists: notTd },
 	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
+	neighbour:   { values: ["none", "vm"],               title: "another VM's vCPU that was switched out in the kernel on this CPU", exists: (vendor) => vendor === "tdx" },
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
@@ -172,6 +174,7 @@ function pairsOf(configuration: Configuration, factors: readonly Factor[]): stri
  * bus lock detection (2) on AMD.
  */
 const HOST_DEBUGCTL = { GenuineIntel: 0x4801, AuthenticAMD: 0x5 } as const;
+const NEIGHBOUR_TSC_AUX = 0x55n;
 /** An instruction breakpoint of perf. */
 const HOST_DR0 = 0xffff_ff80;
 
@@ -186,6 +189,9 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 	const { cpu, kernel, vcpu } = machine;
 	vcpu.pmu.countsInstructions = configuration.pmu === "counting";
 	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
+	// What a vCPU leaves behind that did not get to user space: its user-return MSRs, and the kernel's note of them.
+	if (configuration.neighbour === "vm")
+		kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
 	if (configuration.breakpoints === "active") {
 		kernel.breakpoints.install(0, HOST_DR0);
 	}

@@ -39,6 +39,9 @@ export interface EventRow {
 	readonly handled?: (machine: Machine) => number;
 }
 
+/** IA32_DEBUGCTL.LBR. */
+const DEBUGCTL_LBR = 1;
+
 const noneInProgress = ({ cpu }: Machine) =>
 	(cpu.pending & PENDING.machineCheck) === 0 &&
 	!cpu.machineCheckDuringEntry &&
@@ -142,6 +145,29 @@ export const EVENTS: readonly EventRow[] = [
 			cpu.machineCheckDuringEntry = true;
 		},
 		isNew: noneInProgress,
+	},
+	{
+		kind: "text-poke",
+		title: "interrupt by which another CPU has code patched here, through an address space of its own",
+		places: ["host"],
+		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.addressSpaces.textPoke()),
+		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
+	},
+	{
+		kind: "perf",
+		title: "interrupt by which perf changes DEBUGCTL here",
+		places: ["host"],
+		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.setDebugctl(kernel.debugctl ^ DEBUGCTL_LBR)),
+		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
+	},
+	{
+		kind: "td-busy",
+		title: "another CPU holds a lock of the TDX module, so that TDH.VP.ENTER returns without entering",
+		places: ["entry"],
+		inject: ({ vcpu }) => {
+			if (vcpu.tdx !== null) vcpu.tdx.td.td.busyOnce = true;
+		},
+		isNew: ({ vcpu }) => vcpu.tdx !== null && !vcpu.tdx.td.td.busyOnce,
 	},
 ];
 

@@ -5,6 +5,7 @@ import { HostFault, HostInvariant } from "../host/errors.ts";
 import { type Machine, type Silicon, createMachine } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
 import type { CompiledTree, NodePlace } from "../kvm/flow/compile.ts";
+import type { GuestLedger, GuestRegister } from "../kvm/ledger.ts";
 import type { Image } from "../guests/image.ts";
 import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
@@ -72,7 +73,7 @@ export function programImage(name: string): Image {
 /** Words of a property's memory, which starts as zeroes. */
 const memories = () => PROPERTIES.map(({ words }) => new Int32Array(words ?? 0));
 
-class Watcher implements OpObserver, PropertyContext {
+class Watcher implements OpObserver, PropertyContext, GuestLedger {
 	ops = 0;
 	switches = 0;
 	fastpathReentries = 0;
@@ -109,6 +110,15 @@ class Watcher implements OpObserver, PropertyContext {
 	onGuestEntry(): void {
 		this.arrive(true);
 		this.ask((property, memory) => property.onGuestEntry?.(this, memory));
+	}
+
+	onGuestExit(): void {
+		for (const [at, property] of PROPERTIES.entries()) property.onGuestExit?.(this, this.memory[at]!);
+	}
+
+	wrote(register: GuestRegister, value: number | bigint): void {
+		for (const [at, property] of PROPERTIES.entries())
+			property.onGuestWrite?.(this, register, value, this.memory[at]!);
 	}
 
 	onEnter(_cpu: Cpu, symbol: number): void {
@@ -188,6 +198,7 @@ export function runSchedule(
 	vmm.load(programImage(setup.guest), { parameters: guestParameters(configuration, model) });
 	const watcher = new Watcher(machine, schedule, witness);
 	cpu.observer = watcher;
+	vcpu.ledger = watcher;
 	if (witness !== null)
 		vcpu.nodeObserver = { onNode: (_v, place) => witness.onNode(place, machine, watcher.ops) };
 	try {

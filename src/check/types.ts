@@ -8,6 +8,9 @@ import type { Configuration } from "./configuration.ts";
 export type EventKind =
 	| "mce"
 	| "mce-entry"
+	| "text-poke"
+	| "perf"
+	| "td-busy"
 	| "nmi"
 	| "irq"
 	| "irq-fpu"

@@ -59,8 +59,9 @@ export class AddressSpaces {
 		}
 		this.loaded = next;
 		this.asid = asid;
-		this.cr3 = next.pgd + asid + 1;
+		const cr3 = next.pgd + asid + 1;
 		this.cpu.op(OP.mov_to_cr);
+		this.cr3 = cr3;
 		this.cpu.writeNumber(L.CR3, this.cr3);
 		this.cpu.leave();
 	}

@@ -41,6 +41,8 @@ export class FpuCpu {
 	xfdState = 0;
 	/** in_kernel_fpu: kernel code uses the registers, and interrupts may not. */
 	inKernelFpu = false;
+	/** A section between fpregs_lock() and fpregs_unlock() runs: softirqs are off, which hard interrupts can tell. */
+	locked = false;
 }
 
 /** Features that images of guests hold on this processor: everything enabled but PKRU. */

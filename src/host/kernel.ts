@@ -80,11 +80,12 @@ const KERNEL_XMM0 = 0xfee1_dead_0bad_c0den;
 
 /** Base of the kernel's per-CPU data: GS base in the kernel. */
 export const KERNEL_GS_BASE = 0xffff_8880_0000_1000n;
-/** What SYSCALL of user space uses: the same for all tasks. */
-const HOST_SYSCALL = {
+/** What SYSCALL of user space uses, and TSC_AUX of CPU 0: the same for all tasks. */
+const USER_MSRS = {
 	star: 0x0023_0010_0000_0000n,
 	lstar: 0xffff_ffff_8180_0000n,
 	sfmask: 0x0025_7fd5n,
+	tscAux: 0n,
 } as const;
 
 export class Kernel implements HostVectors {
@@ -97,6 +98,8 @@ export class Kernel implements HostVectors {
 	/** Guest time and context tracking of this CPU. */
 	readonly guestContext: GuestContext;
 	readonly fpu = new FpuCpu();
+	/** MSRs that user space relies on. */
+	readonly userMsrs = USER_MSRS;
 	/** IA32_DEBUGCTL as perf wants it on this CPU. */
 	debugctl = 0;
 	/** x86_spec_ctrl_current, per CPU. */
@@ -159,9 +162,11 @@ export class Kernel implements HostVectors {
 	bootRegisters(): void {
 		const { cpu, current } = this;
 		this.addressSpaces.boot();
-		cpu.write64(L.STAR, HOST_SYSCALL.star);
-		cpu.write64(L.LSTAR, HOST_SYSCALL.lstar);
-		cpu.write64(L.SFMASK, HOST_SYSCALL.sfmask);
+		cpu.write64(L.STAR, USER_MSRS.star);
+		cpu.write64(L.LSTAR, USER_MSRS.lstar);
+		cpu.write64(L.SFMASK, USER_MSRS.sfmask);
+		cpu.write64(L.TSC_AUX, USER_MSRS.tscAux);
+		this.userReturn.online([L.STAR, L.LSTAR, L.SFMASK, L.TSC_AUX]);
 		cpu.write64(GS_BASE, KERNEL_GS_BASE);
 		cpu.write64(FS_BASE, current.fsBase);
 		cpu.write64(L.KERNEL_GS_BASE, current.gsBase);
@@ -371,10 +376,22 @@ export class Kernel implements HostVectors {
 		this.cpu.leave();
 	}
 
+	/** fpregs_lock(): no context switch and no interrupt's use of the FPU until fpregs_unlock(). */
+	fpregsLock(): void {
+		this.preemptDisable();
+		this.fpu.locked = true;
+	}
+
+	/** fpregs_unlock(). */
+	fpregsUnlock(): void {
+		this.fpu.locked = false;
+		this.preemptEnable();
+	}
+
 	/** kernel_fpu_begin(), some use of the registers, kernel_fpu_end(); nothing, where irq_fpu_usable() says no. */
 	useKernelFpu(): void {
 		const { cpu, current } = this;
-		if (this.fpu.inKernelFpu) return;
+		if (this.fpu.inKernelFpu || this.fpu.locked) return;
 		cpu.enter(SYM.kernelFpu);
 		this.preemptCount++;
 		if (!current.needFpuLoad) {

@@ -46,7 +46,7 @@ export class Task {
 		this.name = name;
 		this.mm = { name, pgd: 0x1000 * (number + 1) };
 		this.fsBase = 0x7f00_0000_0000n + BigInt(number) * 0x1000_0000n;
-		this.gsBase = BigInt(number) * 0x1000n;
+		this.gsBase = BigInt(number + 1) * 0x1000n;
 		this.userFpstate = new FpState(features);
 		this.fpstate = this.userFpstate;
 		this.pkru = pkru;

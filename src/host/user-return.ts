@@ -27,7 +27,15 @@ export class UserReturnMsrs {
 		this.cpu = cpu;
 	}
 
-	/** kvm_user_return_register_notifier(): the host's value is the one that is there before a guest first wants it. */
+	/** kvm_user_return_msr_cpu_online(): what the registers hold now is the host's. */
+	online(fields: readonly number[]): void {
+		for (const field of fields) {
+			const host = this.cpu.read64(field);
+			this.noted.set(field, { host, current: host });
+		}
+	}
+
+	/** A register that was not there at `online`: the host's value is the one before a guest first wants it. */
 	private entry(field: number): Noted {
 		let noted = this.noted.get(field);
 		if (noted === undefined) {

@@ -1,37 +1,27 @@
 /**
  * At every VM entry XCR0, IA32_XSS and PKRU are what the guest is owed.
  *
- * VM entry switches none of them, so the guest runs with what is loaded, and can read it by XGETBV and RDPKRU.
- * With CR4.OSXSAVE clear the guest can neither use nor read XCR0 and IA32_XSS, and is owed nothing.
+ * VM entry switches none of them, so the guest runs with what is loaded, and can read it by XGETBV and RDPKRU. What it
+ * writes to PKRU by WRPKRU or XRSTOR does not exit: it is owed what was there at the exit. With CR4.OSXSAVE clear the
+ * guest can neither use nor read XCR0 and IA32_XSS, and is owed nothing.
  *
  * Not covered: TDs and SEV-ES guests, whose values KVM does not have.
  */
-import { OP } from "../../silicon/ops.ts";
-import type { Property } from "./property.ts";
+import { CR4, XFEATURE } from "../../silicon/cpu/control.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import type { Machine } from "../../kvm/api/kvm.ts";
+import { owedRegisters } from "./owed-registers.ts";
 
-const CR4_OSXSAVE = 1 << 18;
-const CR4_PKE = 1 << 22;
-const XFEATURE_PKRU = 1 << 9;
-const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
+const usesXsave = ({ cpu }: Machine) => (cpu.read32(L.CR4) & CR4.OSXSAVE) !== 0;
 
-export const guestXstate: Property = {
-	name: "guest-xstate",
-	title: "at VM entry XCR0, XSS and PKRU are the guest's",
-	degree: "violation",
-	onOp({ machine: { cpu, vcpu } }, op) {
-		if (op !== OP.vmresume && op !== OP.vmlaunch && op !== OP.vmrun) return null;
-		if (vcpu.guestStateProtected) return null;
-		if ((vcpu.cr4Bits & CR4_OSXSAVE) !== 0) {
-			if (cpu.xcr0 !== vcpu.xcr0)
-				return `the guest enters with XCR0 ${hex(cpu.xcr0)}, its own is ${hex(vcpu.xcr0)}`;
-			if (vcpu.guestCanUseXsaves && cpu.xss !== vcpu.iaXss) {
-				return `the guest enters with IA32_XSS ${hex(cpu.xss)}, its own is ${hex(vcpu.iaXss)}`;
-			}
-		}
-		const usesPkru = (vcpu.cr4Bits & CR4_PKE) !== 0 || (vcpu.xcr0 & XFEATURE_PKRU) !== 0;
-		if (cpu.model.features.pku && usesPkru && cpu.pkru !== vcpu.pkru) {
-			return `the guest enters with PKRU ${hex(cpu.pkru)}, its own is ${hex(vcpu.pkru)}`;
-		}
-		return null;
-	},
-};
+// biome-ignore format: one row a register
+export const guestXstate = owedRegisters(
+	"guest-xstate",
+	"at VM entry XCR0, XSS and PKRU are the guest's",
+	[
+		{ register: "XCR0", field: L.XCR0, initial: 1, visible: usesXsave },
+		{ register: "IA32_XSS", field: L.XSS, initial: 0, visible: (machine) => usesXsave(machine) && machine.vcpu.guestCanUseXsaves },
+		{ register: "PKRU", field: L.PKRU, initial: 0, visible: ({ cpu, vcpu }) => cpu.model.features.pku &&
+			((cpu.read32(L.CR4) & CR4.PKE) !== 0 || (vcpu.xcr0 & XFEATURE.pkru) !== 0) },
+	],
+);

@@ -1,6 +1,16 @@
 /** The properties that a check holds a tree against. */
 import { atomicSchedule } from "./atomic-schedule.ts";
+import { guestDebugRegisters } from "./guest-debug-registers.ts";
+import { guestDebugctl } from "./guest-debugctl.ts";
+import { guestFpu } from "./guest-fpu.ts";
+import { guestMsrs } from "./guest-msrs.ts";
+import { guestXfd } from "./guest-xfd.ts";
 import { guestXstate } from "./guest-xstate.ts";
+import { hostAddressSpace } from "./host-address-space.ts";
+import { hostDebugRegisters } from "./host-debug-registers.ts";
+import { hostDebugctl } from "./host-debugctl.ts";
+import { hostMsrs } from "./host-msrs.ts";
+import { hostXfd } from "./host-xfd.ts";
 import { hostXstate } from "./host-xstate.ts";
 import { interruptDelivered } from "./interrupt-delivered.ts";
 import { interruptServiced } from "./interrupt-serviced.ts";
@@ -25,7 +35,17 @@ export const PROPERTIES: readonly Property[] = [
 	interruptServiced,
 	machineCheckHandled,
 	hostXstate,
+	hostXfd,
+	hostDebugRegisters,
+	hostDebugctl,
+	hostMsrs,
+	hostAddressSpace,
 	guestXstate,
+	guestXfd,
+	guestFpu,
+	guestDebugRegisters,
+	guestDebugctl,
+	guestMsrs,
 	interruptDelivered,
 	nmiDelivered,
 	balance,

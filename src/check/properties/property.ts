@@ -1,5 +1,6 @@
 /** What a property is: something that must hold at every op of every run. */
 import type { Machine } from "../../kvm/api/kvm.ts";
+import type { GuestRegister } from "../../kvm/ledger.ts";
 import type { EventKind } from "../types.ts";
 
 /** What a property can see. */
@@ -39,6 +40,15 @@ export interface Property {
 	onLeave?(context: PropertyContext, symbol: number, memory: Int32Array): string | null;
 	/** Asked behind a VM entry, before the guest's first instruction, with the guest's state in the registers. */
 	onGuestEntry?(context: PropertyContext, memory: Int32Array): string | null;
+	/** Told when the guest has exited, with what it left still in the registers. */
+	onGuestExit?(context: PropertyContext, memory: Int32Array): void;
+	/** Told when emulation or user space has written a register of the guest's. */
+	onGuestWrite?(
+		context: PropertyContext,
+		register: GuestRegister,
+		value: number | bigint,
+		memory: Int32Array,
+	): void;
 	/** Told when an event arrives, before what it does is done. */
 	onEvent?(context: PropertyContext, event: EventKind, memory: Int32Array): void;
 	/** Asked when the run has ended. */

@@ -183,6 +183,8 @@ function setEfer(v: Vcpu, value: bigint): boolean {
 function setXfd(v: Vcpu, value: bigint): boolean {
 	const { xfd } = v.cpu.model.features;
 	if (xfd === 0 || (value & ~BigInt(xfd)) !== 0n) return false;
+	// Told first: from here on the kernel may find either value in the register.
+	guestWrote(v, "IA32_XFD", value);
 	v.argument = Number(value);
 	v.vm.tree.helpers.fpu_update_guest_xfd(v);
 	// The first value other than 0 makes the MSR the guest's own; KVM reads it back at each exit from then on.
@@ -199,7 +201,6 @@ function setXfd(v: Vcpu, value: bigint): boolean {
 /** Registers that are swapped, by MSR. What KVM drops of a write to DEBUGCTL the guest is not owed. */
 const LEDGER: ReadonlyMap<number, GuestRegister> = new Map([
 	[MSR.IA32_XSS, "IA32_XSS"],
-	[MSR.IA32_XFD, "IA32_XFD"],
 	[MSR.IA32_XFD_ERR, "IA32_XFD_ERR"],
 	[MSR.IA32_DEBUGCTL, "IA32_DEBUGCTL"],
 	[MSR.IA32_SPEC_CTRL, "IA32_SPEC_CTRL"],

@@ -1,6 +1,7 @@
 /** kvm_vcpu_reset(): registers at power-on and by INIT (SDM Vol. 3A, table 10-1). */
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { kvmUpdateDr7 } from "./debug.ts";
 
 const REAL_MODE_DATA = { base: 0n, limit: 0xffff, attributes: 0x93, selector: 0 } as const;
 
@@ -20,6 +21,7 @@ export function kvmVcpuReset(v: Vcpu, initEvent: boolean): void {
 	v.effDb.fill(0n);
 	v.dr6 = 0xffff_0ff0;
 	v.dr7 = 0x400;
+	kvmUpdateDr7(v);
 	v.cr2 = 0n;
 	v.completeUserspaceIo = null;
 	v.apic?.reset(initEvent);

@@ -142,7 +142,7 @@ export const svmOps: VendorOps = {
 		if (offset !== undefined) return v.svm!.vmcb.readState(offset);
 		switch (index) {
 			case MSR.IA32_SPEC_CTRL:
-				return BigInt(v.svm!.specCtrl);
+				return BigInt(v.cpu.model.features.vSpecCtrl ? v.svm!.vmcb.specCtrl : v.svm!.specCtrl);
 			case MSR.IA32_TSC_AUX:
 				return v.svm!.tscAux[0]!.value;
 			case MSR.IA32_DEBUGCTL:
@@ -160,6 +160,7 @@ export const svmOps: VendorOps = {
 		switch (index) {
 			case MSR.IA32_SPEC_CTRL:
 				v.svm!.specCtrl = Number(value);
+				v.svm!.vmcb.specCtrl = Number(value);
 				return true;
 			case MSR.IA32_TSC_AUX:
 				v.svm!.tscAux[0]!.value = value;

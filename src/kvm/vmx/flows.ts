@@ -197,7 +197,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 ]);
 
 /** HOST_CR3 as of now: CR3 can change between prepare_switch_to_guest and here (commit 1a71581012dd). */
-function refreshHostCr3(v: Vcpu): void {
+export function refreshHostCr3(v: Vcpu): void {
 	const vmx = v.vmx!;
 	const cr3 = v.cpu.readNumber(L.CR3);
 	if (cr3 === vmx.hostCr3) return;

@@ -14,7 +14,7 @@ export const kvmSetXcr = flow("__kvm_set_xcr", "x86.c", [
  * image: XRSTORS of it would raise #NM in the kernel (commit b45f72177594, in v6.18's stable series).
  */
 export const fpuUpdateGuestXfd = flow("fpu_update_guest_xfd", "arch/x86/kernel/fpu/core.c", [
-	step("fpregs_lock", (v) => v.kernel.preemptDisable(), 1),
+	step("fpregs_lock", (v) => v.kernel.fpregsLock(), 1),
 	step("fpstate->xfd = xfd", (v) => {
 		v.guestFpu.xfd = v.argument;
 	}),
@@ -26,5 +26,5 @@ export const fpuUpdateGuestXfd = flow("fpu_update_guest_xfd", "arch/x86/kernel/f
 			v.guestFpu.image.xstateBv &= ~v.argument;
 		}),
 	]),
-	step("fpregs_unlock", (v) => v.kernel.preemptEnable(), 1),
+	step("fpregs_unlock", (v) => v.kernel.fpregsUnlock(), 1),
 ]);

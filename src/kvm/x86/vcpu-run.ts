@@ -1,5 +1,5 @@
 /** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
-import { restoreFpregs, saveFpregs } from "../../host/fpu.ts";
+import { restoreFpregs, saveFpregs, xfdUpdateState } from "../../host/fpu.ts";
 import {
 	type Waiting,
 	breakFrom,
@@ -35,13 +35,15 @@ function registerPreemptNotifier(v: Vcpu): void {
 function swapFpstate(v: Vcpu, enterGuest: boolean): void {
 	const { kernel, cpu } = v;
 	const task = kernel.current;
-	kernel.preemptDisable();
+	kernel.fpregsLock();
 	const confidential = v.guestStateProtected;
 	if (!task.needFpuLoad && !(confidential && !enterGuest)) saveFpregs(cpu, task.fpstate);
 	task.fpstate = enterGuest ? v.guestFpu : task.userFpstate;
-	if (!(confidential && enterGuest)) restoreFpregs(cpu, kernel.fpu, task.fpstate);
+	// Firmware restores a confidential guest's registers; XFD goes with its image all the same.
+	if (confidential && enterGuest) xfdUpdateState(cpu, kernel.fpu, task.fpstate);
+	else restoreFpregs(cpu, kernel.fpu, task.fpstate);
 	task.needFpuLoad = false;
-	kernel.preemptEnable();
+	kernel.fpregsUnlock();
 }
 
 /** kvm_vcpu_running(). */

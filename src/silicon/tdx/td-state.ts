@@ -16,14 +16,17 @@ import type { TdVcpu } from "./td.ts";
 /** What is left in a field by a TD exit, if not a value: all of XFAM, or what the VMM had. */
 const XFAM = -1;
 const VMM = -2;
+/** What the VMM had, or 0 when XFAM has AMX and the module had to switch it. */
+const XFAM_TILES = -3;
+const XTILES = XFEATURE.xtilecfg | XFEATURE.xtiledata;
 
 /** Registers of which a TD has its own: field of the state block, a new TD's value, what a TD exit leaves. */
 const PRIVATE_FIELDS: readonly (readonly [field: number, initial: number, left: number])[] = [
 	[L.XCR0, 1, XFAM],
 	[L.XSS, 0, XFAM],
 	[L.PKRU, 0, 0],
-	[L.XFD, 0, 0],
-	[L.XFD_ERR, 0, 0],
+	[L.XFD, 0, XFAM_TILES],
+	[L.XFD_ERR, 0, XFAM_TILES],
 	[L.SPEC_CTRL, 0, VMM],
 	[L.KERNEL_GS_BASE, 0, 0],
 	[L.CR2, 0, 0],
@@ -60,6 +63,8 @@ function restore(cpu: Cpu, vcpu: TdVcpu, image: XsaveImage): void {
 export function loadTdState(cpu: Cpu, vcpu: TdVcpu): void {
 	const { fields } = vcpu;
 	if (vcpu.inVmcall) storeXmm(cpu, vcpu);
+	vcpu.hostXfd = cpu.xfd;
+	vcpu.hostXfdErr = cpu.read32(L.XFD_ERR);
 	enableXfam(cpu, vcpu);
 	restore(cpu, vcpu, vcpu.image);
 	if (vcpu.inVmcall) loadXmm(cpu, vcpu);
@@ -86,10 +91,18 @@ export function saveTdState(cpu: Cpu, vcpu: TdVcpu): void {
 	if (vcpu.inVmcall) loadXmm(cpu, vcpu);
 	for (let at = 0; at < PRIVATE_FIELDS.length; at++) {
 		const [field, , left] = PRIVATE_FIELDS[at]!;
-		if (left !== XFAM) cpu.writeNumber(field, left === VMM ? vcpu.hostSpecCtrl : left);
+		if (left !== XFAM) cpu.writeNumber(field, leftBehind(vcpu, field, left));
 	}
 	cpu.write32(L.DR7, DR7_FIXED_1);
 	cpu.write32(L.DEBUGCTL, cpu.read32(L.DEBUGCTL) & TDX_PRESERVED_DEBUGCTL);
+}
+
+/** The value that a TD exit leaves in a register that is not XFAM's. */
+function leftBehind(vcpu: TdVcpu, field: number, left: number): number {
+	if (left === VMM) return vcpu.hostSpecCtrl;
+	if (left !== XFAM_TILES) return left;
+	if ((vcpu.xfam & XTILES) !== 0) return 0;
+	return field === L.XFD ? vcpu.hostXfd : vcpu.hostXfdErr;
 }
 
 /** XMM0 in the register file, as a word index in `cpu.u32`. */

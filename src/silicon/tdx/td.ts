@@ -66,6 +66,8 @@ export class Td {
 	fatal = false;
 	/** Another processor holds a lock that an entry needs, as in TDH.MEM.TRACK: TDX_OPERAND_BUSY. */
 	busy = false;
+	/** The same, and gone when the next TDH.VP.ENTER has found it so. */
+	busyOnce = false;
 
 	constructor(memory: MachineMemory, parameters: TdParameters) {
 		this.memory = memory;
@@ -95,6 +97,9 @@ export class TdVcpu {
 	readonly xmm = new Uint32Array(XMM_WORDS);
 	/** While the TD runs: the VMM's IA32_SPEC_CTRL, and its bytes that VM entry would switch. */
 	hostSpecCtrl = 0;
+	/** XFD and XFD_ERR of the VMM while the TD runs. */
+	hostXfd = 0;
+	hostXfdErr = 0;
 	readonly hostState = new Uint8Array(L.SWITCHED_END - L.SWITCHED);
 	readonly veInfo: VeInfo = {
 		valid: false,

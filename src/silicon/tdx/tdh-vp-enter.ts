@@ -69,7 +69,10 @@ function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
 }
 
 function whyRefused(td: Td): number {
-	if (td.busy) return TDX_STATUS.operandBusy;
+	if (td.busy || td.busyOnce) {
+		td.busyOnce = false;
+		return TDX_STATUS.operandBusy;
+	}
 	if (td.fatal) return TDX_STATUS.tdFatal;
 	return td.finalized ? TDX_STATUS.success : TDX_STATUS.opStateIncorrect;
 }

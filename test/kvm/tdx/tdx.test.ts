@@ -305,6 +305,7 @@ describe("the host's registers", () => {
 		const { cpu } = machine;
 		const host = [0x47700n, 0x0023_0010_0000_0000n, 0xffff_ffff_8100_0000n, 5n];
 		for (const [n, field] of USER_MSRS.entries()) cpu.write64(field, host[n]!);
+		machine.kernel.userReturn.online(USER_MSRS);
 		let inside: bigint[] = [];
 		cpu.observer = {
 			onOp: (_cpu, op) => {
@@ -322,6 +323,7 @@ describe("the host's registers", () => {
 		const { machine } = machineWith({ program: out(1) });
 		const { cpu, vcpu } = machine;
 		cpu.write64(L.LSTAR, 0xffff_ffff_8100_0000n);
+		machine.kernel.userReturn.online(USER_MSRS);
 		vcpu.tdx!.td.td.finalized = false;
 		kvmRun(vcpu);
 		expect(vcpu.run.exitReason).toBe(KVM_EXIT.INTERNAL_ERROR);

@@ -1,14 +1,32 @@
 /** The casebook's cases, by their kind of state and then by date. */
 import type { HistoryCase } from "./case.ts";
+import { debugctlSnapshot, debugctlWithoutLbrv, freezeInSmm, tdxDebugctl } from "./debugctl.ts";
+import { dr6Reentry } from "./dr6.ts";
 import { fastpathDecode, fastpathPmu } from "./fastpath-srcu.ts";
 import { guestTime } from "./guest-time.ts";
 import { lateRequest } from "./late-request.ts";
 import { predictorMark } from "./predictor-mark.ts";
 import { tdInterrupts } from "./td-interrupts.ts";
+import { hostCr3 } from "./host-cr3.ts";
+import { pkruByXrstor, pkruNotSwapped } from "./pkru.ts";
+import { tdxUserReturn } from "./tdx-user-return.ts";
 import { xcr0MachineCheck } from "./xcr0-machine-check.ts";
+import { xcr0Preemption } from "./xcr0-preemption.ts";
+import { xfdXstate } from "./xfd-xstate.ts";
 
 export const HISTORY: readonly HistoryCase[] = [
+	xcr0Preemption,
 	xcr0MachineCheck,
+	pkruNotSwapped,
+	pkruByXrstor,
+	xfdXstate,
+	dr6Reentry,
+	debugctlWithoutLbrv,
+	debugctlSnapshot,
+	freezeInSmm,
+	tdxDebugctl,
+	tdxUserReturn,
+	hostCr3,
 	guestTime,
 	tdInterrupts,
 	lateRequest,
