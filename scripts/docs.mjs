@@ -95,6 +95,21 @@ replaceBlock(
 	fenced(`$ reenter replay ${token} series-v2\n${refused.stderr}`),
 );
 const footer = reenter("check", "series-v2", "--vendor", "svm").trimEnd().split("\n").at(-1);
+replaceBlock("docs/casebook.md", "table", fenced(reenter("casebook")));
+const { HISTORY } = await import("../dist/kvm/trees/history/cases.js");
+const stories = HISTORY.map((entry) => {
+	const { fix, shows } = entry;
+	const configuration = Object.entries(shows.configuration).map(([factor, value]) => `${factor}=${value}`);
+	const needs = [...shows.events, ...configuration].map((word) => `\`${word}\``);
+	return [
+		`### ${entry.title}`,
+		`\`${entry.name}\`, ${entry.vendors.join(", ")}; ${fix.commits.join(", ")} (${fix.date}, ${fix.author})`,
+		entry.story,
+		...(entry.differs === "" ? [] : [`Here: ${entry.differs}`]),
+		`Shown by ${needs.length === 0 ? "a run without events" : needs.join(", ")}; violates \`${shows.property}\`.`,
+	].join("\n\n");
+});
+replaceBlock("docs/casebook.md", "stories", stories.join("\n\n"));
 replaceBlock("docs/check.md", "footer", fenced(`${footer}\n`));
 
 // The JSON Schema of patch files, for editors.

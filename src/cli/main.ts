@@ -4,6 +4,7 @@ import { ImageError } from "../guests/image.ts";
 import { FlowError } from "../kvm/flow/errors.ts";
 import { hint } from "../kvm/flow/patch.ts";
 import { ReviewError } from "../review/errors.ts";
+import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCost } from "./commands/cost.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
@@ -33,6 +34,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerReview,
 	registerCheck,
 	registerReplay,
+	registerCasebook,
 	registerCost,
 	registerRun,
 	registerTrees,

@@ -1,5 +1,6 @@
 /** What the commands call below them; tests put something quicker in its place. */
 import { performance } from "node:perf_hooks";
+import { runCase } from "../check/casebook.ts";
 import { runCheck } from "../check/check.ts";
 import { hostInfo } from "../devkvm/host.ts";
 import { DevKvm } from "../devkvm/system.ts";
@@ -16,6 +17,7 @@ const clock: Clock = { now: () => performance.now() * 1e6 };
 /** The instruments behind the commands. */
 export const SERVICES = {
 	runCheck,
+	runCase,
 	measureCost,
 	reviewTree,
 	runImage,

@@ -38,6 +38,7 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		[["check", "v6.18", "--replay", "irq57"], /--replay "irq57" is no schedule/],
 		[["check", "v6.18", "--mce-handler", "panic"], /mce-handler/],
 		[["show", "v6.18", "vcpu_enter_gest"], /did you mean "vcpu_enter_guest"/],
+		[["casebook", "dr6-reentri"], /no case "dr6-reentri"; did you mean "dr6-reentry"/],
 		[["reveiw"], /no command "reveiw"; did you mean "review"/],
 		[["trees", "--jsn"], /unknown option '--jsn'/],
 		[["cost"], /missing required argument/],

@@ -3,6 +3,7 @@ import { FlowError } from "../flow/errors.ts";
 import type { Tree } from "../flow/flow.ts";
 import { applyPatches, hint } from "../flow/patch.ts";
 import { v618 } from "./base.ts";
+import { HISTORY } from "./history/cases.ts";
 import { SERIES } from "./series.ts";
 
 /** What `reenter trees` lists. */
@@ -30,6 +31,8 @@ export const BUILT_IN_TREES: readonly BuiltInTree[] = [
  */
 export function findTree(spec: string): Tree {
 	if (spec === v618.name) return v618;
+	const historic = historyTree(spec);
+	if (historic !== undefined) return historic;
 	const [name = "", selection, ...rest] = spec.split(":");
 	const series = SERIES[name];
 	if (series === undefined || rest.length > 0) {
@@ -44,6 +47,15 @@ export function findTree(spec: string): Tree {
 	const numbers = selectPatches(spec, selection, series.patches.length);
 	const patches = numbers.map((number) => series.patches[number - 1]!);
 	return { ...applyPatches(v618, patches, spec, `${series.title}; patches ${selection} only`), spec };
+}
+
+/** A tree of the casebook: `<case>-before`, `<case>-after`. */
+function historyTree(spec: string): Tree | undefined {
+	for (const entry of HISTORY) {
+		if (spec === `${entry.name}-before`) return { ...entry.before, name: spec };
+		if (spec === `${entry.name}-after`) return { ...entry.after, name: spec };
+	}
+	return undefined;
 }
 
 /** Patch numbers of `2`, `1-3` or `1,3-4`, ascending. */

@@ -12,7 +12,7 @@ import { patched } from "./patched.ts";
 export const debugctlWithoutLbrv: HistoryCase = {
 	name: "debugctl-without-lbrv",
 	title: "An SVM guest runs with the host's DEBUGCTL",
-	fix: { commits: ["433265870ab3", "fb71c7959356"], date: "2025-02-27", author: "Sean Christopherson" },
+	fix: { commits: ["433265870ab3", "fb71c7959356"], date: "2025-02", author: "Sean Christopherson" },
 	vendors: ["svm"],
 	state: "DEBUGCTL",
 	story:
@@ -40,7 +40,7 @@ const noteDebugctl = (v: Vcpu) => {
 export const debugctlSnapshot: HistoryCase = {
 	name: "debugctl-snapshot",
 	title: "The host's DEBUGCTL was noted while interrupts could still change it",
-	fix: { commits: ["189ecdb3e112"], date: "2025-02-27", author: "Sean Christopherson" },
+	fix: { commits: ["189ecdb3e112"], date: "2025-02", author: "Sean Christopherson" },
 	vendors: ["vmx", "svm"],
 	state: "DEBUGCTL",
 	story:
@@ -71,7 +71,7 @@ export const debugctlSnapshot: HistoryCase = {
 export const freezeInSmm: HistoryCase = {
 	name: "freeze-in-smm",
 	title: "Counters of perf go on in an SMI that hits a guest",
-	fix: { commits: ["6b1dd26544d0"], date: "2025-06-20", author: "Maxim Levitsky" },
+	fix: { commits: ["6b1dd26544d0"], date: "2025-06", author: "Maxim Levitsky" },
 	vendors: ["vmx"],
 	state: "DEBUGCTL",
 	story:
@@ -102,7 +102,7 @@ const own = (v: Vcpu) => v.extra.get(OWN) ?? 0;
 export const tdxDebugctl: HistoryCase = {
 	name: "tdx-debugctl",
 	title: "TDX restores DEBUGCTL from a note of its own that has gone stale",
-	fix: { commits: ["7d390a9da823"], date: "2025-06-12", author: "Sean Christopherson" },
+	fix: { commits: ["7d390a9da823"], date: "2025-06", author: "Sean Christopherson" },
 	vendors: ["tdx"],
 	state: "DEBUGCTL",
 	story:

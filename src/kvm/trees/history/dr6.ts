@@ -15,7 +15,7 @@ const wontExit = (v: Vcpu) => (v.switchDbRegs & DEBUGREG.WONT_EXIT) !== 0;
 export const dr6Reentry: HistoryCase = {
 	name: "dr6-reentry",
 	title: "A fastpath re-entry overwrites the guest's DR6 with an old copy",
-	fix: { commits: ["c2fee09fc167"], date: "2025-01-25", author: "Sean Christopherson" },
+	fix: { commits: ["c2fee09fc167"], date: "2025-01", author: "Sean Christopherson" },
 	vendors: ["vmx", "svm"],
 	state: "debug registers",
 	story:

@@ -9,7 +9,7 @@ import { patched } from "./patched.ts";
 export const hostCr3: HistoryCase = {
 	name: "host-cr3",
 	title: "The CR3 that a VM exit loads was noted before the kernel changed it",
-	fix: { commits: ["1a71581012dd", "bca06b85fcaf"], date: "2022-02-24", author: "Sean Christopherson" },
+	fix: { commits: ["1a71581012dd", "bca06b85fcaf"], date: "2022-02", author: "Sean Christopherson" },
 	vendors: ["vmx"],
 	state: "host CR3",
 	story:

@@ -1,6 +1,14 @@
 /** Version 1 of the series that this project began with (8934c592bcbf, 2025): interrupts of TD exits. */
-import { findTree } from "../trees.ts";
+import { applyPatches } from "../../flow/patch.ts";
+import { v618 } from "../base.ts";
+import { SERIES } from "../series.ts";
 import type { HistoryCase } from "./case.ts";
+
+/** A built-in series as a tree. */
+function series(name: "series-v1" | "series-v2") {
+	const { title, patches } = SERIES[name]!;
+	return applyPatches(v618, patches, name, title);
+}
 
 export const tdInterrupts: HistoryCase = {
 	name: "td-interrupts",
@@ -15,8 +23,8 @@ export const tdInterrupts: HistoryCase = {
 		"its class and below, the host's watchdog reported a hard lockup and the TD did not boot. Reviewers had not seen " +
 		"it; the series was dropped the day it was reported. Version 2 adds a case to the shared function instead.",
 	differs: "",
-	before: findTree("series-v1"),
-	after: findTree("series-v2"),
+	before: series("series-v1"),
+	after: series("series-v2"),
 	shows: {
 		events: ["irq"],
 		configuration: {},

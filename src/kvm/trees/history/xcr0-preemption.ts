@@ -66,7 +66,7 @@ const lazy = patched(
 export const xcr0Preemption: HistoryCase = {
 	name: "xcr0-preemption",
 	title: "Emulating XSETBV makes KVM forget that the guest's XCR0 is in the processor",
-	fix: { commits: ["42bdf991f4ca"], date: "2013-04", author: "Marcelo Tosatti" },
+	fix: { commits: ["42bdf991f4ca"], date: "2013", author: "Marcelo Tosatti" },
 	vendors: ["vmx", "svm"],
 	state: "XCR0",
 	story:
