@@ -72,6 +72,18 @@ export function wrmsr(cpu: Cpu, field: number, value: bigint): void {
 	cpu.write64(field, value);
 }
 
+/** RDMSR of IA32_SPEC_CTRL. */
+export function rdmsrSpecCtrl(cpu: Cpu): number {
+	cpu.op(OP["rdmsr(ia32_spec_ctrl)"]);
+	return cpu.read32(L.SPEC_CTRL);
+}
+
+/** WRMSR to IA32_SPEC_CTRL. */
+export function wrmsrSpecCtrl(cpu: Cpu, value: number): void {
+	cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
+	cpu.write32(L.SPEC_CTRL, value);
+}
+
 /** RDTSC. @returns cycles */
 export function rdtsc(cpu: Cpu): number {
 	cpu.op(OP.rdtsc);

@@ -128,6 +128,8 @@ export class Vcpu {
 	xfdErr = 0;
 	/** The guest wrote a non-zero XFD once; the MSR is passed through since. */
 	xfdNoWriteIntercept = false;
+	/** The guest wrote a SPEC_CTRL other than 0 once; the MSR is passed through since. */
+	specCtrlNoIntercept = false;
 
 	// ---- arch: debug registers ----
 	/** KVM_DEBUGREG_* bits. */

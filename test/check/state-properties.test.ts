@@ -1,14 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { checkGuest } from "../../src/check/check.ts";
-import { parseConfiguration } from "../../src/check/configuration.ts";
-import { type RunSetup, runSchedule } from "../../src/check/run.ts";
+import { guestParameters, parseConfiguration } from "../../src/check/configuration.ts";
+import { type RunSetup, programImage, runSchedule } from "../../src/check/run.ts";
 import type { EventKind } from "../../src/check/types.ts";
-import { type Silicon, createSilicon } from "../../src/kvm/api/kvm.ts";
+import { type Silicon, createMachine, createSilicon } from "../../src/kvm/api/kvm.ts";
+import { Vmm } from "../../src/kvm/api/vmm.ts";
 import { compileTree } from "../../src/kvm/flow/compile.ts";
 import type { Tree } from "../../src/kvm/flow/flow.ts";
 import { applyPatches, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
+import * as L from "../../src/silicon/cpu/layout.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
 
 const silicons = new Map<string, Silicon>();
@@ -54,6 +56,21 @@ describe("v6.18 keeps each register the owner's", () => {
 		expect(violated(setup(v618, vendor, configuration))).toEqual([]);
 	});
 });
+
+it.each(["vmx", "svm"] as const)(
+	"%s: a guest's SPEC_CTRL exits at its first write, and never again",
+	(vendor) => {
+		const run = setup(v618, vendor, "msrs=own");
+		const machine = createMachine({ model: run.model, vendor, tree: run.tree, silicon: run.silicon });
+		const vmm = new Vmm(machine);
+		vmm.load(programImage(run.guest), { parameters: guestParameters(run.configuration, run.model) });
+		expect(vmm.run()).toEqual({ kind: "exit", code: 0 });
+		const { vcpu, kernel, cpu } = machine;
+		expect(vcpu.specCtrlNoIntercept).toBe(true);
+		expect(vcpu.vm.ops.getMsr(vcpu, 0x48)).toBe(6n);
+		expect(cpu.read32(L.SPEC_CTRL)).toBe(kernel.specCtrl);
+	},
+);
 
 describe("a tree that loses a guest's register", () => {
 	it.each([

@@ -142,6 +142,8 @@ export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
 			if ((value & ~BigInt(v.cpu.model.features.xfd)) !== 0n || v.cpu.model.features.xfd === 0) return false;
 			v.xfdErr = Number(value);
 			return true;
+		case MSR.IA32_SPEC_CTRL:
+			return setSpecCtrl(v, value);
 		case MSR.IA32_PRED_CMD:
 		case MSR.IA32_FLUSH_CMD:
 			return (value & ~1n) === 0n;
@@ -176,6 +178,17 @@ function setEfer(v: Vcpu, value: bigint): boolean {
 	const changed = v.efer ^ value;
 	v.vm.ops.setEfer(v, (value & ~lma) | (v.efer & lma));
 	if ((changed & BigInt(EFER.NXE)) !== 0n) makeRequest(v, KVM_REQ.TLB_FLUSH);
+	return true;
+}
+
+/** MSR_IA32_SPEC_CTRL of vmx_set_msr() and svm_set_msr(): no exits from the first value other than 0 on. */
+function setSpecCtrl(v: Vcpu, value: bigint): boolean {
+	if (!v.vm.ops.setMsr(v, MSR.IA32_SPEC_CTRL, value)) return false;
+	if (value !== 0n && !v.specCtrlNoIntercept && v.msrBitmap !== null) {
+		v.specCtrlNoIntercept = true;
+		setMsrIntercept(v, MSR.IA32_SPEC_CTRL, false, false);
+		setMsrIntercept(v, MSR.IA32_SPEC_CTRL, true, false);
+	}
 	return true;
 }
 

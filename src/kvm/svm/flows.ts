@@ -1,5 +1,5 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
-import { wrmsrDebugctl } from "../../host/access.ts";
+import { rdmsrSpecCtrl, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
 import { HOST_VECTOR } from "../../host/kernel.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
@@ -74,18 +74,14 @@ function readVmcb(v: Vcpu): void {
 function svmVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const svm = v.svm!;
-	svm.hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
-	if (swapsSpecCtrl(v)) {
-		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-		cpu.write32(L.SPEC_CTRL, svm.specCtrl);
-	}
+	if (swapsSpecCtrl(v)) wrmsrSpecCtrl(cpu, svm.specCtrl);
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
 	beginVmrun(cpu, svm.vmcb);
 }
 
-const swapsSpecCtrl = (v: Vcpu) => !v.cpu.model.features.vSpecCtrl && v.svm!.specCtrl !== v.svm!.hostSpecCtrl;
+const swapsSpecCtrl = (v: Vcpu) => !v.cpu.model.features.vSpecCtrl && v.svm!.specCtrl !== v.kernel.specCtrl;
 
 /** What follows the guest's run in the assembly. */
 const svmVcpuRunAsmEnd: Waiting = {
@@ -99,10 +95,8 @@ const svmVcpuRunAsmEnd: Waiting = {
 		vmsave(cpu, svm.vmcb);
 		vmload(cpu, svm.hostVmcb);
 		cpu.op(OP.rsb_fill);
-		if (swapsSpecCtrl(v)) {
-			cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-			cpu.write32(L.SPEC_CTRL, svm.hostSpecCtrl);
-		}
+		if (!cpu.model.features.vSpecCtrl && v.specCtrlNoIntercept) svm.specCtrl = rdmsrSpecCtrl(cpu);
+		if (swapsSpecCtrl(v)) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
 	},
 };
 

@@ -8,8 +8,6 @@ export class SvmVcpu {
 	readonly hostVmcb = new Vmcb();
 	/** Guest IA32_SPEC_CTRL; the hardware's when V_SPEC_CTRL is there. */
 	specCtrl = 0;
-	/** IA32_SPEC_CTRL of the host, while the guest's may be loaded. */
-	hostSpecCtrl = 0;
 	/** DEBUGCTL was swapped by hand for this entry. */
 	debugctlSwapped = false;
 	guestStateLoaded = false;

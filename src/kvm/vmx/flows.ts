@@ -1,5 +1,14 @@
 /** The VMX side of the run loop (arch/x86/kvm/vmx/vmx.c, vmenter.S and main.c, v6.18). */
-import { moveToDr, rdmsr, rdmsrXfdErr, rdtsc, wrmsr, wrmsrDebugctl } from "../../host/access.ts";
+import {
+	moveToDr,
+	rdmsr,
+	rdmsrSpecCtrl,
+	rdmsrXfdErr,
+	rdtsc,
+	wrmsr,
+	wrmsrDebugctl,
+	wrmsrSpecCtrl,
+} from "../../host/access.ts";
 import { KERNEL_GS_BASE } from "../../host/kernel.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
@@ -88,11 +97,7 @@ function loadedVmcsClear(v: Vcpu): void {
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const vmx = v.vmx!;
-	vmx.hostSpecCtrl = cpu.read32(L.SPEC_CTRL);
-	if (vmx.specCtrl !== vmx.hostSpecCtrl) {
-		cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-		cpu.write32(L.SPEC_CTRL, vmx.specCtrl);
-	}
+	if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, vmx.specCtrl);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
 	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs);
@@ -108,10 +113,9 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		copyBlock(cpu.gprs, v.regs8);
 		cpu.op(OP.gpr_swap);
 		cpu.op(OP.rsb_fill);
-		if (vmx.specCtrl !== vmx.hostSpecCtrl) {
-			cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);
-			cpu.write32(L.SPEC_CTRL, vmx.hostSpecCtrl);
-		}
+		// vmx_spec_ctrl_restore_host(). The guest has written it without exits since its first value other than 0.
+		if (v.specCtrlNoIntercept) vmx.specCtrl = rdmsrSpecCtrl(cpu);
+		if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
 	},
 };
 

@@ -20,8 +20,6 @@ export class VmxVcpu {
 	fail = false;
 	/** One of VMX_RESULT: what the last VM entry began with. */
 	entryResult = 0;
-	/** IA32_SPEC_CTRL of the host, while the guest's may be loaded. */
-	hostSpecCtrl = 0;
 	idtVectoringInfo = 0;
 	/** Guest IA32_SPEC_CTRL. */
 	specCtrl = 0;
