@@ -7,6 +7,7 @@ import { ReviewError } from "../review/errors.ts";
 import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCost } from "./commands/cost.ts";
+import { registerKut } from "./commands/kut.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
 import { registerDoctor, registerMeasure } from "./commands/measure.ts";
 import { registerReplay } from "./commands/replay.ts";
@@ -37,6 +38,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerCasebook,
 	registerCost,
 	registerRun,
+	registerKut,
 	registerTrees,
 	registerShow,
 	registerDiff,

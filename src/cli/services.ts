@@ -10,6 +10,7 @@ import type { Clock } from "../measure/types.ts";
 import { measureCost } from "../review/cost.ts";
 import { reviewTree } from "../review/review.ts";
 import { runImage } from "../review/run.ts";
+import { runKutTask } from "./kut/run-task.ts";
 
 /** Time for measurements; nothing that is modelled sees it. */
 const clock: Clock = { now: () => performance.now() * 1e6 };
@@ -21,6 +22,7 @@ export const SERVICES = {
 	measureCost,
 	reviewTree,
 	runImage,
+	runKutTask,
 	measureExits,
 	measureSwaps,
 	hostInfo,

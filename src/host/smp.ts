@@ -27,7 +27,7 @@ export interface SmpOptions {
 /** How `run` ended: by its predicate, because all threads are over, or because all sleep and nothing can wake one. */
 export type SmpResult = "stopped" | "over" | "asleep";
 
-const SLICE_CYCLES = [100, 20_000] as const;
+const SLICE_CYCLES = [100, 10_000] as const;
 /** A CPU with nobody beside it gives way to the predicate of `run` this often. */
 const SLICE_CYCLES_ALONE = 100_000;
 /** How long a thread runs while others wait for its CPU: base_slice_ns of kernel/sched/fair.c on few CPUs. */
@@ -128,6 +128,14 @@ export class Smp {
 			to.cpu.cycles = Math.max(to.cpu.cycles, running.cpu.cycles);
 		}
 		this.somethingWillHappen(to);
+		this.shorten();
+	}
+
+	/** Whoever sends an interrupt mostly waits for what comes of it. */
+	private shorten(): void {
+		const cpu = this.running?.cpu;
+		if (cpu === undefined) return;
+		cpu.limitSlice(cpu.horizon, Math.min(cpu.sliceEnd, cpu.cycles + this.sliceLength()));
 	}
 
 	/** The current thread of a CPU sleeps until it is woken, or an interrupt comes. */

@@ -1,9 +1,13 @@
 /** Runs a guest image that a user gave: `reenter run`. */
 import { loadImage } from "../guests/load.ts";
+import { applyGuestCpu, parseGuestCpu } from "../kvm/api/guest-cpu.ts";
 import { createMachine } from "../kvm/api/kvm.ts";
 import { Vmm, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
+
+/** Guest memory that one machine is given at most. */
+const RAM_BYTES_MAX = 2 ** 30;
 
 export interface RunOptions {
 	readonly bytes: Uint8Array;
@@ -20,6 +24,12 @@ export interface RunOptions {
 	readonly vcpus?: number;
 	/** Chooses how several CPUs take turns. */
 	readonly seed?: number;
+	/** QEMU's -cpu; null or absent for all that the host has. */
+	readonly guestCpu?: string | null;
+	/** KVM_CREATE_PIT2. Default true. */
+	readonly pit?: boolean;
+	/** Guest memory; at most 1 GiB is given. Default: what the image needs. */
+	readonly ramBytes?: number;
 	readonly onConsole: (byte: number) => void;
 }
 
@@ -41,7 +51,8 @@ export interface RunOutcome {
  */
 export function runImage(options: RunOptions): RunOutcome {
 	const image = loadImage(options.bytes);
-	const guestRamBytes = guestRamBytesFor(image);
+	const least = guestRamBytesFor(image);
+	const guestRamBytes = Math.max(least, Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
 	const { model, vendor, tree } = options;
 	const machine = createMachine({
 		model,
@@ -49,10 +60,15 @@ export function runImage(options: RunOptions): RunOutcome {
 		tree,
 		ramBytes: hostRamBytesFor(guestRamBytes),
 		vcpus: options.vcpus ?? 1,
+		pit: options.pit ?? true,
 		smp: { seed: options.seed ?? 1 },
 	});
 	const { cpu, vcpu, vm } = machine;
 	const vmm = new Vmm(machine, { guestRamBytes, onConsole: options.onConsole });
+	if (options.guestCpu !== undefined && options.guestCpu !== null) {
+		const guestCpu = parseGuestCpu(options.guestCpu);
+		for (const each of vm.vcpus) applyGuestCpu(each, guestCpu);
+	}
 	vmm.load(image, { commandLine: `${options.fileName} ${options.append}`.trim() });
 	const result = vmm.run(options.budgetInstructions);
 	const exitCounts: Record<string, { count: number }> = {};

@@ -45,6 +45,8 @@ export interface MachineOptions {
 	readonly ramBytes?: number;
 	/** In-kernel local APIC. Default true. */
 	readonly irqchip?: boolean;
+	/** In-kernel timer. Default: as `irqchip`. */
+	readonly pit?: boolean;
 	readonly kernel?: KernelOptions;
 	/** A silicon to use again: its memory and what was translated from it. */
 	readonly silicon?: Silicon;
@@ -122,7 +124,12 @@ export function createMachine(options: MachineOptions): Machine {
 		kernel,
 		ops,
 		(made) => new Mmu(made),
-		{ vendor, tree, irqchip: options.irqchip ?? true },
+		{
+			vendor,
+			tree,
+			irqchip: options.irqchip ?? true,
+			...(options.pit === undefined ? {} : { pit: options.pit }),
+		},
 		FIRST_FREE_HPA,
 	);
 	for (let id = 0; id < vcpus; id++) createVcpu(vm, kernels[id % kernels.length]!);

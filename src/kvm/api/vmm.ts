@@ -175,7 +175,8 @@ export class Vmm {
 		for (const vcpu of vm.vcpus) {
 			if (vcpu.thread === null) startVcpuThread(this.machine, vcpu, this.vcpuThread(vcpu));
 		}
-		const how = smp.run(() => this.result !== null || this.instructions >= limit);
+		const isLimited = limit !== Number.POSITIVE_INFINITY;
+		const how = smp.run(() => this.result !== null || (isLimited && this.instructions >= limit));
 		if (this.result !== null) return this.result;
 		return how === "stopped" ? { kind: "budget", instructions: this.instructions } : { kind: "halted" };
 	}

@@ -11,7 +11,7 @@ import { Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
 import { deliverEvent } from "./exceptions.ts";
-import { advance, fail, type Handler, intercepted, nextRip, privileged } from "./operands.ts";
+import { advance, fail, type Handler, intercepted, nextRip, privileged, waitsForOthers } from "./operands.ts";
 
 /** Delivers the interrupt of INT n, INT3 or INTO. */
 function softwareInterrupt(cpu: Cpu, insn: Insn, vector: number): Outcome {
@@ -193,7 +193,11 @@ function monitorWait(intercept: typeof INTERCEPT.monitor | typeof INTERCEPT.mwai
 	};
 }
 
-const pause: Handler = (cpu, insn) => (intercepted(cpu, insn, INTERCEPT.pause) ? OUTCOME.stop : OUTCOME.next);
+// Whoever spins waits for another processor, which may be behind.
+const pause: Handler = (cpu, insn) => {
+	if (waitsForOthers(cpu)) return OUTCOME.stop;
+	return intercepted(cpu, insn, INTERCEPT.pause) ? OUTCOME.stop : OUTCOME.next;
+};
 
 /** Handlers by iced-x86 `Mnemonic`. */
 export const interruptHandlers: readonly (readonly [number, Handler])[] = [

@@ -179,3 +179,13 @@ export function peek(cpu: Cpu, bytes: number, skip: number): bigint {
 export function privileged(cpu: Cpu): boolean {
 	return cpl(cpu) === 0;
 }
+
+/**
+ * Whether this processor is ahead of others of the machine, and has to let them catch up: the instruction runs again
+ * then. A handler that this is true for returns OUTCOME.stop.
+ */
+export function waitsForOthers(cpu: Cpu): boolean {
+	if (cpu.cycles <= cpu.horizon) return false;
+	cpu.paused = true;
+	return true;
+}

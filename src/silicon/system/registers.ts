@@ -23,6 +23,7 @@ import {
 	privileged,
 	registerIndex,
 	setGpr32,
+	waitsForOthers,
 	writeGpr,
 } from "./operands.ts";
 
@@ -70,18 +71,9 @@ function timeForbidden(cpu: Cpu): boolean {
 	return (cpu.read32(L.CR4) & CR4.TSD) !== 0 && !privileged(cpu);
 }
 
-/**
- * Time stamp counters are in step, so time read on one processor must not lie before what another has read. A
- * processor that is ahead of the others waits for them: the instruction runs again.
- */
-function aheadOfOthers(cpu: Cpu): boolean {
-	if (cpu.cycles <= cpu.horizon) return false;
-	cpu.paused = true;
-	return true;
-}
-
+// Time stamp counters are in step: time read on one processor must not lie before what another has read.
 const rdtsc: Handler = (cpu, insn) => {
-	if (aheadOfOthers(cpu)) return OUTCOME.stop;
+	if (waitsForOthers(cpu)) return OUTCOME.stop;
 	if (timeForbidden(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.rdtsc)) return OUTCOME.stop;
 	setEdxEax(cpu, readTsc(cpu));
@@ -89,7 +81,7 @@ const rdtsc: Handler = (cpu, insn) => {
 };
 
 const rdtscp: Handler = (cpu, insn) => {
-	if (aheadOfOthers(cpu)) return OUTCOME.stop;
+	if (waitsForOthers(cpu)) return OUTCOME.stop;
 	if (timeForbidden(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.rdtscp)) return OUTCOME.stop;
 	setEdxEax(cpu, readTsc(cpu));

@@ -43,7 +43,7 @@ import type { Vmcs } from "./vmcs.ts";
 /** What VMLAUNCH and VMRESUME come back with; `entered`: the guest runs, and `leaveNonRoot` is to follow. */
 export const VMX_RESULT = { exit: 0, failValid: 1, failInvalid: 2, entered: 3 } as const;
 
-const { controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event } = GROUP;
+const { controls, host, guestControl, guestSegments, guestRip, guestNonRegister, event, windows } = GROUP;
 
 function failValid(vmcs: Vmcs, error: number, check: string | null): number {
 	vmcs.u32[O.VM_INSTRUCTION_ERROR >> 2] = error;
@@ -159,7 +159,7 @@ function leaveNonRoot(cpu: Cpu, vmcs: Vmcs): void {
 /** Checks what was written since the last entry. @returns a result to come back with, or -1 */
 function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 	const { dirty } = vmcs;
-	const controlsFail = (dirty & controls) !== 0 ? checkControls(cpu, vmcs) : null;
+	const controlsFail = (dirty & (controls | windows)) !== 0 ? checkControls(cpu, vmcs) : null;
 	const eventFail = controlsFail ?? ((dirty & (event | guestControl)) !== 0 ? checkEvent(vmcs) : null);
 	if (eventFail !== null) return failValid(vmcs, VM_ERROR.entryInvalidControls, eventFail);
 	const hostFail = (dirty & (host | controls)) !== 0 ? checkHostState(cpu, vmcs) : null;

@@ -35,6 +35,8 @@ export const GROUP = {
 	all: 127,
 	/** VM-exit information: VMWRITE fails. */
 	readOnly: 128,
+	/** Only the windows among the VM-execution controls: no check of host or guest state depends on them. */
+	windows: 256,
 } as const;
 
 /** One field of the VMCS. */

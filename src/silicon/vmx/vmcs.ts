@@ -8,7 +8,7 @@
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { OP } from "../ops.ts";
-import { VM_ERROR } from "./controls.ts";
+import { CPU_BASED, VM_ERROR } from "./controls.ts";
 import {
 	F,
 	FIELD_BYTES,
@@ -189,9 +189,18 @@ export function vmwriteNumber(cpu: Cpu, vmcs: Vmcs, encoding: number, value: num
 	vmwritePair(cpu, vmcs, encoding, value >>> 0, Math.floor(value / TWO_32));
 }
 
+/** What a hypervisor switches at every turn: interrupt-window and NMI-window exiting. */
+const WINDOWS = CPU_BASED.interruptWindowExiting | CPU_BASED.nmiWindowExiting;
+
 /** VMWRITE of a 64-bit value given as two halves, without a BigInt. */
 export function vmwritePair(cpu: Cpu, vmcs: Vmcs, encoding: number, low: number, high: number): void {
 	const at = writeOffset(cpu, vmcs, encoding) >> 2;
+	if (encoding === F.CPU_BASED_VM_EXEC_CONTROL && ((vmcs.u32[at]! ^ low) & ~WINDOWS) === 0) {
+		vmcs.u32[at] = low;
+		vmcs.dirty |= GROUP.windows;
+		vmcs.derivedStale = true;
+		return;
+	}
 	vmcs.u32[at] = FIELD_BYTES[encoding] === 2 ? low & 0xffff : low;
 	if (FIELD_BYTES[encoding] === 8) vmcs.u32[at + 1] = high;
 	noteWrite(vmcs, encoding);

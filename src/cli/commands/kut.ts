@@ -1,0 +1,159 @@
+/** `reenter kut`: kvm-unit-tests, built by whoever runs them. */
+import { join } from "node:path";
+import { KutConfigError, parseUnittests, type UnitTest } from "../../review/kut/config.ts";
+import { judge, type KutResult, machineOf, selectTests, skipReason } from "../../review/kut/plan.ts";
+import type { CommonOptions, Context } from "../context.ts";
+import { EXIT, UsageError } from "../io.ts";
+import { emit } from "../output.ts";
+import type { Registry } from "../registry.ts";
+import { readUserFile } from "../patch-source.ts";
+import { resolveTarget, resolveTree, type Target } from "../resolve.ts";
+import { kutCounts, kutJunit, kutLine, kutTap } from "../text/kut.ts";
+import { hint } from "../../kvm/flow/patch.ts";
+
+interface KutArguments extends CommonOptions {
+	readonly tree: string;
+	readonly cpu?: string;
+	readonly vendor?: string;
+	readonly group?: string;
+	readonly jobs: string;
+	readonly list?: boolean;
+	readonly tap?: boolean;
+	readonly junit?: string;
+	readonly logs?: string;
+	readonly timeout?: string;
+	readonly seed: string;
+}
+
+/** The runner's own timeout, in seconds. */
+const TIMEOUT_SECONDS = 90;
+
+function readNumber(option: string, text: string, least: number): number {
+	const value = Number(text);
+	if (!Number.isInteger(value) || value < least) {
+		throw new UsageError(`${option} "${text}": write a whole number from ${least} on`);
+	}
+	return value;
+}
+
+function readTests(context: Context, directory: string): UnitTest[] {
+	const path = join(directory, "x86/unittests.cfg");
+	const text = new TextDecoder().decode(readUserFile(context.io, path));
+	try {
+		return parseUnittests(text, path);
+	} catch (error) {
+		if (error instanceof KutConfigError) throw new UsageError(error.message);
+		throw error;
+	}
+}
+
+/** One test: run, or skipped. */
+async function runTest(
+	{ io, services }: Context,
+	directory: string,
+	test: UnitTest,
+	target: Target,
+	options: KutArguments,
+	skip: string | null,
+): Promise<KutResult> {
+	const none = { name: test.name, seconds: 0, log: "" };
+	if (skip !== null) return { ...none, status: "SKIP", detail: skip };
+	const path = join(directory, "x86", test.file);
+	try {
+		io.readFile(path);
+	} catch {
+		return { ...none, status: "SKIP", detail: `Test file '${path}' not found` };
+	}
+	const timeoutSeconds =
+		options.timeout !== undefined
+			? readNumber("--timeout", options.timeout, 1)
+			: (test.timeoutSeconds ?? TIMEOUT_SECONDS);
+	const end = await services.runKutTask({
+		path,
+		tree: options.tree,
+		model: target.model.name,
+		vendor: target.vendor,
+		seed: readNumber("--seed", options.seed, 0),
+		machine: machineOf(test),
+		timeoutSeconds,
+	});
+	const log = end.reason === "" ? end.log : `${end.log}reenter: ${end.reason}\n`;
+	return judge(test, end.code, end.reason.split("\n")[0]!, log, end.seconds, timeoutSeconds);
+}
+
+async function kutCommand(
+	context: Context,
+	directory: string,
+	names: string[],
+	options: KutArguments,
+): Promise<number> {
+	const { io, style } = context;
+	const target = resolveTarget(await resolveTree(io, options.tree), options.vendor, options.cpu);
+	if (target.vendor === "tdx") throw new UsageError("kvm-unit-tests are no TDs; --vendor takes vmx or svm");
+	const all = readTests(context, directory);
+	for (const name of names) {
+		const known = all.map((test) => test.name);
+		if (!known.includes(name)) throw new UsageError(`no test "${name}"${hint(name, known)}; -l lists them`);
+	}
+	const selection = { names, group: options.group ?? null };
+	const tests = selectTests(all, selection);
+	if (tests.length === 0) throw new UsageError(`no test is in the group "${options.group}"`);
+	if (options.list === true) {
+		io.out(tests.map(({ name }) => `${name}\n`).join(""));
+		return EXIT.holds;
+	}
+	const results: KutResult[] = new Array(tests.length);
+	const live = options.json !== true && options.tap !== true && options.output === undefined;
+	let next = 0;
+	let printed = 0;
+	const work = async () => {
+		while (next < tests.length) {
+			const at = next++;
+			const test = tests[at]!;
+			const result = await runTest(context, directory, test, target, options, skipReason(test, selection));
+			results[at] = result;
+			if (options.logs !== undefined && result.log !== "") {
+				io.writeFile(join(options.logs, `${test.name}.log`), result.log);
+			}
+			// In the order of the list, whichever ends first.
+			for (; live && printed < tests.length && results[printed] !== undefined; printed++) {
+				io.out(kutLine(results[printed]!, style));
+			}
+		}
+	};
+	const jobs = Math.min(readNumber("-j", options.jobs, 1), tests.length);
+	await Promise.all(Array.from({ length: jobs }, work));
+	if (live) io.err(kutCounts(results));
+	else {
+		emit(
+			io,
+			options,
+			() =>
+				options.tap === true ? kutTap(results) : results.map((result) => kutLine(result, style)).join(""),
+			() => ({ vendor: target.vendor, cpu: target.model.name, tests: results }),
+		);
+	}
+	if (options.junit !== undefined) io.writeFile(options.junit, kutJunit(results));
+	return results.some(({ status }) => status === "FAIL") ? EXIT.violated : EXIT.holds;
+}
+
+/** Adds `reenter kut`. */
+export function registerKut({ context, command, action }: Registry): void {
+	command("kut <dir> [test...]", "run built kvm-unit-tests, x86/unittests.cfg of <dir>")
+		.option("--tree <tree>", "a built-in tree", "v6.18")
+		.option("--cpu <model>", "CPU model")
+		.option("--vendor <vendor>", "vmx or svm")
+		.option("-g, --group <group>", "only tests of this group")
+		.option("-j, --jobs <n>", "tests at a time", "1")
+		.option("-l, --list", "list the tests")
+		.option("-t, --tap", "print TAP")
+		.option("--junit <file>", "write JUnit's XML")
+		.option("--logs <dir>", "write what each test printed, a file a test")
+		.option("--timeout <seconds>", "for every test, in place of its own")
+		.option("--seed <n>", "chooses how several CPUs take turns", "1")
+		.action(
+			action((directory: string, names: string[], options: KutArguments) =>
+				kutCommand(context, directory, names, options),
+			),
+		);
+}

@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import type { KutTask } from "../../src/cli/kut/task.ts";
+import { SERVICES } from "../../src/cli/services.ts";
+import { reenter } from "./memory-io.ts";
+
+const CONFIG = "[good]\nfile = good.flat\n[bad]\nfile = bad.flat\ntimeout = 5\n[gone]\nfile = gone.flat\n";
+const FILES = { "kut/x86/unittests.cfg": CONFIG, "kut/x86/good.flat": "", "kut/x86/bad.flat": "" };
+
+function run(...argv: string[]) {
+	const tasks: KutTask[] = [];
+	const services = {
+		...SERVICES,
+		runKutTask: async (task: KutTask) => {
+			tasks.push(task);
+			const good = task.path.endsWith("good.flat");
+			const log = good
+				? "PASS: it & that\nSUMMARY: 1 tests\n"
+				: "FAIL: this\nSUMMARY: 1 tests, 1 unexpected failures\n";
+			return { code: good ? 1 : 3, reason: "", log, seconds: 0.5 };
+		},
+	};
+	return reenter(["kut", "kut", ...argv], FILES, services).then((outcome) => ({ ...outcome, tasks }));
+}
+
+describe("reenter kut", () => {
+	it("prints a line a test in the order of the list, counts, and 1 when one failed", async () => {
+		const { out, err, code, tasks } = await run("-j", "3", "--vendor", "svm");
+		expect(out).toBe(
+			"PASS good (1 tests)\nFAIL bad (1 tests, 1 unexpected failures)\nSKIP gone (Test file 'kut/x86/gone.flat' not found)\n",
+		);
+		expect(err).toBe("3 tests: 1 passed, 1 failed, 1 skipped\n");
+		expect(code).toBe(1);
+		expect(tasks.map(({ timeoutSeconds, vendor }) => [timeoutSeconds, vendor])).toEqual([
+			[90, "svm"],
+			[5, "svm"],
+		]);
+	});
+
+	it("lists, and runs what is named", async () => {
+		expect((await run("-l")).out).toBe("good\nbad\ngone\n");
+		const { out, code } = await run("good");
+		expect([out, code]).toEqual(["PASS good (1 tests)\n", 0]);
+	});
+
+	it("prints TAP, and writes JUnit's XML and logs", async () => {
+		const { out, written } = await run("--tap", "--junit", "out.xml", "--logs", "logs");
+		expect(out).toBe(
+			"TAP version 13\n1..3\nok 1 - good: it & that\nnot ok 2 - bad: this\nok 3 - gone # skip Test file 'kut/x86/gone.flat' not found\n",
+		);
+		expect(written.get("logs/bad.log")).toContain("FAIL: this");
+		expect(written.get("out.xml")).toContain('tests="3" failures="1" skipped="1"');
+	});
+
+	it("refuses a test that is not there, with a hint", async () => {
+		const { err, code } = await run("goood");
+		expect(code).toBe(2);
+		expect(err).toContain('no test "goood"');
+	});
+});

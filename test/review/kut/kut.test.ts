@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { parseGuestCpu } from "../../../src/kvm/api/guest-cpu.ts";
+import { KutConfigError, parseUnittests } from "../../../src/review/kut/config.ts";
+import {
+	judge,
+	KUT_STATUS,
+	machineOf,
+	qemuStatus,
+	selectTests,
+	skipReason,
+} from "../../../src/review/kut/plan.ts";
+
+const CONFIG = `
+# a comment
+[one]
+file = one.flat
+smp = 2
+test_args = 'first "second"'
+qemu_params = -cpu qemu64,+x2apic -machine pit=off -m 256
+groups = fast apic
+timeout = 2m
+
+[two]
+file = two.flat
+arch = i386
+
+[three]
+file = three.flat
+qemu_params = """-cpu max \\
+  -smp 1"""
+groups = nodefault
+check = /sys/module/kvm/parameters/enable_pmu=Y
+test_args = "1 \`date +%s\`"
+`;
+
+const tests = parseUnittests(CONFIG, "unittests.cfg");
+const [one, two, three] = tests as [(typeof tests)[0], (typeof tests)[0], (typeof tests)[0]];
+const ALL = { names: [], group: null };
+
+describe("unittests.cfg", () => {
+	it("is read section by section, without the shell's quotes", () => {
+		expect(tests.map(({ name }) => name)).toEqual(["one", "two", "three"]);
+		expect(one).toMatchObject({
+			smp: 2,
+			args: 'first "second"',
+			groups: ["fast", "apic"],
+			timeoutSeconds: 120,
+		});
+		expect(three.params.replace(/\s+/g, " ")).toBe("-cpu max -smp 1");
+	});
+
+	it("is refused with the place of what is wrong", () => {
+		expect(() => parseUnittests("[a]\nfile\n", "cfg")).toThrow(
+			new KutConfigError('cfg:2: "file" is no section and no value'),
+		);
+	});
+
+	it("gives the machine that QEMU's options ask for, and the machine's own clock for the shell's", () => {
+		expect(machineOf(one)).toEqual({
+			vcpus: 2,
+			guestCpu: "qemu64,+x2apic",
+			pit: false,
+			ramBytes: 256 << 20,
+			append: 'first "second"',
+		});
+		expect(machineOf(three).append).toBe("1 1767225600");
+	});
+});
+
+describe("a selection", () => {
+	it("is by name and by group", () => {
+		expect(selectTests(tests, { names: ["two"], group: null })).toEqual([two]);
+		expect(selectTests(tests, { names: [], group: "apic" })).toEqual([one]);
+	});
+
+	it("skips what is not for this machine, and says why", () => {
+		expect(skipReason(one, ALL)).toBeNull();
+		expect(skipReason(two, ALL)).toBe("i386 only");
+		expect(skipReason(three, ALL)).toBe("test marked as manual run only");
+		expect(skipReason(three, { names: ["three"], group: null })).toBe(
+			"/sys/module/kvm/parameters/enable_pmu not equal to Y",
+		);
+	});
+});
+
+describe("a test's end", () => {
+	const end = (value: number, log: string) => judge(one, qemuStatus(value), "", log, 1, 90);
+	it("is judged by what QEMU's exit status would be", () => {
+		expect(end(0, "PASS: a\nSUMMARY: 1 tests\n")).toMatchObject({ status: "PASS", detail: "1 tests" });
+		expect(end(77 >> 1, "SUMMARY: 1 tests, 1 skipped\n").status).toBe("SKIP");
+		expect(end(1, "SUMMARY: 2 tests, 1 unexpected failures\n")).toMatchObject({
+			status: "FAIL",
+			detail: "2 tests, 1 unexpected failures",
+		});
+	});
+	it("is a failure when there was none", () => {
+		expect(judge(one, KUT_STATUS.timeout, "timeout", "", 90, 90).detail).toBe("timeout; duration=90s");
+		expect(judge(one, null, "triple fault at RIP 0x0", "", 1, 90)).toMatchObject({
+			status: "FAIL",
+			detail: "triple fault at RIP 0x0",
+		});
+	});
+});
+
+describe("-cpu", () => {
+	it("names a model and what is added and taken away", () => {
+		const cpu = parseGuestCpu("qemu64,+umip,-x2apic,vendor=GenuineIntel,xsave=off");
+		expect(cpu.model).toBe("qemu64");
+		expect([...cpu.features]).toEqual([
+			["umip", true],
+			["x2apic", false],
+			["xsave", false],
+		]);
+		expect(cpu.properties.get("vendor")).toBe("GenuineIntel");
+	});
+	it("is refused for a model that is not known", () => {
+		expect(() => parseGuestCpu("z80")).toThrow("-cpu z80: no such model here");
+	});
+});
