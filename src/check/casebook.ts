@@ -3,7 +3,7 @@
  * behind it. Before, the shortest schedule is looked for that violates the property; behind it, no schedule may violate
  * any.
  */
-import { type Silicon, createSilicon } from "../kvm/api/kvm.ts";
+import { createSilicon } from "../kvm/api/kvm.ts";
 import { compileTree } from "../kvm/flow/compile.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { HistoryCase } from "../kvm/trees/history/case.ts";
@@ -89,17 +89,25 @@ function* extend(
 	}
 }
 
-/** Runs one case on one vendor. */
-export function runCase(entry: HistoryCase, vendor: Vendor, model: CpuModel, silicon?: Silicon): CaseResult {
+/** The model without what a case's processor must not have. */
+function modelFor({ lacks = [] }: HistoryCase, model: CpuModel): CpuModel {
+	if (lacks.length === 0) return model;
+	const without = Object.fromEntries(lacks.map((feature) => [feature, false]));
+	return { ...model, features: { ...model.features, ...without } };
+}
+
+/** Runs one case on one vendor. @param usual the vendor's usual CPU model */
+export function runCase(entry: HistoryCase, vendor: Vendor, usual: CpuModel): CaseResult {
+	const model = modelFor(entry, usual);
 	const kinds = kindsOf(entry);
 	const configuration = caseConfiguration(entry, vendor, model);
-	const hardware = silicon ?? createSilicon(model);
+	const silicon = createSilicon(model);
 	const guest = checkGuest(vendor);
 	const setup = (tree: Tree): RunSetup => ({
 		tree: compileTree(tree, vendor, true),
 		model,
 		configuration,
-		silicon: hardware,
+		silicon,
 		guest,
 	});
 	let runs = 0;

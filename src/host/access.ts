@@ -78,6 +78,11 @@ export function rdmsrSpecCtrl(cpu: Cpu): number {
 	return cpu.read32(L.SPEC_CTRL);
 }
 
+/** RET: a branch that is predicted, under whatever SPEC_CTRL the processor holds. */
+export function returnFromAssembly(cpu: Cpu): void {
+	cpu.op(OP.ret);
+}
+
 /** WRMSR to IA32_SPEC_CTRL. */
 export function wrmsrSpecCtrl(cpu: Cpu, value: number): void {
 	cpu.op(OP["wrmsr(ia32_spec_ctrl)"]);

@@ -39,6 +39,8 @@ const rows = [
 	["mov_from_dr", "instruction"],
 	["swap_segment_base", "instruction"],
 	["rsb_fill", "instruction"],
+	// The first return instruction behind a VM exit: by it the assembly goes back to C.
+	["ret", "instruction"],
 	["gpr_swap", "instruction"],
 	["user_transition", "instruction"],
 	// ---- VMX ----

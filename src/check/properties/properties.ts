@@ -10,6 +10,7 @@ import { hostAddressSpace } from "./host-address-space.ts";
 import { hostDebugRegisters } from "./host-debug-registers.ts";
 import { hostDebugctl } from "./host-debugctl.ts";
 import { hostMsrs } from "./host-msrs.ts";
+import { hostReturns } from "./host-returns.ts";
 import { hostXfd } from "./host-xfd.ts";
 import { hostXstate } from "./host-xstate.ts";
 import { interruptDelivered } from "./interrupt-delivered.ts";
@@ -39,6 +40,7 @@ export const PROPERTIES: readonly Property[] = [
 	hostDebugRegisters,
 	hostDebugctl,
 	hostMsrs,
+	hostReturns,
 	hostAddressSpace,
 	guestXstate,
 	guestXfd,

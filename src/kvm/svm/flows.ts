@@ -1,5 +1,5 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
-import { rdmsrSpecCtrl, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
+import { rdmsrSpecCtrl, returnFromAssembly, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
 import { HOST_VECTOR } from "../../host/kernel.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
@@ -7,17 +7,7 @@ import { OP } from "../../silicon/ops.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { runGuest } from "../../silicon/system/interrupts.ts";
 import { beginVmrun, clgi, endVmrun, stgi, vmload, vmsave } from "../../silicon/svm/instructions.ts";
-import {
-	type Flow,
-	type Waiting,
-	call,
-	flow,
-	leave,
-	nothing,
-	step,
-	waitingStep,
-	when,
-} from "../flow/flow.ts";
+import { type Flow, type Step, call, flow, leave, nothing, step, waitingStep, when } from "../flow/flow.ts";
 import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
@@ -83,22 +73,42 @@ function svmVcpuRunAsm(v: Vcpu): void {
 
 const swapsSpecCtrl = (v: Vcpu) => !v.cpu.model.features.vSpecCtrl && v.svm!.specCtrl !== v.kernel.specCtrl;
 
-/** What follows the guest's run in the assembly. */
-const svmVcpuRunAsmEnd: Waiting = {
-	isOver: (v) => runGuest(v.cpu),
-	end: (v) => {
-		const { cpu } = v;
-		const svm = v.svm!;
-		endVmrun(cpu, svm.vmcb);
-		copyBlock(cpu.gprs, v.regs8);
-		cpu.op(OP.gpr_swap);
-		vmsave(cpu, svm.vmcb);
-		vmload(cpu, svm.hostVmcb);
-		cpu.op(OP.rsb_fill);
-		if (!cpu.model.features.vSpecCtrl && v.specCtrlNoIntercept) svm.specCtrl = rdmsrSpecCtrl(cpu);
-		if (swapsSpecCtrl(v)) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
-	},
-};
+/** What follows the guest's run in the assembly, up to SPEC_CTRL. */
+function svmSaveGuest(v: Vcpu): void {
+	const { cpu } = v;
+	const svm = v.svm!;
+	endVmrun(cpu, svm.vmcb);
+	copyBlock(cpu.gprs, v.regs8);
+	cpu.op(OP.gpr_swap);
+	vmsave(cpu, svm.vmcb);
+	vmload(cpu, svm.hostVmcb);
+	cpu.op(OP.rsb_fill);
+}
+
+/** RESTORE_HOST_SPEC_CTRL: the guest's is read if it may have changed, the host's is written if it differs. */
+export function svmRestoreHostSpecCtrl(v: Vcpu): void {
+	const { cpu } = v;
+	const svm = v.svm!;
+	if (!cpu.model.features.vSpecCtrl && v.specCtrlNoIntercept) svm.specCtrl = rdmsrSpecCtrl(cpu);
+	if (swapsSpecCtrl(v)) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
+}
+
+/** __svm_vcpu_run(). @param restores SPEC_CTRL before it returns (commit 9f2febf3f04d) */
+export function svmVcpuRunStep(restores: boolean): Step {
+	return waitingStep(
+		"__svm_vcpu_run",
+		svmVcpuRunAsm,
+		{
+			isOver: (v) => runGuest(v.cpu),
+			end: (v) => {
+				svmSaveGuest(v);
+				if (restores) svmRestoreHostSpecCtrl(v);
+				returnFromAssembly(v.cpu);
+			},
+		},
+		20,
+	);
+}
 
 const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 	step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
@@ -111,7 +121,7 @@ const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 		},
 		1,
 	),
-	waitingStep("__svm_vcpu_run", svmVcpuRunAsm, svmVcpuRunAsmEnd, 20),
+	svmVcpuRunStep(true),
 	step(
 		"raw_local_irq_disable",
 		(v) => {

@@ -5,6 +5,7 @@ import {
 	rdmsrSpecCtrl,
 	rdmsrXfdErr,
 	rdtsc,
+	returnFromAssembly,
 	wrmsr,
 	wrmsrDebugctl,
 	wrmsrSpecCtrl,
@@ -116,6 +117,7 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		// vmx_spec_ctrl_restore_host(). The guest has written it without exits since its first value other than 0.
 		if (v.specCtrlNoIntercept) vmx.specCtrl = rdmsrSpecCtrl(cpu);
 		if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
+		returnFromAssembly(cpu);
 	},
 };
 

@@ -21,6 +21,7 @@ export const COMMON_COSTS: readonly CostRow<OpName>[] = [
 	["mov_from_dr",              10,   "assumed",    WHY.rare],
 	["swap_segment_base",        20,   "assumed",    WHY.rare],
 	["rsb_fill",                 20,   "assumed",    "32 calls without their returns, or eIBRS's single one"],
+	["ret",                      1,    "assumed",    WHY.cheap],
 	["gpr_swap",                 12,   "assumed",    "16 loads or stores that hit the first-level cache"],
 	["user_transition",          250,  "assumed",    WHY.rare],
 	["preempt_disable",          1,    "assumed",    WHY.kernel],

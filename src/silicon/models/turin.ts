@@ -18,7 +18,7 @@ const costs = opCosts([
 	...absent("XFD"),
 	["rdtsc",                    37,   "assumed",    "35.3 cycles measured on Genoa, 37.8 on Granite Ridge (InstLatx64); no figure for this model"],
 	...absent("VMX"),
-	["vmrun",                    590,  "calibrated", WHY.loop],
+	["vmrun",                    589,  "calibrated", WHY.loop],
 	["#vmexit",                  528,  "calibrated", WHY.loop],
 	["vmload",                   60,   "assumed",    "WRGSBASE instead of VMLOAD saves 20-30 cycles (EPYC, mailing list, December 2020)"],
 	["vmsave",                   60,   "assumed",    "as VMLOAD"],

@@ -9,6 +9,7 @@ import { predictorMark } from "./predictor-mark.ts";
 import { tdInterrupts } from "./td-interrupts.ts";
 import { hostCr3 } from "./host-cr3.ts";
 import { pkruByXrstor, pkruNotSwapped } from "./pkru.ts";
+import { specCtrlInC } from "./spec-ctrl.ts";
 import { tdxUserReturn } from "./tdx-user-return.ts";
 import { xcr0MachineCheck } from "./xcr0-machine-check.ts";
 import { xcr0Preemption } from "./xcr0-preemption.ts";
@@ -25,6 +26,7 @@ export const HISTORY: readonly HistoryCase[] = [
 	debugctlSnapshot,
 	freezeInSmm,
 	tdxDebugctl,
+	specCtrlInC,
 	tdxUserReturn,
 	hostCr3,
 	guestTime,
