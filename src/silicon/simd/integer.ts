@@ -1,4 +1,4 @@
-/** PCLMULQDQ, MPSADBW and PHMINPOSUW (SDM Vol. 2), on the state block. */
+/** PCLMULQDQ, MPSADBW, PHMINPOSUW and CRC32 (SDM Vol. 2), on the state block. */
 import * as L from "../cpu/layout.ts";
 import { places } from "./float.ts";
 import type { VectorOperation } from "./operation.ts";
@@ -68,9 +68,27 @@ const smallestWord: VectorOperation = (cpu) => {
 	u16[to! + 1] = place;
 };
 
+/** Remainders modulo the polynomial of CRC-32C, 11EDC6F41H, its bits reversed, of each byte. */
+const CASTAGNOLI = Uint32Array.from({ length: 256 }, (_, byte) => {
+	let rest = byte;
+	for (let bit = 0; bit < 8; bit++) rest = (rest & 1) !== 0 ? (rest >>> 1) ^ 0x82f63b78 : rest >>> 1;
+	return rest >>> 0;
+});
+
+/** CRC32: the sum so far in VECTOR_A, data in VECTOR_B; the immediate is its bytes. */
+const crc32: VectorOperation = (cpu, bytes) => {
+	const data = cpu.base + L.VECTOR_B;
+	let sum = cpu.read32(L.VECTOR_A);
+	for (let at = 0; at < bytes; at++) {
+		sum = CASTAGNOLI[(sum ^ cpu.memory.u8[data + at]!) & 0xff]! ^ (sum >>> 8);
+	}
+	cpu.write32(L.VECTOR_RESULT, sum);
+};
+
 /** Operations by name. */
 export const INTEGER: readonly (readonly [string, VectorOperation])[] = [
 	["pclmulqdq", carryless],
 	["mpsadbw", sumsOfDifferences],
 	["phminposuw", smallestWord],
+	["crc32", crc32],
 ];

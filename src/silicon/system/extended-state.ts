@@ -4,6 +4,7 @@ import type { Cpu } from "../cpu/cpu.ts";
 import { type Fault, GP0, NM, UD } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
+import { avxFault, sseFault } from "../cpu/vector-state.ts";
 import { compactedSize, standardSize, XSAVE_FIXED_BYTES } from "../cpu/state-components.ts";
 import {
 	copyFromLinear,
@@ -16,7 +17,7 @@ import {
 } from "../paging/access.ts";
 import { PF } from "../paging/physical.ts";
 import { contextChanged } from "../paging/tlb.ts";
-import { Mnemonic } from "../translate/decode.ts";
+import { isVex, Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME } from "../translate/services.ts";
 import { XsaveImage } from "../xsave/image.ts";
@@ -124,24 +125,21 @@ const fxrstor: Handler = (cpu, insn) => {
 
 // ---- SSE's control word ------------------------------------------------------------------------------
 
-const MXCSR = L.XSTATE + 24;
-
-/** LDMXCSR and STMXCSR: #UD without CR4.OSFXSR or with CR0.EM, #NM with CR0.TS. */
+/** LDMXCSR and STMXCSR, with the exceptions of an SSE instruction or, with VEX, of an AVX one. */
 function mxcsr(load: boolean): Handler {
 	return (cpu, insn) => {
-		const cr0 = cpu.read32(L.CR0);
-		if ((cr0 & CR0.EM) !== 0 || (cpu.read32(L.CR4) & CR4.OSFXSR) === 0) return fail(cpu, UD);
-		if ((cr0 & CR0.TS) !== 0) return fail(cpu, NM);
+		const refused = isVex(insn.code) ? avxFault(cpu) : sseFault(cpu);
+		if (refused !== null) return fail(cpu, refused);
 		const linear = memoryOperand(cpu, insn, 4);
 		if (faulted(cpu)) return OUTCOME.fault;
 		if (!load) {
-			writeLinear(cpu, linear, 4, BigInt(cpu.read32(MXCSR)), explicitAccess(cpu));
+			writeLinear(cpu, linear, 4, BigInt(cpu.read32(L.MXCSR)), explicitAccess(cpu));
 			return faulted(cpu) ? OUTCOME.fault : OUTCOME.next;
 		}
 		const value = Number(readLinear(cpu, linear, 4, explicitAccess(cpu)));
 		if (faulted(cpu)) return OUTCOME.fault;
 		if ((value & ~MXCSR_MASK) !== 0) return fail(cpu, GP0);
-		cpu.write32(MXCSR, value);
+		cpu.write32(L.MXCSR, value);
 		return OUTCOME.next;
 	};
 }
@@ -166,4 +164,6 @@ export const extendedStateHandlers: readonly (readonly [number, Handler])[] = [
 	[Mnemonic.Fxrstor64, fxrstor],
 	[Mnemonic.Ldmxcsr, mxcsr(true)],
 	[Mnemonic.Stmxcsr, mxcsr(false)],
+	[Mnemonic.Vldmxcsr, mxcsr(true)],
+	[Mnemonic.Vstmxcsr, mxcsr(false)],
 ];

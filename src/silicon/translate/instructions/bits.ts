@@ -1,12 +1,14 @@
 /** Bit and byte instructions, BMI and ADX (SDM Vol. 1, 5.1.6 and 5.1.15). */
 import { CC, FLAG } from "../../cpu/rflags.ts";
 import { OPCODE as O } from "../../wasm/builder.ts";
+import { CPU } from "../block-emitter.ts";
 import { Mnemonic as M } from "../decode.ts";
 import type { Emitter } from "../emitter.ts";
 import { flagsMatter, pushFlags, setFlags } from "../flags.ts";
 import { pushHighProduct } from "./arithmetic.ts";
 import * as L from "../../cpu/layout.ts";
 import type { Definition } from "./definition.ts";
+import { callOperation } from "./vector/operations.ts";
 
 type BitAction = "test" | "set" | "reset" | "complement";
 
@@ -167,6 +169,27 @@ function popcnt(e: Emitter): void {
 	code.op(O.i64ExtendI32U);
 	code.set(e.ccSrc);
 	e.op = CC.flags;
+}
+
+/** CRC32, by an operation of simd/. */
+function crc32(e: Emitter): void {
+	const { code } = e;
+	const bytes = e.bytes(1);
+	const data = e.temp(bytes);
+	e.read(1);
+	code.set(data);
+	code.get(CPU);
+	e.read(0);
+	if (e.bytes(0) === 8) code.op(O.i32WrapI64);
+	code.access(O.i32Store, L.VECTOR_A);
+	code.get(CPU);
+	code.get(data);
+	code.access(bytes === 8 ? O.i64Store : O.i32Store, L.VECTOR_B);
+	callOperation(e, "crc32", [], bytes);
+	code.get(CPU);
+	code.access(O.i32Load, L.VECTOR_RESULT);
+	if (e.bytes(0) === 8) e.widen(4);
+	e.write(0);
 }
 
 function andn(e: Emitter): void {
@@ -441,6 +464,7 @@ export const BITS_CHAPTER: ReadonlyMap<number, Definition> = new Map<number, Def
 	[M.Tzcnt,  countZeros(true)],
 	[M.Lzcnt,  countZeros(false)],
 	[M.Popcnt, popcnt],
+	[M.Crc32,  crc32],
 	[M.Andn,   andn],
 	[M.Blsi,   lowestBit(O.i64And, O.i32And, true, false)],
 	[M.Blsr,   lowestBit(O.i64And, O.i32And, false, true)],

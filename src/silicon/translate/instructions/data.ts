@@ -290,6 +290,7 @@ function nop(): void {}
 // biome-ignore format: one row an instruction
 export const DATA: ReadonlyMap<number, Definition> = new Map<number, Definition>([
 	[M.Mov, mov],
+	[M.Movnti, mov],
 	[M.Movzx, movzx],
 	[M.Movsx, movsx],
 	[M.Movsxd, movsx],

@@ -115,6 +115,18 @@ function sahf(r: Reference): void {
 	for (const name of names) r.set({ [name]: value & F[name] });
 }
 
+/** The remainder of the data, bits reversed, behind the sum so far, by the Castagnoli polynomial (SDM Vol. 2A, CRC32). */
+const crc32: Operation = (r, i) => {
+	let data = r.read(i, 1);
+	let sum = r.read(i, 0) & 0xffffffffn;
+	for (let at = 0; at < r.bits(i, 1); at++) {
+		const carry = (sum ^ data) & 1n;
+		sum = (sum >> 1n) ^ (carry === 1n ? 0x82f63b78n : 0n);
+		data >>= 1n;
+	}
+	r.write(i, 0, sum);
+};
+
 // biome-ignore format: one row an instruction
 export const BITS: readonly [number, Operation][] = [
 	[M.Bt, bitTest(null)],
@@ -126,6 +138,7 @@ export const BITS: readonly [number, Operation][] = [
 	[M.Tzcnt, countZeros(upward)],
 	[M.Lzcnt, countZeros(downward)],
 	[M.Popcnt, popcnt],
+	[M.Crc32, crc32],
 	[M.Andn, andn],
 	[M.Blsi, lowest((value) => -value & value, (source) => source !== 0n)],
 	[M.Blsr, lowest((value) => (value - 1n) & value, (source) => source === 0n)],

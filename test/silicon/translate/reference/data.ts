@@ -176,6 +176,7 @@ const nothing: Operation = () => {};
 
 // biome-ignore format: one row an instruction
 export const DATA: readonly [number, Operation][] = [
+	[M.Movnti, (r, i) => r.write(i, 0, r.read(i, 1))],
 	[M.Mov, (r, i) => r.write(i, 0, cut(r.read(i, 1), r.bits(i, 0)))],
 	[M.Movzx, extend(false)],
 	[M.Movsx, extend(true)],
