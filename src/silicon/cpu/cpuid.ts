@@ -1,9 +1,9 @@
 /**
  * CPUID (SDM Vol. 2A, CPUID; APM Vol. 3, appendix E), from the model and from what this machine implements.
  *
- * Nothing is advertised that guest code could not use. So x87, MMX, SSE, AVX, AVX-512 and AMX *instructions* are
- * absent from leaves 1 and 7, because guest code with them is not executed yet, while their XSAVE state
- * components are there in leaf 0DH with all that XSAVE and XRSTOR do to them. FXSR is there for the same reason.
+ * Nothing is advertised that guest code could not use. So MMX, AVX-512 and AMX *instructions* are absent
+ * from leaves 1 and 7, because guest code with them is not executed yet, and with MMX all that includes it or rests on
+ * it: x87, SSE, AVX. Their XSAVE state components are there in leaf 0DH with all that XSAVE and XRSTOR do to them. FXSR is there for the same reason.
  */
 import { CR4 } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
