@@ -29,9 +29,10 @@ const NAMES: readonly (readonly [leaf: number, subleaf: number, register: Regist
 	[1, 0, "ecx", { sse3: 0, pclmulqdq: 1, ssse3: 9, fma: 12, cx16: 13, pcid: 17, "sse4.1": 19, "sse4.2": 20, x2apic: 21, movbe: 22, popcnt: 23, "tsc-deadline": 24, aes: 25, xsave: 26, avx: 28, f16c: 29, rdrand: 30, hypervisor: 31 }],
 	[7, 0, "ebx", { fsgsbase: 0, "tsc-adjust": 1, bmi1: 3, avx2: 5, smep: 7, bmi2: 8, erms: 9, invpcid: 10, rdseed: 18, adx: 19, smap: 20, clflushopt: 23, clwb: 24, "sha-ni": 29 }],
 	[7, 0, "ecx", { umip: 2, pku: 3, vaes: 9, vpclmulqdq: 10, la57: 16, rdpid: 22, pks: 31 }],
-	[7, 0, "edx", { "md-clear": 10, serialize: 14, "spec-ctrl": 26, "arch-capabilities": 29 }],
+	[7, 0, "edx", { "md-clear": 10, serialize: 14, "spec-ctrl": 26, stibp: 27, "flush-l1d": 28, ssbd: 31, "arch-capabilities": 29 }],
 	[0xd, 1, "eax", { xsaveopt: 0, xsavec: 1, xgetbv1: 2, xsaves: 3 }],
 	[0x8000_0001, 0, "edx", { syscall: 11, nx: 20, fxsr_opt: 25, pdpe1gb: 26, rdtscp: 27, lm: 29 }],
+	[0x8000_0008, 0, "ebx", { ibpb: 12, ibrs: 14, "amd-stibp": 15, "amd-ssbd": 24 }],
 	[0x8000_0001, 0, "ecx", { lahf_lm: 0, svm: 2, abm: 5, sse4a: 6, misalignsse: 7, "3dnowprefetch": 8 }],
 ];
 

@@ -11,6 +11,7 @@ import { PVCLOCK_MSR, setPvclockMsr } from "../x86/pvclock.ts";
 import { guestTsc, writeTsc, writeTscAdjust } from "./tsc.ts";
 import { setMsrIntercept } from "../x86/msr-bitmap.ts";
 import { guestSupportedXss } from "./control.ts";
+import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { GuestFault } from "./guest-fault.ts";
 import { kvmCompleteInsnGp, queueGuestFault } from "./inject.ts";
 
@@ -80,6 +81,25 @@ function isX2apicMsr(index: number): boolean {
 	return index >= 0x800 && index <= 0x8ff;
 }
 
+/** Bits of CPUID that say whether a guest has the MSRs of branch prediction. */
+const CPUID_7_EDX = { specCtrl: 1 << 26, stibp: 1 << 27, flushL1d: 1 << 28, ssbd: 1 << 31 } as const;
+const CPUID_80000008_EBX = { ibpb: 1 << 12, ibrs: 1 << 14, stibp: 1 << 15, ssbd: 1 << 24 } as const;
+
+const edx7 = (v: Vcpu) => kvmFindCpuidEntry(v, 7, 0)?.edx ?? 0;
+const ebx80000008 = (v: Vcpu) => kvmFindCpuidEntry(v, 0x8000_0008, 0)?.ebx ?? 0;
+
+/** guest_has_spec_ctrl_msr(). */
+function hasSpecCtrl(v: Vcpu): boolean {
+	const intel = CPUID_7_EDX.specCtrl | CPUID_7_EDX.stibp | CPUID_7_EDX.ssbd;
+	const amd = CPUID_80000008_EBX.ibrs | CPUID_80000008_EBX.stibp | CPUID_80000008_EBX.ssbd;
+	return (edx7(v) & intel) !== 0 || (ebx80000008(v) & amd) !== 0;
+}
+
+/** guest_has_pred_cmd_msr(). */
+function hasPredCmd(v: Vcpu): boolean {
+	return (edx7(v) & CPUID_7_EDX.specCtrl) !== 0 || (ebx80000008(v) & CPUID_80000008_EBX.ibpb) !== 0;
+}
+
 /** kvm_get_msr(). @returns the value, or undefined for #GP(0) */
 export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 	if (isX2apicMsr(index)) return v.apic === null ? undefined : x2apicRead(v.apic, index);
@@ -100,6 +120,8 @@ export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 			return v.cpu.model.features.xfd === 0 ? undefined : BigInt(v.xfdErr);
 		case MSR.IA32_TSC_ADJUST:
 			return v.msrs.get(index) ?? 0n;
+		case MSR.IA32_SPEC_CTRL:
+			return hasSpecCtrl(v) ? v.vm.ops.getMsr(v, index) : undefined;
 		default:
 			return v.vm.ops.getMsr(v, index) ?? v.msrs.get(index) ?? STORED.get(index)?.initial;
 	}
@@ -143,10 +165,11 @@ export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
 			v.xfdErr = Number(value);
 			return true;
 		case MSR.IA32_SPEC_CTRL:
-			return setSpecCtrl(v, value);
+			return hasSpecCtrl(v) && setSpecCtrl(v, value);
 		case MSR.IA32_PRED_CMD:
+			return hasPredCmd(v) && (value & ~1n) === 0n;
 		case MSR.IA32_FLUSH_CMD:
-			return (value & ~1n) === 0n;
+			return (edx7(v) & CPUID_7_EDX.flushL1d) !== 0 && (value & ~1n) === 0n;
 		default:
 			return setOtherMsr(v, index, value);
 	}

@@ -99,7 +99,8 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 		case 0x80000008:
 			return result(
 				model.features.physicalAddressBits | ((model.features.la57 ? 57 : 48) << 8),
-				intel ? 0 : bits(9, 24),
+				// WBNOINVD, IBPB, IBRS, STIBP, SSBD.
+				intel ? 0 : bits(9, 12, 14, 15, 24),
 				0,
 				0,
 			);
