@@ -2,7 +2,7 @@
 // Run after `npm run build`. Figures are of this run on this computer; nothing is stored.
 import { execFileSync } from "node:child_process";
 import { performance } from "node:perf_hooks";
-import { programImage } from "../dist/check/run.js";
+import { programImage } from "../dist/guests/program-image.js";
 import { createMachine, createSilicon } from "../dist/kvm/api/kvm.js";
 import { Vmm } from "../dist/kvm/api/vmm.js";
 import { compileTree } from "../dist/kvm/flow/compile.js";

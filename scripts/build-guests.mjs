@@ -38,7 +38,7 @@ export const PROGRAMS = [
 		"self-ipi",
 	].map((name) => ({ name, kind: "long-mode" })),
 	{ name: "mixed", kind: "long-mode", files: ["state.c"] },
-	...["td-mixed", "td-cpuid", "td-vmcall"].map((name) => ({ name, kind: "td" })),
+	...["td-mixed", "td-cpuid", "td-vmcall", "td-script"].map((name) => ({ name, kind: "td" })),
 ];
 
 const CFLAGS = [

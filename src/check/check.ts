@@ -23,7 +23,7 @@ export function checkGuest(vendor: CheckOptions["vendor"]): string {
 const silicons = new Map<CpuModel, Silicon>();
 
 /** One hardware a model, so that translated code is kept from run to run. */
-function siliconFor(model: CpuModel): Silicon {
+export function siliconFor(model: CpuModel): Silicon {
 	let silicon = silicons.get(model);
 	if (silicon === undefined) {
 		silicon = createSilicon(model);
@@ -69,7 +69,7 @@ function singleEvents(quiet: RunResult, kinds: readonly EventKind[]): Injection[
 export function runCheck(options: CheckOptions): CheckResult {
 	const { vendor, model, mceHandler } = options;
 	const configuration: Configuration = options.configuration ?? { ...DEFAULT_CONFIGURATION, mceHandler };
-	const guest = checkGuest(vendor);
+	const guest = options.guest ?? checkGuest(vendor);
 	const silicon = siliconFor(model);
 	const setup = (tree: CompiledTree): RunSetup => ({ tree, model, configuration, silicon, guest });
 	const ours = setup(compileTree(options.tree, vendor, true));
@@ -154,7 +154,8 @@ function minimised(
 	return { minimised: { schedule: least.schedule, replay } };
 }
 
-function explain(
+/** A failure as a violation: its trace, the step that was left out, and the command that shows it again. */
+export function explain(
 	options: CheckOptions,
 	ours: RunSetup,
 	base: RunSetup,
@@ -168,8 +169,8 @@ function explain(
 		options.tree.name === options.base.name
 			? null
 			: skippedStep(ours, base, failure.property, schedule, places);
-	const [first] = schedule;
-	const event = first === undefined ? "" : `${eventRow(first.event).title}: `;
+	const titles = schedule.map(({ event }) => eventRow(event).title);
+	const event = titles.length === 0 ? "" : `${titles.join(", then ")}: `;
 	return {
 		property: failure.property,
 		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,

@@ -6,7 +6,7 @@
  *     const configuration = parseConfiguration("xcr0=host,pke=off", "vmx", model);
  *     const machine = createMachine({ …, kernel: kernelOptions(configuration) });
  *     applyConfiguration(machine, configuration);
- *     vmm.load(image, { parameters: guestParameters(configuration, model) });
+ *     vmm.load(image, { parameters: guestParameters(configuration, model, vendor) });
  */
 import type { KernelOptions } from "../host/kernel.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
@@ -204,13 +204,20 @@ const OWN_PKRU = 0xaaaa_aaa8;
 
 const XFEATURE_PKRU = 1 << 9;
 const XFEATURES_XTILE = 3 << 17;
+/** What a TD can have of the host's XCR0: KVM's XFAM has neither AMX nor CET. */
+const TD_XCR0 = 0x2e7;
 
 /** What the guest is told to set up. A TD's IA32_XSS is the TDX module's. */
-export function guestParameters(configuration: Configuration, model: CpuModel): GuestParameters {
+export function guestParameters(
+	configuration: Configuration,
+	model: CpuModel,
+	vendor: Vendor,
+): GuestParameters {
 	const { xss, pkru, osxsave, pke } = configuration;
 	const usesTiles = configuration.xfd === "own" && osxsave === "on" && model.features.xfd !== 0;
 	const own = usesTiles ? OWN_XCR0 | XFEATURES_XTILE : OWN_XCR0;
-	const xcr0 = configuration.xcr0 === "own" ? own : model.features.xcr0;
+	const host = vendor === "tdx" ? model.features.xcr0 & TD_XCR0 : model.features.xcr0;
+	const xcr0 = configuration.xcr0 === "own" ? own : host;
 	return {
 		iterations: 1,
 		osxsave: osxsave === "on",

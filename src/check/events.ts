@@ -20,6 +20,18 @@ export type Place =
 	/** Behind a VM entry, before the guest's first instruction. */
 	| "guest";
 
+/** What decides whether an event is delivered at an op. */
+export interface DeliveryState {
+	readonly interruptFlag: boolean;
+	readonly gif: boolean;
+	readonly nmiBlocked: boolean;
+}
+
+/** Flags that events set and host code looks at: bits of `EventRow.sets`. */
+export const FLAG_READ = { needResched: 1, signalPending: 2, requests: 4 } as const;
+
+const interruptWaits = ({ interruptFlag, gif }: DeliveryState) => !interruptFlag || !gif;
+
 export interface EventRow {
 	readonly kind: EventKind;
 	/** Its name in sentences. */
@@ -35,6 +47,14 @@ export interface EventRow {
 	 * a vector, the processor one NMI, and an #MC during another is a shutdown.
 	 */
 	readonly isNew: (machine: Machine) => boolean;
+	/** The kind that it is counted as, when that is another. */
+	readonly countsAs?: EventKind;
+	/**
+	 * Whether its delivery waits now, and which flags it sets that somebody may look at before that. An event that waits
+	 * at two ops, between which nobody looked, is the same at both and is tried at the first. Absent: it never waits.
+	 */
+	readonly waits?: (state: DeliveryState) => boolean;
+	readonly sets?: number;
 	/** How many of its kind were handled so far; absent: nobody counts them. What arrived less this is owed. */
 	readonly handled?: (machine: Machine) => number;
 }
@@ -68,6 +88,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "irq",
 		title: "external interrupt",
 		places: ["host", "guest"],
+		waits: interruptWaits,
 		inject: ({ apic }) => apic.raise(HOST_VECTOR.device),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.device),
 		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.device]!,
@@ -76,6 +97,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "irq-fpu",
 		title: "external interrupt whose handler uses the FPU",
 		places: ["host", "guest"],
+		waits: interruptWaits,
 		inject: ({ apic }) => apic.raise(HOST_VECTOR.deviceFpu),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.deviceFpu),
 		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.deviceFpu]!,
@@ -84,6 +106,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "tick",
 		title: "timer tick that ends the time slice",
 		places: ["host", "guest"],
+		waits: interruptWaits,
 		inject: ({ kernel, apic }) => {
 			kernel.reschedOnTick = true;
 			apic.raise(HOST_VECTOR.localTimer);
@@ -94,6 +117,8 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "preempt",
 		title: "a wake-up wants this CPU",
 		places: ["host", "guest"],
+		waits: interruptWaits,
+		sets: FLAG_READ.needResched,
 		inject: (machine) => {
 			machine.kernel.current.needResched = true;
 			reschedule(machine);
@@ -104,6 +129,8 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "signal",
 		title: "signal for the vCPU's thread",
 		places: ["host", "guest"],
+		waits: interruptWaits,
+		sets: FLAG_READ.signalPending,
 		inject: (machine) => {
 			machine.kernel.vcpuTask.signalPending = true;
 			reschedule(machine);
@@ -114,6 +141,8 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "kick",
 		title: "request and kick from another CPU",
 		places: ["host", "guest"],
+		waits: interruptWaits,
+		sets: FLAG_READ.requests,
 		inject: (machine) => requestAndKick(machine, KVM_REQ.OUTSIDE_GUEST_MODE),
 		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.OUTSIDE_GUEST_MODE) === 0,
 	},
@@ -121,6 +150,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "nmi",
 		title: "NMI",
 		places: ["host", "guest"],
+		waits: ({ gif, nmiBlocked }) => !gif || nmiBlocked,
 		inject: ({ cpu }) => {
 			cpu.pending |= PENDING.nmi;
 		},
@@ -131,6 +161,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "mce",
 		title: "#MC",
 		places: ["host", "guest"],
+		waits: ({ gif }) => !gif,
 		inject: ({ cpu }) => {
 			cpu.pending |= PENDING.machineCheck;
 		},
@@ -145,6 +176,7 @@ export const EVENTS: readonly EventRow[] = [
 			cpu.machineCheckDuringEntry = true;
 		},
 		isNew: noneInProgress,
+		countsAs: "mce",
 	},
 	{
 		kind: "text-poke",

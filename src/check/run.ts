@@ -1,18 +1,19 @@
 /** One run of a guest under one schedule, with every op looked at. */
-import { loadImage } from "../guests/load.ts";
-import { findProgram, programBytes } from "../guests/programs.ts";
+import { programImage } from "../guests/program-image.ts";
 import { HostFault, HostInvariant } from "../host/errors.ts";
 import { type Machine, type Silicon, createMachine } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
 import type { CompiledTree, NodePlace } from "../kvm/flow/compile.ts";
 import type { GuestLedger, GuestRegister } from "../kvm/ledger.ts";
-import type { Image } from "../guests/image.ts";
 import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { OP } from "../silicon/ops.ts";
 import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
 import { endedByMachineCheck } from "./end-of-run.ts";
 import { eventRow } from "./events.ts";
+import { linkTree } from "../kvm/flow/program.ts";
+import { Subject } from "./subject.ts";
+import { SCRIPT_GUEST } from "./guest/script.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 import type { EventKind, Injection } from "./types.ts";
@@ -56,18 +57,6 @@ export interface RunSetup {
 	readonly configuration: Configuration;
 	readonly silicon: Silicon;
 	readonly guest: string;
-}
-
-const images = new Map<string, Image>();
-
-/** A program of this project as an image; read once. */
-export function programImage(name: string): Image {
-	let image = images.get(name);
-	if (image === undefined) {
-		image = loadImage(programBytes(findProgram(name)!));
-		images.set(name, image);
-	}
-	return image;
 }
 
 /** Words of a property's memory, which starts as zeroes. */
@@ -133,12 +122,9 @@ class Watcher implements OpObserver, PropertyContext, GuestLedger {
 		this.ask((property, memory) => property.onEnd?.(this, memory));
 	}
 
-	raised(kind: EventKind): number {
-		return this.arrived.get(kind) ?? 0;
-	}
-
 	owed(kind: EventKind): number {
-		return this.raised(kind) - (eventRow(kind).handled?.(this.machine) ?? 0);
+		const { handled } = eventRow(kind);
+		return handled === undefined ? 0 : (this.arrived.get(kind) ?? 0) - handled(this.machine);
 	}
 
 	private ask(question: (property: Property, memory: Int32Array) => string | null | undefined): void {
@@ -158,7 +144,8 @@ class Watcher implements OpObserver, PropertyContext, GuestLedger {
 			this.witness?.onEvent(injection, this.machine);
 			const { event } = injection;
 			for (const [at, property] of PROPERTIES.entries()) property.onEvent?.(this, event, this.memory[at]!);
-			this.arrived.set(event, this.raised(event) + 1);
+			const counted = eventRow(event).countsAs ?? event;
+			this.arrived.set(counted, (this.arrived.get(counted) ?? 0) + 1);
 			eventRow(event).inject(this.machine);
 		}
 	}
@@ -182,6 +169,48 @@ function stackOf(cpu: Cpu): string[] {
 	return names;
 }
 
+/** Blocks after which a script's run is taken for stuck. */
+const BLOCKS_MAX = 100_000;
+
+/** The same for the guest that the search looks at: one node at a time, with the clock standing still. */
+function runScript(
+	{ tree, model, configuration }: RunSetup,
+	schedule: readonly Injection[],
+	witness: RunWitness | null,
+): RunResult {
+	const failures = new Map<string, Failure>();
+	const subject = new Subject(
+		{ program: linkTree(tree.tree, tree.vendor), model, configuration },
+		{
+			...(witness === null ? {} : { onNode: (place, machine, at) => witness.onNode(place, machine, at) }),
+			onEvent: (injection, machine) => witness?.onEvent(injection, machine),
+			onFailure: (failure, machine) => {
+				if (failures.has(failure.property)) return;
+				failures.set(failure.property, failure);
+				witness?.onFailure(failure, machine);
+			},
+		},
+	);
+	const entries: number[] = [];
+	try {
+		subject.setSchedule(schedule);
+		for (let blocks = 0; subject.runBlock(); blocks++) if (blocks === BLOCKS_MAX) subject.livelock();
+		entries.push(...subject.entries);
+	} finally {
+		subject.detach();
+	}
+	return {
+		failures: [...failures.values()],
+		ops: subject.ops,
+		entries,
+		exits: subject.ledger.exits,
+		fastpathReentries: subject.fastpathReentries,
+		interruptsHandled: subject.opCounts[OP.irq_handler]!,
+		machineChecks: subject.opCounts[OP.do_machine_check]!,
+		switches: subject.opCounts[OP.switch_to]!,
+	};
+}
+
 /** Runs the guest to its end under a schedule. */
 export function runSchedule(
 	setup: RunSetup,
@@ -189,13 +218,14 @@ export function runSchedule(
 	witness: RunWitness | null = null,
 ): RunResult {
 	const { model, tree, configuration, silicon } = setup;
+	if (setup.guest === SCRIPT_GUEST) return runScript(setup, schedule, witness);
 	const kernelBoot = kernelOptions(configuration);
 	const machine = createMachine({ model, vendor: tree.vendor, tree, silicon, kernel: kernelBoot });
 	applyConfiguration(machine, configuration);
 	const { cpu, vcpu, kernel } = machine;
 	cpu.stackDepth = 0;
 	const vmm = new Vmm(machine);
-	vmm.load(programImage(setup.guest), { parameters: guestParameters(configuration, model) });
+	vmm.load(programImage(setup.guest), { parameters: guestParameters(configuration, model, tree.vendor) });
 	const watcher = new Watcher(machine, schedule, witness);
 	cpu.observer = watcher;
 	vcpu.ledger = watcher;

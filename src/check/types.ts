@@ -38,6 +38,8 @@ export interface CheckOptions {
 	readonly configuration?: Configuration;
 	/** Kinds to inject. Default: all. */
 	readonly events?: readonly EventKind[];
+	/** For a replay: the guest. Default: the vendor's `mixed`. */
+	readonly guest?: string;
 	/** Only this schedule: a replay. */
 	readonly only?: readonly Injection[];
 	/** Called now and then with the runs done and the total. */
@@ -83,7 +85,8 @@ export interface CheckResult {
 	/** The vendor module that was loaded, if it is a patch's. */
 	readonly module?: string;
 	readonly cpu: string;
-	readonly verdict: "holds" | "violated";
+	/** `vacuous`: nothing is violated, and something that must occur did not. */
+	readonly verdict: "holds" | "violated" | "vacuous";
 	/** One for each property that was violated, with the shortest schedule found. */
 	readonly violations: readonly Violation[];
 	/** What the kernel survives but should not do; does not fail the check. */
@@ -102,5 +105,16 @@ export interface CheckResult {
 		readonly guest: string;
 		readonly mceHandler: MceHandler;
 		readonly configurations: readonly string[];
+		/** Of a search: states that were told apart, and schedules that came to a state that was known. */
+		readonly states?: number;
+		readonly pruned?: number;
 	};
+}
+
+/** What a search is asked besides. */
+export interface SearchOptions extends CheckOptions {
+	/** Events of a run, at most. */
+	readonly eventsMax: number;
+	/** A set that covers all pairs of values, or all of them. A `configuration` is the only one. */
+	readonly configurations: "pairs" | "all";
 }

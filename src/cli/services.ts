@@ -2,6 +2,7 @@
 import { performance } from "node:perf_hooks";
 import { runCase } from "../check/casebook.ts";
 import { runCheck } from "../check/check.ts";
+import { runSearch } from "../check/search/check.ts";
 import { hostInfo } from "../devkvm/host.ts";
 import { DevKvm } from "../devkvm/system.ts";
 import { measureExits } from "../measure/exits.ts";
@@ -19,6 +20,7 @@ const clock: Clock = { now: () => performance.now() * 1e6 };
 export const SERVICES = {
 	runCheck,
 	runCase,
+	runSearch,
 	measureCost,
 	reviewTree,
 	runImage,

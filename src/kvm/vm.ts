@@ -91,6 +91,11 @@ export class Vm {
 		return hpa;
 	}
 
+	/** End of the host memory that was taken so far. */
+	get endHpa(): number {
+		return this.nextHpa;
+	}
+
 	/** Host physical address behind a guest physical one, or -1 when no slot holds it. */
 	gpaToHpa(gpa: number): number {
 		for (const slot of this.slots) {

@@ -4,7 +4,7 @@
  * The guest runs twice, with N and 2 N iterations; the difference, divided by N exits, is free of what
  * booting and printing cost.
  */
-import { programImage } from "../check/run.ts";
+import { programImage } from "../guests/program-image.ts";
 import { findProgram } from "../guests/programs.ts";
 import { createMachine, createSilicon } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";

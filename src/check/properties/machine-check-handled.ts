@@ -21,8 +21,7 @@ export const machineCheckHandled: Property = {
 		return "an #MC was taken and never handed to do_machine_check()";
 	},
 	onEnd(context) {
-		// Those during VM entry are handled by the same handler.
-		const owed = context.owed("mce") + context.owed("mce-entry");
+		const owed = context.owed("mce");
 		if (owed === 0) return null;
 		return owed > 0 ? "an #MC never reached do_machine_check()" : "do_machine_check() ran without an #MC";
 	},

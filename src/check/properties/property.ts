@@ -6,11 +6,9 @@ import type { EventKind } from "../types.ts";
 /** What a property can see. */
 export interface PropertyContext {
 	readonly machine: Machine;
-	/** How many events of a kind have arrived so far. */
-	raised(kind: EventKind): number;
 	/**
-	 * Events of a kind that have arrived and were not handled yet. Two states that owe the same are the same to the
-	 * search, however many arrived on the way: compare this, not counts.
+	 * Events of a kind that have arrived and were not handled yet; 0 for a kind that nobody counts. Two states that owe
+	 * the same are the same to the search, however many arrived on the way.
 	 */
 	owed(kind: EventKind): number;
 }

@@ -1,4 +1,5 @@
 /** `reenter replay`: one run again, exactly as a token says. */
+import { SCRIPT_GUEST } from "../../check/guest/script.ts";
 import { readToken, tokenHash, tokenMismatch, type Replay } from "../../check/token.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { type VendorTree, selectVendor } from "../../kvm/flow/vendor-module.ts";
@@ -46,6 +47,7 @@ async function replayCommand(
 		mceHandler: replay.configuration.mceHandler,
 		configuration: replay.configuration,
 		only: replay.schedule,
+		...(replay.guest === SCRIPT_GUEST ? { guest: SCRIPT_GUEST } : {}),
 	});
 	if (result.bounds.guest !== replay.guest)
 		throw new UsageError(

@@ -16,7 +16,8 @@ export interface Shown {
 /** One check as text. */
 export function checkText(result: CheckResult, style: Style, how: Shown): string {
 	const { bounds } = result;
-	const verdict = result.verdict === "holds" ? style.good("✔ holds") : style.bad("✘ violated");
+	const bad = result.verdict === "violated" ? "✘ violated" : "✘ vacuous";
+	const verdict = result.verdict === "holds" ? style.good("✔ holds") : style.bad(bad);
 	const lines = [`${style.bold(result.tree)}  ${result.module ?? result.vendor}  ${result.cpu}  ${verdict}`];
 	const shown = new Set<string>();
 	const add = (violation: Violation, word: string) => {
@@ -30,6 +31,10 @@ export function checkText(result: CheckResult, style: Style, how: Shown): string
 		lines.push(`  replayed one schedule on guest ${bounds.guest}: ${bounds.exits} VM exits`);
 		return `${lines.join("\n")}\n`;
 	}
+	if (bounds.states !== undefined) {
+		lines.push(...searchLines(result));
+		return `${lines.join("\n")}\n`;
+	}
 	for (const [what, count] of Object.entries(result.sometimes)) {
 		lines.push(`  sometimes ${what}: ${count === 0 ? "never reached" : `reached ${count} times`}`);
 	}
@@ -40,6 +45,24 @@ export function checkText(result: CheckResult, style: Style, how: Shown): string
 		"  not checked: two events in one run, SMIs, several vCPUs, other guest configurations",
 	);
 	return `${lines.join("\n")}\n`;
+}
+
+/** What a search looked at, and what it did not. */
+function searchLines({ sometimes, bounds }: CheckResult): string[] {
+	const names = Object.keys(sometimes);
+	const never = names.filter((name) => sometimes[name] === 0);
+	return [
+		`  reached: ${names.length - never.length} of ${names.length} things that must occur`,
+		...never.map((name) => `  never reached: ${name}`),
+		...wrap(
+			`checked: every placement of up to ${bounds.eventsMax} of ${bounds.kinds.join(", ")} at each of ${bounds.points} ops ` +
+				`of guest ${bounds.guest}, in ${bounds.configurations.length} configurations: ${bounds.runs} schedules, ` +
+				`${bounds.states ?? 0} states; ${bounds.pruned ?? 0} schedules came to a known one; ${bounds.exits} VM exits ` +
+				`without events; one vCPU; #MC handler ${bounds.mceHandler}`,
+			2,
+		),
+		`  not checked: more than ${bounds.eventsMax} events in a run, several vCPUs, other configurations`,
+	];
 }
 
 /** @param seen the run's steps were printed already, for another property that it violates */

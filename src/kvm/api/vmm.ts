@@ -15,6 +15,7 @@ import { makePc, type Pc } from "../devices/pc.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmSetIrq } from "../irqchip/routing.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
+import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import type { KvmRun, Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
@@ -209,10 +210,12 @@ export class Vmm {
 		return timer;
 	}
 
-	/** The vCPU halted and no timer is left that could wake it. */
+	/** The vCPU halted, nothing waits for it, and no timer is left that could wake it. */
 	private isIdle(): boolean {
 		const { kernel, vcpu } = this.machine;
-		return vcpu.mpState === MP_STATE.HALTED && kernel.hrtimers.nextCycles === Number.POSITIVE_INFINITY;
+		const armed = vcpu.apic?.timer.hvTimerInUse === true;
+		const nothingDue = kernel.hrtimers.nextCycles === Number.POSITIVE_INFINITY;
+		return vcpu.mpState === MP_STATE.HALTED && nothingDue && !armed && !kvmVcpuHasEvents(vcpu);
 	}
 
 	/**
@@ -221,8 +224,13 @@ export class Vmm {
 	 * @returns null to go on
 	 */
 	step(limit = Number.POSITIVE_INFINITY): VmmResult | null {
+		kvmRun(this.machine.vcpu);
+		return this.afterRun(limit);
+	}
+
+	/** What user space does when KVM_RUN has returned. @param limit of `cpu.instructions` @returns null to go on */
+	afterRun(limit = Number.POSITIVE_INFINITY): VmmResult | null {
 		const { cpu, vcpu, kernel } = this.machine;
-		kvmRun(vcpu);
 		cpu.code(VMM_INSTRUCTIONS);
 		const result = this.serve(vcpu);
 		if (result !== null) return result;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { programImage } from "../../../src/check/run.ts";
+import { programImage } from "../../../src/guests/program-image.ts";
 import { createMachine, createSilicon } from "../../../src/kvm/api/kvm.ts";
 import { Vmm } from "../../../src/kvm/api/vmm.ts";
 import { compileTree } from "../../../src/kvm/flow/compile.ts";

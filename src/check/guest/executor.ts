@@ -1,0 +1,111 @@
+/**
+ * Carries out a script's instructions with the processor's own handlers, without translating them: what translated code
+ * would do to the machine, at a tenth of the price for code that is run once. What lies outside of the script (a TD's
+ * start) goes to the translator.
+ */
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { explicitAccess, faulted, readLinear, writeLinear } from "../../silicon/paging/access.ts";
+import {
+	advance,
+	effectiveAddress,
+	gpr32,
+	operandSize,
+	registerIndex,
+	writeGpr,
+} from "../../silicon/system/operands.ts";
+import { processorServices } from "../../silicon/system/services.ts";
+import { Mnemonic, decode } from "../../silicon/translate/decode.ts";
+import type { Insn } from "../../silicon/translate/insn.ts";
+import { OUTCOME, type Outcome } from "../../silicon/translate/services.ts";
+
+const SHADOW = 3;
+
+/** Where code lies: linear address and bytes. */
+export interface Code {
+	readonly base: number;
+	readonly bytes: Uint8Array;
+}
+
+/** Decoded instructions by address. */
+export function decodeCode(parts: readonly Code[]): ReadonlyMap<number, Insn> {
+	const instructions = new Map<number, Insn>();
+	for (const { base, bytes } of parts) {
+		for (let at = 0; at < bytes.length; ) {
+			const insn = decode(bytes.subarray(at, at + 15), BigInt(base + at), 64);
+			if (insn.mnemonic === Mnemonic.INVALID) break;
+			instructions.set(base + at, insn);
+			at += insn.length;
+		}
+	}
+	return instructions;
+}
+
+/** MOV, PUSH, POP and NOP, which are translated elsewhere; the rest is the system side's. */
+function carryOut(cpu: Cpu, insn: Insn): Outcome {
+	switch (insn.mnemonic) {
+		case Mnemonic.Nop:
+			return OUTCOME.next;
+		case Mnemonic.Mov: {
+			const [to, from] = insn.operands;
+			if (to?.kind === "register" && from?.kind === "immediate") {
+				writeGpr(cpu, registerIndex(insn, 0), operandSize(insn, 0), from.value);
+				return OUTCOME.next;
+			}
+			if (to?.kind === "memory" && from?.kind === "register") {
+				const value = BigInt(gpr32(cpu, registerIndex(insn, 1)));
+				writeLinear(cpu, effectiveAddress(cpu, insn), 4, value, explicitAccess(cpu));
+				return faulted(cpu) ? OUTCOME.fault : OUTCOME.next;
+			}
+			return processorServices.system(cpu, insn);
+		}
+		case Mnemonic.Push: {
+			const top = cpu.gpr(L.RSP) - 8n;
+			writeLinear(cpu, top, 8, cpu.gpr(registerIndex(insn, 0)), explicitAccess(cpu));
+			if (faulted(cpu)) return OUTCOME.fault;
+			cpu.setGpr(L.RSP, top);
+			return OUTCOME.next;
+		}
+		case Mnemonic.Pop: {
+			const value = readLinear(cpu, cpu.gpr(L.RSP), 8, explicitAccess(cpu));
+			if (faulted(cpu)) return OUTCOME.fault;
+			cpu.setGpr(L.RSP, cpu.gpr(L.RSP) + 8n);
+			cpu.setGpr(registerIndex(insn, 0), value);
+			return OUTCOME.next;
+		}
+		default:
+			return processorServices.system(cpu, insn);
+	}
+}
+
+/**
+ * Makes the executor of a script.
+ * @param translated runs guest code that is not the script's
+ */
+export function scriptExecutor(
+	instructions: ReadonlyMap<number, Insn>,
+	translated: (cpu: Cpu) => void,
+): (cpu: Cpu) => void {
+	return (cpu) => {
+		for (;;) {
+			if (cpu.pending !== 0 || cpu.cycles >= cpu.limit) {
+				if (processorServices.boundary(cpu)) return;
+			}
+			const insn = instructions.get(cpu.readNumber(L.RIP));
+			if (insn === undefined) {
+				translated(cpu);
+				return;
+			}
+			const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
+			const outcome = carryOut(cpu, insn);
+			if (outcome === OUTCOME.stop) return;
+			if (outcome === OUTCOME.fault) {
+				if (processorServices.deliverFault(cpu)) return;
+				continue;
+			}
+			if (outcome === OUTCOME.next) advance(cpu, insn);
+			cpu.f64[(cpu.base + L.INSTRUCTIONS) >> 3]! += 1;
+			if (shadow !== 0) cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~SHADOW);
+		}
+	};
+}

@@ -1,0 +1,301 @@
+/**
+ * The guests of the check: lists of exits. A guest is machine code; the check carries it out one instruction at a time
+ * with the processor's own handlers (executor.ts), which needs no translation, and the same bytes run as any guest does
+ * (a test compares the two). What is in it depends on the vendor and the configuration.
+ */
+import type { Image } from "../../guests/image.ts";
+import { image as tdStart } from "../../guests/images/td-script.ts";
+import { loadImage } from "../../guests/load.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { MSR } from "../../silicon/cpu/msr.ts";
+import type { GuestParameters } from "../../guests/boot.ts";
+import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
+import { type Configuration, guestParameters } from "../configuration.ts";
+import {
+	I,
+	type Line,
+	assemble,
+	fromDr,
+	inb,
+	outb,
+	pop,
+	push,
+	rdmsr,
+	set,
+	store32,
+	wrmsr,
+	wrpkru,
+	writeCr,
+	writeDr,
+	xrstor,
+	xsetbv,
+} from "./assemble.ts";
+
+/** A guest of the check. */
+export interface Script {
+	readonly image: Image;
+	/** Where its code lies, in guest linear addresses, and the code. */
+	readonly base: number;
+	readonly code: Uint8Array;
+	/** Stack of a guest that takes interrupts: guest physical addresses; the check saves it with the machine. */
+	readonly stack: { readonly firstGpa: number; readonly endGpa: number } | null;
+	/** Exits, by the vendor's names, that a run without events has. One that does not occur makes the check vacuous. */
+	readonly exits: readonly string[];
+}
+
+/** The name of these guests in reports and tokens. */
+export const SCRIPT_GUEST = "script";
+/** The clock of a check stands still here. */
+export const SCRIPT_NOW_CYCLES = 1 << 20;
+/** Vector of the guest's local APIC timer. */
+export const SCRIPT_TIMER_VECTOR = 0x40;
+
+const CODE_GPA = 0x10_0000;
+const HANDLER_BYTES = 64;
+/** One page with the IDT, behind it the operand of LIDT, the handlers, and operands of XRSTOR. */
+const IDT_GPA = 0x10_2000;
+const IDTR_GPA = 0x10_3000;
+const HANDLERS_GPA = 0x10_4000;
+const TILES_GPA = 0x10_5000;
+const PKRU_GPA = 0x10_8000;
+const END_GPA = 0x10_b000;
+const STACK_END = 0x9_0000;
+const STACK_BYTES = 256;
+const TD_CODE = 0xffff_e000;
+
+/** Ports: nobody's, and the one that ends a run. */
+const PORT_UNCLAIMED = 0x1234;
+const PORT_EXIT = 0xf4;
+/** Guest physical address that no memory slot holds, in the page tables' reach. */
+const MMIO_GPA = 0xfee0_8000;
+
+const IPI_VECTOR = 0x41;
+const LVTT_TSC_DEADLINE = 2 << 17;
+const X2APIC = { eoi: 0x80b, icr: 0x830, lvtt: 0x832 } as const;
+/** A deadline that does not come by itself, and one so near that VMX's preemption timer starts at 0. */
+const DEADLINE_FAR = 1n << 40n;
+const DEADLINE_NEAR = SCRIPT_NOW_CYCLES + 8;
+
+const CR4 = { base: 0x220, osxsave: 1 << 18, pke: 1 << 22 } as const;
+const XFEATURE = { pkru: 1 << 9, xtiledata: 1 << 18 } as const;
+/** XCR0 with x87 and SSE alone: what the guest changes to on the way. */
+const XCR0_SSE = 3;
+/** STIBP and SSBD; bus lock detection on Intel, branch single steps on AMD: what the guest's CPUID offers. */
+const SPEC_CTRL = 6;
+const DEBUGCTL = { vmx: 4, svm: 2 } as const;
+/** DR6 with breakpoint 0 hit. */
+const DR6_HIT = 0xffff_0ff1;
+
+const eoiHandler = (): Line[] => [
+	push(L.RAX),
+	push(L.RCX),
+	push(L.RDX),
+	...wrmsr(X2APIC.eoi, 0),
+	pop(L.RDX),
+	pop(L.RCX),
+	pop(L.RAX),
+	I.iretq,
+];
+
+/** #NM: what an operating system does that gives AMX to who uses it. */
+const deviceNotAvailable = (): Line[] => [
+	push(L.RAX),
+	push(L.RCX),
+	push(L.RDX),
+	...rdmsr(MSR.IA32_XFD_ERR),
+	...wrmsr(MSR.IA32_XFD_ERR, 0),
+	...wrmsr(MSR.IA32_XFD, 0),
+	pop(L.RDX),
+	pop(L.RCX),
+	pop(L.RAX),
+	I.iretq,
+];
+
+/** Vectors and their handlers. */
+const HANDLERS: readonly (readonly [vector: number, lines: () => Line[]])[] = [
+	[2, () => [I.iretq]],
+	[7, deviceNotAvailable],
+	[18, () => [I.iretq]],
+	[SCRIPT_TIMER_VECTOR, eoiHandler],
+	[IPI_VECTOR, eoiHandler],
+];
+
+const handlerAt = (index: number) => HANDLERS_GPA + index * HANDLER_BYTES;
+
+/** 64-bit interrupt gates into the flat code segment (SDM Vol. 3A, figure 7-8). */
+function idt(): Uint8Array {
+	const table = new BigUint64Array(512);
+	for (const [index, [vector]] of HANDLERS.entries()) {
+		const at = BigInt(handlerAt(index));
+		table[vector * 2] = (at & 0xffffn) | (8n << 16n) | (0x8e00n << 32n) | ((at >> 16n) << 48n);
+		table[vector * 2 + 1] = at >> 32n;
+	}
+	return new Uint8Array(table.buffer);
+}
+
+function handlers(): Uint8Array {
+	const bytes = new Uint8Array(HANDLERS.length * HANDLER_BYTES);
+	for (const [index, [, lines]] of HANDLERS.entries()) bytes.set(assemble(lines()), index * HANDLER_BYTES);
+	return bytes;
+}
+
+/** The operand of LIDT: limit and base. */
+function idtr(): Uint8Array {
+	const bytes = new Uint8Array(10);
+	new DataView(bytes.buffer).setUint16(0, 0xfff, true);
+	new DataView(bytes.buffer).setUint32(2, IDT_GPA, true);
+	return bytes;
+}
+
+/** An XSAVE area in the standard format with one component. */
+function xsaveArea(component: number, offset: number, value: number): Uint8Array {
+	const words = new Uint32Array(11_008 / 4);
+	words[128] = component;
+	words[offset >> 2] = value;
+	return new Uint8Array(words.buffer);
+}
+
+/** Features and registers that the configuration asks for. */
+function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
+	const { osxsave, xcr0, xss, pke, pkru, msrs, debugRegisters, xrstorPkru, xfd } = parameters;
+	const lines: Line[] = [];
+	const cr4 = CR4.base | (osxsave === true ? CR4.osxsave : 0) | (pke === true ? CR4.pke : 0);
+	if (cr4 !== CR4.base) lines.push(...writeCr(4, cr4));
+	if (osxsave === true) lines.push(...xsetbv(xcr0!));
+	if (xss !== 0) lines.push(...wrmsr(MSR.IA32_XSS, xss!));
+	if (pke === true) lines.push(...wrpkru(pkru!));
+	if (xrstorPkru === true) lines.push(...xrstor(PKRU_GPA, XFEATURE.pkru));
+	if (xfd === true) {
+		lines.push(...xrstor(TILES_GPA, XFEATURE.xtiledata), ...wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata));
+	}
+	if (debugRegisters === true) lines.push(...writeDr(0, 0x7000), ...writeDr(7, 0x401));
+	if (msrs === true) {
+		lines.push(
+			...wrmsr(MSR.IA32_SPEC_CTRL, SPEC_CTRL),
+			...wrmsr(MSR.IA32_DEBUGCTL, vendor === "svm" ? DEBUGCTL.svm : DEBUGCTL.vmx),
+			...wrmsr(MSR.IA32_STAR, 0x0013_0008_0000_0000n),
+			...wrmsr(MSR.IA32_KERNEL_GS_BASE, 0x12_3000),
+			...wrmsr(MSR.IA32_TSC_AUX, 0x77),
+		);
+	}
+	lines.push(set(L.RAX, IDTR_GPA), I.lidt);
+	return lines;
+}
+
+/** Exits of all kinds: those that the fastpath handles, those that KVM handles, and those for user space. */
+function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor): Line[] {
+	return [
+		I.sti,
+		// To itself: the interrupt waits when the fastpath looks, is injected, and its EOI exits.
+		...wrmsr(X2APIC.icr, IPI_VECTOR),
+		...(debugRegisters === true ? [fromDr(6), ...writeDr(6, DR6_HIT)] : []),
+		I.invd,
+		...(debugRegisters === true ? [fromDr(6)] : []),
+		// The preemption timer fires at the next entry; without one an hrtimer is armed.
+		...wrmsr(MSR.IA32_TSC_DEADLINE, vendor === "vmx" ? DEADLINE_NEAR : DEADLINE_FAR),
+		...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []),
+		set(L.RAX, 0),
+		I.cpuid,
+		...outb(PORT_UNCLAIMED, 0x5a),
+		...(xfd === true ? wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata) : []),
+		...(osxsave === true ? xsetbv(XCR0_SSE) : []),
+		...store32(MMIO_GPA, 0x1234),
+		...rdmsr(MSR.IA32_APIC_BASE),
+		// The deadline is armed: the vCPU blocks, the host idles to the timer, and its interrupt wakes the guest.
+		...wrmsr(MSR.IA32_TSC_DEADLINE, DEADLINE_FAR),
+		I.hlt,
+		...inb(PORT_UNCLAIMED),
+		...outb(PORT_EXIT, 0),
+	];
+}
+
+const VMX_EXITS = [
+	"INVD",
+	"WRMSR",
+	"CPUID",
+	"IO_INSTRUCTION",
+	"EPT_VIOLATION",
+	"RDMSR",
+	"HLT",
+	"PREEMPTION_TIMER",
+];
+const SVM_EXITS = ["invd", "msr", "cpuid", "ioio", "npf", "hlt"];
+
+function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel): Script {
+	const code = assemble([...setup(parameters, vendor), ...body(parameters, vendor)]);
+	const pkruOffset = model.vendorString === "AuthenticAMD" ? 2432 : 2688;
+	const image: Image = {
+		protocol: "long-mode",
+		entry: CODE_GPA,
+		segments: [
+			{ gpa: CODE_GPA, bytes: code },
+			{ gpa: IDT_GPA, bytes: idt() },
+			{ gpa: IDTR_GPA, bytes: idtr() },
+			{ gpa: HANDLERS_GPA, bytes: handlers() },
+			{ gpa: TILES_GPA, bytes: xsaveArea(XFEATURE.xtiledata, 2816, 0xa3c5_a3c5) },
+			{ gpa: PKRU_GPA, bytes: xsaveArea(XFEATURE.pkru, pkruOffset, parameters.pkru!) },
+		],
+		endGpa: END_GPA,
+	};
+	return {
+		image,
+		base: CODE_GPA,
+		code,
+		stack: { firstGpa: STACK_END - STACK_BYTES, endGpa: STACK_END },
+		exits: vendor === "svm" ? SVM_EXITS : VMX_EXITS,
+	};
+}
+
+// ---- TDs ---------------------------------------------------------------------------------------------
+
+const R10 = 10;
+const R11 = 11;
+const R12 = 12;
+const R13 = 13;
+const R14 = 14;
+const R15 = 15;
+/** Registers that a call exposes: R10 to R15. */
+const VMCALL_MASK = 0xfc00;
+/** Sub-functions: exit reasons of the instructions that they stand for (GHCI, table 2-3). */
+const TDVMCALL = { cpuid: 10, hlt: 12, io: 30, rdmsr: 31, wrmsr: 32 } as const;
+
+/** TDG.VP.VMCALL with arguments in R12 and up. @param id R10: 0 for a standard call */
+function tdvmcall(id: number, subfunction: number, ...operands: number[]): Line[] {
+	return [
+		set(L.RAX, 0),
+		set(L.RCX, VMCALL_MASK),
+		set(R10, id),
+		set(R11, subfunction),
+		...[R12, R13, R14, R15].map((register, at) => set(register, operands[at] ?? 0)),
+		I.tdcall,
+	];
+}
+
+/** CR4, XCR0 and PKRU are set up by guests/td-script.c, as its parameters say. */
+function tdScript(): Script {
+	const code = assemble([
+		...tdvmcall(0, TDVMCALL.cpuid, 0x4000_0000, 0),
+		...tdvmcall(1, 0),
+		...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_UNCLAIMED, 0x5a),
+		...tdvmcall(0, TDVMCALL.rdmsr, X2APIC.lvtt),
+		...tdvmcall(0, TDVMCALL.wrmsr, X2APIC.lvtt, LVTT_TSC_DEADLINE | SCRIPT_TIMER_VECTOR),
+		...tdvmcall(0, TDVMCALL.cpuid, 0, 0),
+		...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, 0),
+	]);
+	const start = loadImage(Uint8Array.from(atob(tdStart), (char) => char.charCodeAt(0)));
+	const image: Image = { ...start, segments: [...start.segments, { gpa: TD_CODE, bytes: code }] };
+	return {
+		image,
+		base: TD_CODE,
+		code,
+		stack: null,
+		exits: ["CPUID", "VMCALL", "IO_INSTRUCTION", "RDMSR", "WRMSR"],
+	};
+}
+
+/** The guest of a vendor and configuration. */
+export function scriptFor(vendor: Vendor, configuration: Configuration, model: CpuModel): Script {
+	return vendor === "tdx"
+		? tdScript()
+		: vmScript(vendor, guestParameters(configuration, model, vendor), model);
+}

@@ -1,0 +1,225 @@
+/**
+ * What of a machine the search saves and hashes. Everything is, but for what stands here with its reason.
+ *
+ * Host memory is the exception: of it only what the search is told of is saved, the guest's stack and pages of tables
+ * that change in a run (an MSR bitmap). `TableWatch` makes sure that no other table does.
+ */
+import { Kernel } from "../../host/kernel.ts";
+import type { Machine } from "../../kvm/api/kvm.ts";
+import { Vmm } from "../../kvm/api/vmm.ts";
+import { Mmu } from "../../kvm/mmu/mmu.ts";
+import { Vcpu, type KvmRun } from "../../kvm/vcpu.ts";
+import { Vm } from "../../kvm/vm.ts";
+import { Cpu } from "../../silicon/cpu/cpu.ts";
+import * as L from "../../silicon/cpu/layout.ts";
+import { XsaveImage } from "../../silicon/xsave/image.ts";
+import type { Script } from "../guest/script.ts";
+import { Ledger, type Subject } from "../subject.ts";
+import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } from "./snapshot.ts";
+
+/** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change behind the first KVM_RUN. */
+const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
+	[
+		Cpu,
+		[
+			"observer",
+			"opCounts",
+			"costs",
+			"execute",
+			"largePages",
+			"195:	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;",
+			"196:	readonly jumpFilled = [new FillList(FILLS), new FillList(FILLS)] as const;",
+		],
+	],
+	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
+	[Vm, ["tree", "ops"]],
+	[Mmu, ["stat"]],
+	// Devices of user space: the script's ports are nobody's.
+	[Vmm, ["pc", "onConsole"]],
+];
+
+/** Counts that only grow: saved, so that what is owed is right, and hashed as what is owed. */
+const COUNTED: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
+	[Kernel, ["interruptCounts", "machineChecks", "nmis"]],
+	[Ledger, ["raised", "inLoop", "exits"]],
+];
+
+/** The tables by class. */
+const byClass = new Map<unknown, ReadonlyMap<string, FieldRule>>();
+for (const [table, rule] of [
+	[LEFT, "left"],
+	[COUNTED, "unhashed"],
+] as const) {
+	for (const [type, fields] of table) {
+		const rules = fields.map((field) => [field, rule] as const);
+		byClass.set(type, new Map([...(byClass.get(type) ?? []), ...rules]));
+	}
+}
+
+/** Words that are no state: the clock of retired instructions, and the shadow's note of it. */
+const UNHASHED_WORDS = new Set(
+	[L.INSTRUCTIONS, L.INSTRUCTIONS + 4, L.SHADOW_AT, L.SHADOW_AT + 4, L.SHADOW_RIP, L.SHADOW_RIP + 4].map(
+		(offset) => offset >> 2,
+	),
+);
+/** Legacy part and header of an XSAVE area. */
+const HEAD_WORDS = 576 >> 2;
+/** x87, SSE and AVX in the standard format. */
+const LOW_STATE_WORDS = 832 >> 2;
+/** Components that lie behind those. */
+const HIGH_COMPONENTS = ~7;
+/** The state block's bookkeeping ends here; what lies between is the TLB's key, which goes with the TLB. */
+const STATE_END = 0x500;
+const TLB_KEY_END = L.SHADOW_RIP;
+
+/** Live words of an XSAVE image: the legacy part and header, and more when components are in it. */
+function imageWords(image: XsaveImage): number {
+	if (image.xstateBv === 0) return HEAD_WORDS;
+	return (image.xstateBv & HIGH_COMPONENTS) === 0 ? LOW_STATE_WORDS : image.words.length;
+}
+
+/** The processor's area: its state block without what caches translations, and the registers that are in use. */
+function cpuRanges(cpu: Cpu): MemoryRange[] {
+	const word = (offset: number) => (cpu.base + offset) >> 2;
+	const wordsOf = (from: number, to: number) => (to - from) >> 2;
+	return [
+		{
+			words: cpu.u32,
+			first: word(0),
+			count: wordsOf(0, L.TLB_KEY),
+			unhashed: (at) => UNHASHED_WORDS.has(at),
+		},
+		{
+			words: cpu.u32,
+			first: word(TLB_KEY_END),
+			count: wordsOf(TLB_KEY_END, STATE_END),
+			unhashed: (at) => UNHASHED_WORDS.has(at + (TLB_KEY_END >> 2)),
+		},
+		{
+			words: cpu.u32,
+			first: word(L.XSTATE),
+			count: L.XSTATE_BYTES >> 2,
+			live: () => ((cpu.read32(L.XINUSE) & HIGH_COMPONENTS) === 0 ? LOW_STATE_WORDS : L.XSTATE_BYTES >> 2),
+		},
+	];
+}
+
+/** The guest's RSP while it does not run. */
+function guestRsp({ vcpu }: Machine): number {
+	if (vcpu.vmx !== null) return Number(vcpu.vmx.vmcs.get("GUEST_RSP"));
+	if (vcpu.svm !== null) return vcpu.svm.vmcb.u32[(L.GPR + 8 * L.RSP) >> 2]!;
+	return 0;
+}
+
+/** The guest's stack: what lies below its pointer is not read again. */
+function stackRange(machine: Machine, script: Script): MemoryRange[] {
+	if (script.stack === null) return [];
+	const { firstGpa, endGpa } = script.stack;
+	const { memory, vm } = machine;
+	const first = (memory.ramBase + vm.gpaToHpa(firstGpa)) >> 2;
+	const unhashed = (word: number) => firstGpa + 4 * word < guestRsp(machine);
+	return [{ words: memory.u32, first, count: (endGpa - firstGpa) >> 2, unhashed }];
+}
+
+const PAGE_WORDS = 1024;
+
+/**
+ * The rules for a machine with a script in it.
+ * @param pages host physical pages of tables that a run changes
+ */
+export function snapshotRules(
+	{ machine, script, runner: { program } }: Subject,
+	pages: readonly number[],
+): SnapshotRules {
+	const { memory, cpu } = machine;
+	return {
+		opaque: new Set<object>([memory, cpu.model, script, program]),
+		foreign: new Set([memory.memory.buffer]),
+		rule(owner, field) {
+			return byClass.get(owner.constructor)?.get(field) ?? "saved";
+		},
+		liveWords(owner, field) {
+			if (owner instanceof XsaveImage) return () => imageWords(owner);
+			if (owner === cpu && field === "stack") return () => cpu.stackDepth;
+			if (owner === machine.vcpu.run.io && field === "data") return ioWords(machine.vcpu.run);
+			return null;
+		},
+		ranges: [
+			...cpuRanges(cpu),
+			...stackRange(machine, script),
+			...pages.map((page) => ({
+				words: memory.u32,
+				first: (memory.ramBase >> 2) + page * PAGE_WORDS,
+				count: PAGE_WORDS,
+			})),
+		],
+	};
+}
+
+const ioWords =
+	({ io }: KvmRun) =>
+	() =>
+		(io.bytes * io.count + 3) >> 2;
+
+/**
+ * Pages that are a TD's own memory. Its script reads and writes none of it; its start does, which comes before the
+ * first exit and writes the same each time.
+ */
+function privatePages({ memory, vm }: Machine): Set<number> {
+	const pages = new Set<number>();
+	const visit = (table: number, level: number): void => {
+		for (let at = 0; at < 512; at++) {
+			const low = memory.u32[(memory.ramBase + table + 8 * at) >> 2]!;
+			if ((low & 7) === 0) continue;
+			const next = (low & 0xffff_f000) >>> 0;
+			if (level === 1) pages.add(next >>> 12);
+			else visit(next, level - 1);
+		}
+	};
+	if (vm.td !== null) visit(vm.td.secureEptRoot, 4);
+	return pages;
+}
+
+/** Watches the host memory that holds KVM's and the module's tables: page tables, bitmaps. */
+export class TableWatch {
+	private readonly words: Uint32Array;
+	/** Pages that no memory slot holds. */
+	private readonly pages: number[] = [];
+	private readonly before: Uint32Array;
+
+	constructor(machine: Machine) {
+		const { memory, vm } = machine;
+		this.words = memory.u32.subarray(memory.ramBase >> 2);
+		const ofTd = privatePages(machine);
+		for (let page = 0; page < vm.endHpa >> 12; page++) {
+			const inSlot = vm.slots.some(({ hpa, bytes }) => page >= hpa >> 12 && page < (hpa + bytes) >> 12);
+			if (!inSlot && !ofTd.has(page)) this.pages.push(page);
+		}
+		this.before = new Uint32Array(this.pages.length * PAGE_WORDS);
+		for (const [at, page] of this.pages.entries()) this.before.set(this.pageWords(page), at * PAGE_WORDS);
+	}
+
+	private pageWords(page: number): Uint32Array {
+		return this.words.subarray(page * PAGE_WORDS, (page + 1) * PAGE_WORDS);
+	}
+
+	/** Pages whose content differs from what it was, as host physical page numbers. */
+	changed(): number[] {
+		return this.pages.filter((page, at) => {
+			const now = this.pageWords(page);
+			for (let word = 0; word < PAGE_WORDS; word++)
+				if (now[word] !== this.before[at * PAGE_WORDS + word]) return true;
+			return false;
+		});
+	}
+
+	/** @param known pages that are saved @throws SnapshotError if another one changed */
+	assertKnown(known: readonly number[]): void {
+		const stray = this.changed().filter((page) => !known.includes(page));
+		if (stray.length > 0) {
+			throw new SnapshotError(
+				`tables in host page 0x${stray[0]!.toString(16)} changed in a run and were not saved with it`,
+			);
+		}
+	}
+}

@@ -1,0 +1,356 @@
+/**
+ * The search: every placement of up to k events at every op of one guest under one configuration, each state once.
+ *
+ * It goes by the number of events. A run without events is a chain of blocks: a block ends behind each node of the tree
+ * that did an op. From the state at the start of each block the block is run again with one more event at each of its
+ * ops, and then on to the end, or to a state that was seen before: what would follow is then known. The chains of one
+ * pass are what the next puts its event into. So the first schedule that shows something has the fewest events, and
+ * of those its events are the earliest.
+ *
+ * States are compared by a hash of all that influences the future (snapshot.ts), events that are owed among it. A state
+ * behind a violation is unlike one without; no more events are put behind a violation.
+ */
+import { type DeliveryState, EVENTS, type EventRow } from "../events.ts";
+import type { ScriptFailure, ScriptSetup } from "../subject.ts";
+import { NOTE, READ_MORE, READ_SHIFT, Subject } from "../subject.ts";
+import type { EventKind, Injection } from "../types.ts";
+import { TableWatch, snapshotRules } from "./rules.ts";
+import { type Snapshot, Snapshotter } from "./snapshot.ts";
+
+/** What one search is asked. */
+export interface SearchOptions {
+	readonly setup: ScriptSetup;
+	readonly eventsMax: number;
+	readonly kinds: readonly EventKind[];
+	/** Stop at the first violation. */
+	readonly stopAtFirst?: boolean;
+	/** Leave pruning out: every schedule is run to its end. For tests. */
+	readonly exhaustive?: boolean;
+	/** Called now and then: events a schedule of this pass, chains that got theirs, chains of this pass. */
+	readonly onProgress?: (events: number, done: number, total: number) => void;
+}
+
+/** A failure and the least schedule that showed it. */
+export interface Found {
+	readonly failure: ScriptFailure;
+	readonly schedule: readonly Injection[];
+}
+
+/** What a search saw. */
+export interface SearchResult {
+	/** By property, the least schedule each. */
+	readonly found: readonly Found[];
+	/** Schedules that were run: one for each placement of events behind a state that was new. */
+	readonly schedules: number;
+	/** States that were told apart. */
+	readonly states: number;
+	/** Runs that ended at a state that was seen before. */
+	readonly pruned: number;
+	/** Ops, VM exits of the run without events. */
+	readonly ops: number;
+	readonly exits: number;
+	readonly exitCounts: Readonly<Record<string, number>>;
+	/** By kind and phase: subject.ts `arrivals`. */
+	readonly arrivals: Float64Array;
+	readonly fastpathReentries: number;
+	/** Ops that were done, by op. */
+	readonly opCounts: Float64Array;
+}
+
+/** A block of a chain: where it begins, and what arrives in it. */
+interface Block {
+	readonly start: Snapshot;
+	/** Op count at its start. */
+	readonly opsBefore: number;
+	/** Events that the chain has in this block: of its first one only. */
+	readonly prefix: readonly Injection[];
+	/** Op count at its end. */
+	readonly opsAfter: number;
+	readonly entries: readonly number[];
+	readonly guestEntries: readonly number[];
+	/** What was noted at the op before its first one, and at each of its own. */
+	readonly notes: readonly number[];
+}
+
+/** A chain that a pass found: its last event's place in the chain before, and how long it is. */
+interface Branch {
+	readonly block: number;
+	readonly event: Injection;
+	/** Blocks that are its own, the one with the event among them. */
+	readonly length: number;
+	readonly children: Branch[];
+}
+
+const order = new Map<EventKind, number>(EVENTS.map(({ kind }, index) => [kind, index]));
+
+class Search {
+	private readonly options: SearchOptions;
+	private readonly subject: Subject;
+	private readonly states: Snapshotter;
+	private readonly watch: TableWatch;
+	private readonly pages: readonly number[];
+	private readonly rows: readonly EventRow[];
+	private readonly seen = new Set<number>();
+	/** States of the chain that is being run, for livelocks. */
+	private readonly chain = new Set<number>();
+	private readonly found = new Map<string, Found>();
+	private stopped = false;
+	private schedules = 0;
+	private pruned = 0;
+	private history: readonly Injection[] = [];
+
+	constructor(options: SearchOptions) {
+		this.options = options;
+		this.pages = changedPages(options.setup);
+		this.subject = new Subject(options.setup);
+		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.pages));
+		this.watch = new TableWatch(this.subject.machine);
+		this.rows = EVENTS.filter(({ kind }) => options.kinds.includes(kind));
+		this.subject.onFailure = (failure) => this.note(failure);
+	}
+
+	run(): SearchResult {
+		const { subject, options } = this;
+		this.schedules = 1;
+		const root = this.follow([], true);
+		const quiet = { ops: subject.ops, exits: subject.ledger.exits, exitCounts: subject.exitCounts() };
+		const branches: Branch[] = [];
+		for (let events = 1; events <= options.eventsMax && !this.stopped; events++)
+			this.pass(events, root, branches, []);
+		this.watch.assertKnown(this.pages);
+		subject.detach();
+		return {
+			found: [...this.found.values()],
+			schedules: this.schedules,
+			states: this.seen.size,
+			pruned: this.pruned,
+			...quiet,
+			arrivals: subject.arrivals,
+			fastpathReentries: subject.fastpathReentries,
+			opCounts: subject.opCounts,
+		};
+	}
+
+	private note(failure: ScriptFailure): void {
+		if (!this.found.has(failure.property))
+			this.found.set(failure.property, { failure, schedule: this.history });
+	}
+
+	// ---- chains ------------------------------------------------------------------------------------------
+
+	/**
+	 * Runs on from where the subject is, to the end or to a state that was seen.
+	 * @param keep save each block's start
+	 * @returns the blocks, empty unless kept
+	 */
+	private follow(prefix: readonly Injection[], keep: boolean): Block[] {
+		const { subject, states } = this;
+		const blocks: Block[] = [];
+		subject.noting = keep;
+		this.chain.clear();
+		let goesOn = true;
+		let events = prefix;
+		while (goesOn) {
+			const start = keep && !subject.ledger.violated ? states.save() : null;
+			const opsBefore = subject.ops;
+			goesOn = this.block(events);
+			if (start !== null) blocks.push(this.blockOf(start, opsBefore, events, blocks.at(-1)));
+			events = [];
+			if (goesOn && this.isKnown()) goesOn = false;
+		}
+		return blocks;
+	}
+
+	private block(events: readonly Injection[]): boolean {
+		const { subject } = this;
+		subject.entries.length = 0;
+		subject.guestEntries.length = 0;
+		subject.opNotes.length = 0;
+		subject.setSchedule(events);
+		return subject.runBlock();
+	}
+
+	private blockOf(
+		start: Snapshot,
+		opsBefore: number,
+		prefix: readonly Injection[],
+		before: Block | undefined,
+	): Block {
+		const { ops, entries, guestEntries, opNotes } = this.subject;
+		return {
+			start,
+			opsBefore,
+			prefix,
+			opsAfter: ops,
+			entries: entries.slice(),
+			guestEntries: guestEntries.slice(),
+			notes: [before?.notes.at(-1) ?? NOTHING_NOTED, ...opNotes],
+		};
+	}
+
+	/** Whether the state was seen; notes it. */
+	private isKnown(): boolean {
+		const hash = this.states.hash(this.subject.debts());
+		if (this.chain.has(hash)) {
+			this.subject.livelock();
+			return true;
+		}
+		this.chain.add(hash);
+		if (this.options.exhaustive === true) return false;
+		if (this.seen.has(hash)) {
+			this.pruned++;
+			return true;
+		}
+		this.seen.add(hash);
+		return false;
+	}
+
+	/** Goes back to the start of a block. */
+	private rewind(block: Block): void {
+		this.states.restore(block.start);
+		this.subject.ops = block.opsBefore;
+	}
+
+	// ---- passes ------------------------------------------------------------------------------------------
+
+	/**
+	 * Puts one more event into every block of every chain that has all but one of them.
+	 * @param events of a schedule in this pass
+	 * @param chain blocks of the chain that `history` leads to
+	 * @param branches of that chain; filled when it is this pass that finds them
+	 */
+	private pass(
+		events: number,
+		chain: readonly Block[],
+		branches: Branch[],
+		history: readonly Injection[],
+	): void {
+		if (history.length === events - 1) {
+			for (const [at, block] of chain.entries()) this.branch(at, block, branches, history);
+			return;
+		}
+		for (const [at, branch] of branches.entries()) {
+			if (this.stopped) return;
+			if (history.length === 0) this.options.onProgress?.(events, at, branches.length);
+			const path = [...history, branch.event];
+			const blocks = this.retrace(chain[branch.block]!, branch, path);
+			this.pass(events, blocks, branch.children, path);
+			for (const block of blocks)
+				if (block.start !== chain[branch.block]!.start) this.states.release(block.start);
+		}
+	}
+
+	/** Runs a chain again that a pass before found, and keeps its blocks. */
+	private retrace(from: Block, branch: Branch, path: readonly Injection[]): Block[] {
+		const { states, subject } = this;
+		this.history = path;
+		const blocks: Block[] = [];
+		subject.noting = true;
+		this.rewind(from);
+		let events: readonly Injection[] = [...from.prefix, branch.event];
+		for (let at = 0; at < branch.length; at++) {
+			const start = at === 0 ? from.start : states.save();
+			const opsBefore = subject.ops;
+			this.block(events);
+			blocks.push(this.blockOf(start, opsBefore, events, blocks.at(-1)));
+			events = [];
+		}
+		return blocks;
+	}
+
+	/** Every event at every op of a block, behind those that it has. */
+	private branch(at: number, block: Block, branches: Branch[], history: readonly Injection[]): void {
+		const last = block.prefix.at(-1);
+		const first = last === undefined ? block.opsBefore + 1 : last.at;
+		for (let op = first; op <= block.opsAfter; op++) {
+			const isEntry = block.entries.includes(op);
+			const entersGuest = block.guestEntries.includes(op);
+			if (this.stopped) return;
+			for (const row of this.rows) {
+				const { kind, places } = row;
+				if (
+					places.includes(isEntry && places.includes("entry") ? "entry" : "host") &&
+					!this.isRepeated(row, block, op)
+				)
+					this.try(at, block, { event: kind, at: op }, last, branches, history);
+			}
+			if (!entersGuest) continue;
+			for (const { kind, places } of this.rows) {
+				if (places.includes("guest"))
+					this.try(at, block, { event: kind, at: op, inGuest: true }, last, branches, history);
+			}
+		}
+	}
+
+	/**
+	 * Whether an event at an op of a block is the same as at the op before: it would wait at both, and nobody looked
+	 * between them.
+	 */
+	private isRepeated({ waits, sets = 0 }: EventRow, block: Block, op: number): boolean {
+		if (waits === undefined || this.options.exhaustive === true) return false;
+		// At the entry itself it is tried in any case: what enters the guest is looked at apart.
+		if (block.entries.includes(op)) return false;
+		const at = op - block.opsBefore;
+		const here = block.notes[at]!;
+		if ((here >> READ_SHIFT) & (sets | READ_MORE)) return false;
+		return waits(deliveryState(here)) && waits(deliveryState(block.notes[at - 1]!));
+	}
+
+	private try(
+		at: number,
+		block: Block,
+		event: Injection,
+		last: Injection | undefined,
+		branches: Branch[],
+		history: readonly Injection[],
+	): void {
+		// Events at one place are tried in one order.
+		if (last !== undefined && last.at === event.at && !isBehind(last, event)) return;
+		const { subject } = this;
+		this.rewind(block);
+		this.history = [...history, event];
+		subject.noting = false;
+		this.chain.clear();
+		let goesOn = this.block([...block.prefix, event]);
+		if (subject.stale) return;
+		this.schedules++;
+		// Further events go into blocks that begin before a violation.
+		let length = subject.ledger.violated ? 0 : 1;
+		while (goesOn && !this.isKnown()) {
+			if (!subject.ledger.violated) length++;
+			goesOn = this.block([]);
+		}
+		if (length > 0) branches.push({ block: at, event, length, children: [] });
+	}
+}
+
+/** Before the first op: as if somebody had looked at everything. */
+const NOTHING_NOTED = NOTE.interruptFlag | NOTE.gif;
+
+function deliveryState(note: number): DeliveryState {
+	return {
+		interruptFlag: (note & NOTE.interruptFlag) !== 0,
+		gif: (note & NOTE.gif) !== 0,
+		nmiBlocked: (note & NOTE.nmiBlocked) !== 0,
+	};
+}
+
+/** Whether an event at the same op comes behind another one in the order of schedules. */
+function isBehind(first: Injection, second: Injection): boolean {
+	const guest = (second.inGuest === true ? 1 : 0) - (first.inGuest === true ? 1 : 0);
+	return guest > 0 || (guest === 0 && order.get(second.event)! > order.get(first.event)!);
+}
+
+/** Pages of KVM's tables that a run without events changes. */
+function changedPages(setup: ScriptSetup): readonly number[] {
+	const subject = new Subject(setup);
+	const watch = new TableWatch(subject.machine);
+	while (subject.runBlock());
+	subject.detach();
+	return watch.changed();
+}
+
+/** Searches one tree, vendor, guest and configuration. */
+export function search(options: SearchOptions): SearchResult {
+	return new Search(options).run();
+}

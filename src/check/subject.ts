@@ -1,0 +1,454 @@
+/**
+ * The machine that a check looks at: a guest, a tree, a configuration, and who asks the properties at each op. It runs
+ * one node of the tree at a time, so that a search can stop between two and a trace can write them down.
+ *
+ * Time stands still: ops cost nothing here, so that no state differs from another by the clock alone. A timer expires
+ * when the vCPU waits for it, or when a deadline that is written has passed.
+ */
+import { HostFault, HostInvariant } from "../host/errors.ts";
+import { type Machine, type Silicon, createMachine, createSilicon } from "../kvm/api/kvm.ts";
+import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
+import type { NodePlace } from "../kvm/flow/compile.ts";
+import { type Program, ProgramRunner } from "../kvm/flow/program.ts";
+import type { GuestLedger, GuestRegister } from "../kvm/ledger.ts";
+import { APIC, APIC_TIMER } from "../kvm/irqchip/apic-registers.ts";
+import { writeApicRegister } from "../kvm/irqchip/lapic-access.ts";
+import { kernelIrqchip } from "../kvm/irqchip/irqchip.ts";
+import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
+import type { CpuModel } from "../silicon/models/model.ts";
+import { OP, OP_COUNT } from "../silicon/ops.ts";
+import { SvmGuestMode } from "../silicon/svm/guest-mode.ts";
+import { VmxGuestMode } from "../silicon/vmx/guest-mode.ts";
+import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
+import { endedByMachineCheck } from "./end-of-run.ts";
+import { EVENTS, type EventRow, eventRow } from "./events.ts";
+import { decodeCode, scriptExecutor } from "./guest/executor.ts";
+import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
+import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
+import type { Property, PropertyContext } from "./properties/property.ts";
+import type { Failure } from "./run.ts";
+import type { EventKind, Injection } from "./types.ts";
+import { type FlagReads, watchFlags } from "./watched-flags.ts";
+
+/** What went wrong in a run of a script. */
+export interface ScriptFailure extends Failure {
+	/** VM entries before it. */
+	readonly exits: number;
+}
+
+/** Sees a run's nodes, events and failures; a trace implements it. */
+export interface ScriptWitness {
+	onNode?(place: NodePlace, machine: Machine, at: number): void;
+	onEvent?(injection: Injection, machine: Machine): void;
+	onFailure?(failure: ScriptFailure, machine: Machine): void;
+}
+
+/** What a run is made of. */
+export interface ScriptSetup {
+	readonly program: Program;
+	readonly model: CpuModel;
+	readonly configuration: Configuration;
+	/** Runs the script's bytes as any guest's, by translating them. Default: false. */
+	readonly translated?: boolean;
+}
+
+/** Bits of an op's note. */
+export const NOTE = { interruptFlag: 1, gif: 2, nmiBlocked: 4 } as const;
+/** Where the flags that were looked at begin. */
+export const READ_SHIFT = 8;
+/** More than flags: the guest ran, or the task changed. Set with all flags. */
+export const READ_MORE = 0x80;
+const ALL_READ = 0xff;
+
+/** Phases of the run loop in which an event can arrive. */
+export const PHASES = ["interrupts on", "interrupts off", "GIF 0", "VM entry", "the guest"] as const;
+export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
+
+/** IA32_APIC_BASE of a boot processor in x2APIC mode. */
+const X2APIC_BASE = 0xfee0_0d00;
+const HOST_RAM_BYTES = 8 << 20;
+const timeless = new Map<CpuModel, Silicon>();
+
+/** One silicon a model, without costs: what was translated on it is kept from run to run. */
+function siliconFor(model: CpuModel): Silicon {
+	let silicon = timeless.get(model);
+	if (silicon === undefined) {
+		const free = <T extends { cycles: number }>(costs: Readonly<Record<string, T>>) =>
+			Object.fromEntries(Object.entries(costs).map(([name, cost]) => [name, { ...cost, cycles: 0 }]));
+		const still = { ...model, costs: free(model.costs), guestCosts: free(model.guestCosts) } as CpuModel;
+		silicon = createSilicon(still, HOST_RAM_BYTES);
+		timeless.set(model, silicon);
+	}
+	return silicon;
+}
+
+const asked = <K extends keyof Property>(question: K) =>
+	PROPERTIES.flatMap((property, index) =>
+		property[question] === undefined
+			? []
+			: [{ property, index, ask: property[question] as NonNullable<Property[K]> }],
+	);
+const ON_OP = asked("onOp");
+const ON_ENTER = asked("onEnter");
+const ON_LEAVE = asked("onLeave");
+const ON_GUEST_ENTRY = asked("onGuestEntry");
+const ON_GUEST_EXIT = asked("onGuestExit");
+const ON_GUEST_WRITE = asked("onGuestWrite");
+const ON_EVENT = asked("onEvent");
+const ON_END = asked("onEnd");
+
+const kindIndex = new Map<EventKind, number>(EVENTS.map(({ kind }, index) => [kind, index]));
+
+function isEntry(op: number): boolean {
+	return op === OP.vmresume || op === OP.vmlaunch || op === OP.vmrun || op === OP.seamcall;
+}
+
+/** What is counted, hashed or saved beside the machine. */
+export class Ledger {
+	/** Events that arrived, by kind. Hashed as what is owed of them. */
+	readonly raised = new Float64Array(EVENTS.length);
+	/** A violation was seen on the way here. */
+	violated = false;
+	/** The fastpath loop goes on: there was a VM entry, and guest time has not been accounted since. */
+	inLoop = false;
+	/** VM entries so far. */
+	exits = 0;
+	/** How the run has ended; null while it goes on. */
+	end: VmmResult | null = null;
+	/** Each property's words. */
+	readonly memory = PROPERTIES.map(({ words }) => ({ words: new Int32Array(words ?? 0) }));
+}
+
+export class Subject implements OpObserver, PropertyContext, GuestLedger {
+	readonly machine: Machine;
+	readonly runner: ProgramRunner;
+	readonly script: Script;
+	readonly ledger = new Ledger();
+	/** Ops so far: the number that an injection's `at` means. */
+	ops = 0;
+	/** Op counts of the VM entries since `entries` was last emptied, and behind which of them the guest ran. */
+	readonly entries: number[] = [];
+	readonly guestEntries: number[] = [];
+	/** When set, what `opNotes` describes is noted for each op. */
+	noting = false;
+	/**
+	 * A note an op: bits of NOTE as the op was passed, and, shifted by READ_SHIFT, what was looked at since the op before.
+	 */
+	readonly opNotes: number[] = [];
+	private readonly flagReads: FlagReads = { bits: 0 };
+	/** The last event of the schedule that came due was none of its own: one like it waited. */
+	stale = false;
+	/** Called at each failure, also at those that the same run has seen before. */
+	onFailure: ((failure: ScriptFailure) => void) | null = null;
+	/** Times that a kind arrived in a phase: row by kind, column by phase. */
+	readonly arrivals = new Float64Array(EVENTS.length * PHASES.length);
+	fastpathReentries = 0;
+	/** Times that ops were passed which tell that something was done about an event: by op. */
+	readonly opCounts = new Float64Array(OP_COUNT);
+	private schedule: readonly Injection[] = [];
+	private next = 0;
+	private readonly vmm: Vmm;
+	private readonly witness: ScriptWitness | null;
+
+	constructor(setup: ScriptSetup, witness: ScriptWitness | null = null) {
+		const { model, program, configuration } = setup;
+		const silicon = siliconFor(model);
+		this.witness = witness;
+		this.script = scriptFor(program.vendor, configuration, model);
+		silicon.cpu.cycles = SCRIPT_NOW_CYCLES;
+		this.machine = createMachine({
+			model: silicon.cpu.model,
+			vendor: program.vendor,
+			tree: program.compiled,
+			silicon,
+			kernel: kernelOptions(configuration),
+		});
+		const { cpu, vcpu } = this.machine;
+		applyConfiguration(this.machine, configuration);
+		this.vmm = new Vmm(this.machine, { guestRamBytes: guestRamBytesFor(this.script.image) });
+		this.vmm.load(this.script.image, { parameters: guestParameters(configuration, model, program.vendor) });
+		this.prepare();
+		this.runner = new ProgramRunner(program, vcpu);
+		this.execute(cpu, setup.translated === true);
+		watchFlags(this.machine.kernel, vcpu, this.flagReads);
+		cpu.stackDepth = 0;
+		cpu.observer = this;
+		vcpu.ledger = this;
+		if (witness?.onNode !== undefined) {
+			vcpu.nodeObserver = { onNode: (_v, place) => witness.onNode!(place, this.machine, this.ops) };
+		}
+		this.runner.start();
+	}
+
+	/** Things that KVM and the processor make when they first need them are made now: all runs begin with them. */
+	private prepare(): void {
+		const { cpu, vcpu, vm } = this.machine;
+		if (vcpu.vmx !== null) vcpu.vmx.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.vmx.vmcs);
+		if (vcpu.tdx !== null) vcpu.tdx.td.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.tdx.td.vmcs);
+		if (vcpu.svm !== null) vcpu.svm.vmcb.guestMode = new SvmGuestMode(cpu, vcpu.svm.vmcb);
+		kernelIrqchip(vm);
+		// The other task has run on this CPU before.
+		this.machine.kernel.schedule();
+		if (vm.vendor === "tdx") return;
+		// KVM_SET_LAPIC: the guest's timer and IPIs go through x2APIC MSRs.
+		const apic = vcpu.apic!;
+		apic.setBase(X2APIC_BASE);
+		writeApicRegister(apic, APIC.SPIV, 0x1ff);
+		writeApicRegister(apic, APIC.LVTT, APIC_TIMER.TSCDEADLINE | SCRIPT_TIMER_VECTOR);
+		vm.mmu.pageFault(vcpu, 0, true, false);
+	}
+
+	private execute(cpu: Cpu, translated: boolean): void {
+		const translator = translators.get(cpu) ?? cpu.execute;
+		translators.set(cpu, translator);
+		if (translated) {
+			cpu.execute = translator;
+			return;
+		}
+		const { image } = this.script;
+		const code = image.segments
+			.filter(({ gpa }) => image.protocol !== "td" || gpa === this.script.base)
+			.map(({ gpa, bytes }) => ({ base: gpa, bytes }));
+		cpu.execute = scriptExecutor(decodeCode(code), translator);
+	}
+
+	/** The objects that a search saves. */
+	get roots(): readonly object[] {
+		const { machine, runner, ledger } = this;
+		return [machine, runner, ledger, this.vmm, kernelIrqchip(machine.vm) ?? ledger];
+	}
+
+	/** VM exits so far by the vendor's names. */
+	exitCounts(): Record<string, number> {
+		const { vm, vcpu } = this.machine;
+		const counts: Record<string, number> = {};
+		for (const [reason, count] of vcpu.stat.byReason) counts[vm.ops.exitReasonName(reason)] = count;
+		return counts;
+	}
+
+	// ---- running -----------------------------------------------------------------------------------------
+
+	/** What arrives from here on, in the order of time. */
+	setSchedule(schedule: readonly Injection[]): void {
+		this.schedule = schedule;
+		this.next = 0;
+		this.stale = false;
+	}
+
+	/**
+	 * Runs on to the end of a node in which ops were done.
+	 * @returns whether the run goes on
+	 */
+	runBlock(): boolean {
+		const before = this.ops;
+		try {
+			while (this.ops === before && this.ledger.end === null) this.runNode();
+		} catch (error) {
+			this.fault(error);
+		}
+		return this.ledger.end === null;
+	}
+
+	private runNode(): void {
+		const { runner, machine } = this;
+		if (runner.pc >= 0) {
+			runner.step();
+			return;
+		}
+		// KVM_RUN's flow has returned: on to user space, what the VMM does there, and back.
+		machine.kernel.returnToUser(machine.kernel.current);
+		machine.cpu.poll();
+		const end = this.vmm.afterRun();
+		if (end === null) runner.start();
+		else this.finish(end);
+	}
+
+	private finish(end: VmmResult): void {
+		this.ledger.end = end;
+		const gaveUp = end.kind === "entry-failure" || end.kind === "internal-error";
+		const ended = (end.kind === "exit" && end.code === 0) || (gaveUp && endedByMachineCheck(this.machine));
+		if (!ended) this.fail({ name: GUEST_ENDS, degree: "violation" }, howItEnded(end));
+		for (const { property, index, ask } of ON_END) {
+			const detail = ask.call(property, this, this.wordsOf(index));
+			if (detail !== null) this.fail(property, detail);
+		}
+	}
+
+	private fault(error: unknown): void {
+		if (error instanceof HostFault)
+			this.fail({ name: HOST_FAULT, degree: "violation" }, error.message, error.callStack);
+		else if (error instanceof HostInvariant)
+			this.fail({ name: HOST_INVARIANT, degree: "violation" }, error.message);
+		else throw error;
+		this.ledger.end = { kind: "internal-error", message: error.message };
+	}
+
+	/** The run cannot end: it is where it was before, and nothing can come any more. */
+	livelock(): void {
+		this.fail({ name: GUEST_ENDS, degree: "violation" }, "the run loop goes round and round");
+		this.ledger.end = { kind: "internal-error", message: "livelock" };
+	}
+
+	/** Takes the hardware back from a run, so that the next one can have it. */
+	detach(): void {
+		const { cpu, vcpu } = this.machine;
+		cpu.observer = null;
+		cpu.guest = null;
+		vcpu.nodeObserver = null;
+		vcpu.ledger = null;
+	}
+
+	// ---- OpObserver --------------------------------------------------------------------------------------
+
+	onOp(cpu: Cpu, op: number): void {
+		this.ops++;
+		this.opCounts[op]!++;
+		if (this.noting) this.note(cpu, op);
+		const entry = isEntry(op);
+		if (entry) {
+			this.entries.push(this.ops);
+			this.ledger.exits++;
+			if (this.ledger.inLoop) this.fastpathReentries++;
+			this.ledger.inLoop = true;
+		} else if (op === OP.guest_timing_exit) this.ledger.inLoop = false;
+		if (this.next < this.schedule.length) {
+			const phase = entry ? PHASE.entry : !cpu.gif ? PHASE.gif : cpu.interruptFlag ? PHASE.on : PHASE.off;
+			this.arrive(false, phase);
+		}
+		for (const { property, index, ask } of ON_OP) {
+			const detail = ask.call(property, this, op, this.wordsOf(index));
+			if (detail !== null) this.fail(property, detail);
+		}
+	}
+
+	private note(cpu: Cpu, op: number): void {
+		const { flagReads } = this;
+		let note = flagReads.bits << READ_SHIFT;
+		if (cpu.interruptFlag) note |= NOTE.interruptFlag;
+		if (cpu.gif) note |= NOTE.gif;
+		if (cpu.nmiBlocked) note |= NOTE.nmiBlocked;
+		this.opNotes.push(note);
+		// Behind a switch an event belongs to another task.
+		flagReads.bits = op === OP.switch_to ? ALL_READ : 0;
+	}
+
+	onGuestEntry(): void {
+		this.guestEntries.push(this.ops);
+		this.flagReads.bits = ALL_READ;
+		if (this.next < this.schedule.length) this.arrive(true, PHASE.guest);
+		for (const { property, index, ask } of ON_GUEST_ENTRY) {
+			const detail = ask.call(property, this, this.wordsOf(index));
+			if (detail !== null) this.fail(property, detail);
+		}
+	}
+
+	onGuestExit(): void {
+		for (const { property, index, ask } of ON_GUEST_EXIT) ask.call(property, this, this.wordsOf(index));
+	}
+
+	wrote(register: GuestRegister, value: number | bigint): void {
+		for (const { property, index, ask } of ON_GUEST_WRITE)
+			ask.call(property, this, register, value, this.wordsOf(index));
+	}
+
+	onEnter(_cpu: Cpu, symbol: number): void {
+		for (const { property, index, ask } of ON_ENTER) {
+			const detail = ask.call(property, this, symbol, this.wordsOf(index));
+			if (detail !== null) this.fail(property, detail);
+		}
+	}
+
+	onLeave(_cpu: Cpu, symbol: number): void {
+		for (const { property, index, ask } of ON_LEAVE) {
+			const detail = ask.call(property, this, symbol, this.wordsOf(index));
+			if (detail !== null) this.fail(property, detail);
+		}
+	}
+
+	/** Events of the schedule that are due here. */
+	private arrive(inGuest: boolean, phase: number): void {
+		for (;;) {
+			const injection = this.schedule[this.next];
+			if (injection === undefined || injection.at !== this.ops || (injection.inGuest === true) !== inGuest)
+				return;
+			this.next++;
+			const row = eventRow(injection.event);
+			if (!row.isNew(this.machine)) {
+				this.stale = true;
+				continue;
+			}
+			this.witness?.onEvent?.(injection, this.machine);
+			this.inject(row, phase);
+		}
+	}
+
+	private inject(row: EventRow, phase: number): void {
+		for (const { property, index, ask } of ON_EVENT) ask.call(property, this, row.kind, this.wordsOf(index));
+		const index = kindIndex.get(row.kind)!;
+		this.ledger.raised[kindIndex.get(row.countsAs ?? row.kind)!]!++;
+		this.arrivals[index * PHASES.length + phase]!++;
+		row.inject(this.machine);
+	}
+
+	// ---- PropertyContext ---------------------------------------------------------------------------------
+
+	owed(kind: EventKind): number {
+		const { handled } = eventRow(kind);
+		return handled === undefined ? 0 : this.ledger.raised[kindIndex.get(kind)!]! - handled(this.machine);
+	}
+
+	/** What is owed of all kinds, as one number: part of the state. */
+	debts(): number {
+		let debts = 0;
+		for (let index = 0; index < EVENTS.length; index++) {
+			const { handled } = EVENTS[index]!;
+			if (handled !== undefined) debts = debts * 16 + 8 + this.ledger.raised[index]! - handled(this.machine);
+		}
+		return debts;
+	}
+
+	private wordsOf(index: number): Int32Array {
+		return this.ledger.memory[index]!.words;
+	}
+
+	private fail(
+		property: { readonly name: string; readonly degree: Property["degree"] },
+		detail: string,
+		stack?: readonly string[],
+	): void {
+		if (property.degree === "violation") this.ledger.violated = true;
+		const callStack = stack ?? stackOf(this.machine.cpu);
+		const { exits } = this.ledger;
+		const failure = {
+			property: property.name,
+			degree: property.degree,
+			detail,
+			at: this.ops,
+			exits,
+			callStack,
+		};
+		this.onFailure?.(failure);
+		this.witness?.onFailure?.(failure, this.machine);
+	}
+}
+
+/** The translator of each processor, behind the executors that were put before it. */
+const translators = new WeakMap<Cpu, (cpu: Cpu) => void>();
+
+function howItEnded(end: VmmResult): string {
+	switch (end.kind) {
+		case "exit":
+			return `the guest gave up with code ${end.code}`;
+		case "entry-failure":
+		case "internal-error":
+			return `the guest ended by ${end.kind}: ${end.message}`;
+		default:
+			return `the guest ended by ${end.kind}`;
+	}
+}
+
+function stackOf(cpu: Cpu): string[] {
+	const names: string[] = [];
+	for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
+	return names;
+}

@@ -1,0 +1,140 @@
+import { describe, expect, it } from "vitest";
+import {
+	DEFAULT_CONFIGURATION,
+	configurationName,
+	pairConfigurations,
+} from "../../src/check/configuration.ts";
+import { runSearch } from "../../src/check/search/check.ts";
+import { TableWatch, snapshotRules } from "../../src/check/search/rules.ts";
+import { search } from "../../src/check/search/search.ts";
+import { Snapshotter } from "../../src/check/search/snapshot.ts";
+import { type ScriptSetup, Subject } from "../../src/check/subject.ts";
+import type { EventKind } from "../../src/check/types.ts";
+import { linkTree } from "../../src/kvm/flow/program.ts";
+import { v618 } from "../../src/kvm/trees/base.ts";
+import { findTree } from "../../src/kvm/trees/trees.ts";
+import { defaultModel } from "../../src/silicon/models/models.ts";
+import type { Vendor } from "../../src/silicon/models/model.ts";
+import { OP_NAMES } from "../../src/silicon/ops.ts";
+
+const setup = (tree: string, vendor: Vendor, more: Partial<ScriptSetup> = {}): ScriptSetup => ({
+	program: linkTree(findTree(tree), vendor),
+	model: defaultModel(vendor),
+	configuration: DEFAULT_CONFIGURATION,
+	...more,
+});
+
+/** Ops, exits and failures of a run without events. */
+function quiet(of: ScriptSetup) {
+	const subject = new Subject(of);
+	const failures: string[] = [];
+	subject.onFailure = ({ property, at }) => failures.push(`${property} at ${at}`);
+	const ops: string[] = [];
+	const passed = subject.onOp.bind(subject);
+	subject.onOp = (cpu, op) => {
+		ops.push(OP_NAMES[op]!);
+		passed(cpu, op);
+	};
+	while (subject.runBlock());
+	subject.detach();
+	return { ops, exits: subject.exitCounts(), failures, end: subject.ledger.end };
+}
+
+describe("a script", () => {
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"gives the same ops, exits and verdicts on %s as its bytes do when they are translated",
+		(vendor) => {
+			for (const configuration of pairConfigurations(vendor, defaultModel(vendor)).slice(0, 5)) {
+				const carriedOut = quiet(setup("v6.18", vendor, { configuration }));
+				const translated = quiet(setup("v6.18", vendor, { configuration, translated: true }));
+				expect(carriedOut, configurationName(configuration)).toEqual(translated);
+				expect(carriedOut.end).toEqual({ kind: "exit", code: 0 });
+			}
+		},
+	);
+});
+
+describe("a snapshot", () => {
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"brings a machine back on %s, and its future is the same",
+		(vendor) => {
+			const subject = new Subject(setup("v6.18", vendor));
+			const states = new Snapshotter(subject.roots, snapshotRules(subject, []));
+			const future = (count: number) => {
+				const hashes: number[] = [];
+				for (let block = 0; block < count && subject.runBlock(); block++)
+					hashes.push(states.hash(subject.debts()));
+				return hashes;
+			};
+			for (let part = 0; part < 8; part++) {
+				const here = states.save();
+				const hash = states.hash(subject.debts());
+				const first = future(60);
+				states.restore(here);
+				expect(states.hash(subject.debts())).toBe(hash);
+				expect(future(60)).toEqual(first);
+				states.restore(here);
+				future(9);
+			}
+			subject.detach();
+		},
+	);
+
+	it("leaves no table of KVM's out that changes", () => {
+		for (const vendor of ["vmx", "svm", "tdx"] as const) {
+			const subject = new Subject(setup("v6.18", vendor));
+			const watch = new TableWatch(subject.machine);
+			while (subject.runBlock());
+			subject.detach();
+			expect(watch.changed()).toEqual([]);
+		}
+	});
+});
+
+describe("pruning", () => {
+	const properties = (tree: string, vendor: Vendor, kinds: readonly EventKind[], exhaustive: boolean) =>
+		search({ setup: setup(tree, vendor), eventsMax: 1, kinds, exhaustive })
+			.found.map(({ failure, schedule }) => ({ property: failure.property, schedule }))
+			.sort((a, b) => (a.property < b.property ? -1 : 1));
+
+	it.each([
+		["v6.18", "tdx"],
+		["series-v1", "tdx"],
+	] as const)("finds in %s on %s what running every schedule to its end finds", (tree, vendor) => {
+		for (const kind of ["irq", "preempt", "mce", "td-busy"] as const) {
+			const pruned = properties(tree, vendor, [kind], false);
+			expect(pruned, kind).toEqual(properties(tree, vendor, [kind], true));
+		}
+	});
+});
+
+describe("a search", () => {
+	const asked = (tree: string, vendor: Vendor, eventsMax: number) => ({
+		tree: findTree(tree),
+		base: v618,
+		vendor,
+		model: defaultModel(vendor),
+		mceHandler: "task-work" as const,
+		configurations: "pairs" as const,
+		configuration: DEFAULT_CONFIGURATION,
+		eventsMax,
+	});
+
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"of v6.18 on %s holds, and reaches all that must occur",
+		(vendor) => {
+			const result = runSearch(asked("v6.18", vendor, 1));
+			expect(result.violations.map(({ summary }) => summary)).toEqual([]);
+			expect(Object.entries(result.sometimes).filter(([, count]) => count === 0)).toEqual([]);
+			expect(result.verdict).toBe("holds");
+		},
+	);
+
+	it("finds the host interrupt that version 1 loses behind a TD exit, with one event, and replays it", () => {
+		const result = runSearch(asked("series-v1", "tdx", 1));
+		const violation = result.violations.find(({ property }) => property === "interrupt-serviced")!;
+		expect(violation.schedule).toHaveLength(1);
+		expect(violation.summary).toMatch(/handle_external_interrupt_irqoff/);
+		expect(violation.replay).toMatch(/^reenter replay r1:\S+\.script\./);
+	});
+});
