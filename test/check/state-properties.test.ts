@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { checkGuest } from "../../src/check/check.ts";
 import { guestParameters, parseConfiguration } from "../../src/check/configuration.ts";
-import { type RunSetup, programImage, runSchedule } from "../../src/check/run.ts";
+import { type RunSetup, runSchedule } from "../../src/check/run.ts";
+import { programImage } from "../../src/guests/program-image.ts";
 import type { EventKind } from "../../src/check/types.ts";
 import { type Silicon, createMachine, createSilicon } from "../../src/kvm/api/kvm.ts";
 import { Vmm } from "../../src/kvm/api/vmm.ts";
@@ -63,7 +64,7 @@ it.each(["vmx", "svm"] as const)(
 		const run = setup(v618, vendor, "msrs=own");
 		const machine = createMachine({ model: run.model, vendor, tree: run.tree, silicon: run.silicon });
 		const vmm = new Vmm(machine);
-		vmm.load(programImage(run.guest), { parameters: guestParameters(run.configuration, run.model) });
+		vmm.load(programImage(run.guest), { parameters: guestParameters(run.configuration, run.model, vendor) });
 		expect(vmm.run()).toEqual({ kind: "exit", code: 0 });
 		const { vcpu, kernel, cpu } = machine;
 		expect(vcpu.specCtrlNoIntercept).toBe(true);

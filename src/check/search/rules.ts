@@ -19,18 +19,7 @@ import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } f
 
 /** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change behind the first KVM_RUN. */
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
-	[
-		Cpu,
-		[
-			"observer",
-			"opCounts",
-			"costs",
-			"execute",
-			"largePages",
-			"195:	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;",
-			"196:	readonly jumpFilled = [new FillList(FILLS), new FillList(FILLS)] as const;",
-		],
-	],
+	[Cpu, ["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled"]],
 	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
 	[Vm, ["tree", "ops"]],
 	[Mmu, ["stat"]],
