@@ -184,6 +184,8 @@ export class Vcpu {
 	reqIntWin = false;
 	/** vcpu_block() found nothing to run for. */
 	blocks = false;
+	/** What completeUserspaceIo() came back with: 0 when user space has to serve one more access. */
+	completion = 1;
 	/** The kernel's `r` of vcpu_run(). */
 	runResult = 0;
 	/** What a flow that is called from outside of the run loop is given: XCR0 for __kvm_set_xcr, XFD for fpu_update_guest_xfd. */

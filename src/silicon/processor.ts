@@ -42,6 +42,7 @@ export function createProcessor(
 	}
 	const shared = translator;
 	cpu.execute = (running) => shared.execute(running);
+	cpu.executeOne = (running) => shared.executeOne(running);
 	if (options.ports !== undefined) setPortHandlers(cpu, options.ports);
 	return cpu;
 }

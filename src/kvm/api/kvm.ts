@@ -92,7 +92,8 @@ export interface Machine extends Silicon {
  * @param cpus physical CPUs
  */
 export function createSilicon(model: CpuModel, ramBytes = DEFAULT_RAM_BYTES, cpus = 1): Silicon {
-	const memory = new MachineMemory(cpus, ramBytes);
+	// One more for KVM's emulator.
+	const memory = new MachineMemory(cpus + 1, ramBytes);
 	const processors: Processor[] = [];
 	for (let index = 0; index < cpus; index++) {
 		const cpu = createProcessor(memory, model, index);

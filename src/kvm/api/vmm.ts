@@ -272,15 +272,18 @@ export class Vmm {
 
 	/** KVM_EXIT_MMIO. */
 	private serveMmio({ write, gpa, bytes, data }: KvmRun["mmio"]): void {
-		if (write) {
+		// Devices take 4 bytes at a time: wider accesses become several, as in QEMU's memory API.
+		for (let first = 0; first < bytes; first += 4) {
+			const part = Math.min(4, bytes - first);
 			let value = 0;
-			for (let i = bytes - 1; i >= 0; i--) value = value * 256 + data[i]!;
-			this.pc.memory.write(gpa, bytes, value);
-			return;
+			if (write) {
+				for (let i = part - 1; i >= 0; i--) value = value * 256 + data[first + i]!;
+				this.pc.memory.write(gpa + first, part, value);
+				continue;
+			}
+			value = this.pc.memory.read(gpa + first, part);
+			for (let i = 0; i < part; i++, value = Math.floor(value / 256)) data[first + i] = value % 256;
 		}
-		data.fill(0xff);
-		let value = this.pc.memory.read(gpa, bytes);
-		for (let i = 0; i < bytes; i++, value = Math.floor(value / 256)) data[i] = value % 256;
 	}
 
 	/** KVM_EXIT_IO: each element to or from the port's device. */

@@ -3,7 +3,8 @@ import { Mnemonic } from "../../silicon/translate/decode.ts";
 import type { Insn, Operand } from "../../silicon/translate/insn.ts";
 import { placeOf } from "../../silicon/translate/registers.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { advance, emulateInstruction, emulationFailure } from "./fetch.ts";
+import { advance, emulateInstruction } from "./fetch.ts";
+import { emulateOnSilicon } from "./instruction.ts";
 import { exitToUserForMmio, kernelMmioRead, kernelMmioWrite, mmioAnswer } from "./mmio-bus.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
@@ -22,7 +23,7 @@ export function emulateMmio(v: Vcpu, gpa: number): number {
 			case Mnemonic.Movsxd:
 				return emulateMove(vcpu, insn, gpa);
 			default:
-				return emulationFailure(vcpu, insn, gpa);
+				return emulateOnSilicon(vcpu);
 		}
 	});
 }
@@ -36,18 +37,30 @@ function readOperand(v: Vcpu, operand: Operand): bigint {
 	return BigInt.asUintN(place.bytes * 8, place.high ? value >> 8n : value);
 }
 
+/** Whether the memory operand lies in two pages, of which only one is known to have no memory. */
+function crossesPage(v: Vcpu, insn: Insn): boolean {
+	const bytes = insn.operands.reduce((most, one) => (one.kind === "memory" ? one.bytes : most), 1);
+	const addressPart = (register: number) => {
+		const place = placeOf(register);
+		return place === undefined ? 0n : readGpr(v, place.index);
+	};
+	const offset = insn.displacement + addressPart(insn.base) + addressPart(insn.index) * BigInt(insn.scale);
+	const linear = offset + v.vm.ops.getSegment(v, insn.segment).base;
+	return Number(BigInt.asUintN(12, linear)) + bytes > 4096;
+}
+
 function emulateMove(v: Vcpu, insn: Insn, gpa: number): number {
 	const [destination, source] = insn.operands;
-	if (destination === undefined || source === undefined) return emulationFailure(v, insn, gpa);
+	if (destination === undefined || source === undefined || crossesPage(v, insn)) return emulateOnSilicon(v);
 	if (destination.kind === "memory") {
 		const isSource =
 			source.kind === "immediate" || (source.kind === "register" && placeOf(source.register) !== undefined);
 		return isSource
 			? storeMove(v, insn, gpa, destination.bytes, readOperand(v, source))
-			: emulationFailure(v, insn, gpa);
+			: emulateOnSilicon(v);
 	}
 	const place = destination.kind === "register" ? placeOf(destination.register) : undefined;
-	if (place === undefined || source.kind !== "memory") return emulationFailure(v, insn, gpa);
+	if (place === undefined || source.kind !== "memory") return emulateOnSilicon(v);
 	const signed = insn.mnemonic === Mnemonic.Movsx || insn.mnemonic === Mnemonic.Movsxd;
 	const finish = (value: bigint): number => {
 		const extended = signed

@@ -5,7 +5,8 @@ import { Mnemonic } from "../../silicon/translate/decode.ts";
 import type { Insn } from "../../silicon/translate/insn.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { advance, emulateInstruction, emulationFailure, withGuestFaults } from "./fetch.ts";
-import { ACCESS, readGuestVirtual, writeGuestVirtual } from "./guest-memory.ts";
+import { ACCESS, readGuestVirtual } from "./guest-memory.ts";
+import { finishWrites, writesOf } from "./instruction.ts";
 import { exitToUserForIo, kernelIn, kernelOut } from "./pio-bus.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
@@ -92,8 +93,8 @@ function emulateIns(v: Vcpu, insn: Insn): number {
 	const run = stringRun(v, insn, L.RDI, L.ES);
 	if (run.count === 0) return advance(v, insn);
 	const store = (): number => {
-		writeGuestVirtual(v, run.linear, v.run.io.data.subarray(0, run.bytes * run.count), run.access);
-		return finishString(v, insn, L.RDI, run);
+		const writes = writesOf(v, run.linear, v.run.io.data.slice(0, run.bytes * run.count), run.access);
+		return finishWrites(v, writes, 0, () => finishString(v, insn, L.RDI, run));
 	};
 	const first = kernelIn(v, run.port, 1);
 	if (first >= 0) {

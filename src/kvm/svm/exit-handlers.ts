@@ -7,6 +7,7 @@ import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmPassDebugRegisters, kvmQueueDebug } from "../emulate/debug.ts";
 import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
+import { emulateOnSilicon } from "../emulate/instruction.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
 import { kvmEmulateRdmsr, kvmEmulateWrmsr } from "../emulate/msr.ts";
 import { kvmFastPio, kvmStringPio } from "../emulate/pio.ts";
@@ -58,6 +59,8 @@ function handleCr(cr: number, write: boolean): Handler {
 	return (v) => {
 		const { vmcb } = v.svm!;
 		v.cr3 = vmcb.cr3;
+		// CLTS and LMSW have no general register: emulate_on_interception().
+		if (vmcb.exitInfo1High >>> 31 === 0) return emulateOnSilicon(v);
 		return kvmEmulateCrAccess(v, { cr, access: write ? 0 : 1, gpr: vmcb.exitInfo1Low & 15, lmsw: 0 });
 	};
 }

@@ -4,7 +4,7 @@ import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, INTR_INFO, INTR_TYPE } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
-import { vmread, vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
+import { vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmQueueDebug } from "../emulate/debug.ts";
@@ -23,6 +23,7 @@ import {
 } from "../emulate/simple.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { cacheControlRegisters } from "./control-registers.ts";
 import { setWindow } from "./events.ts";
 
 const again = () => 1;
@@ -70,8 +71,7 @@ function handleDebugException(v: Vcpu, info: number): number {
 /** handle_cr(). */
 function handleCr(v: Vcpu): number {
 	const q = qualification(v);
-	// The guest writes CR3 without an exit, and CR4.PCIDE depends on it.
-	v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
+	cacheControlRegisters(v);
 	return kvmEmulateCrAccess(v, {
 		cr: q & 15,
 		access: (q >> 4) & 3,
@@ -97,7 +97,7 @@ function handleEptViolation(v: Vcpu): number {
 	const gpa = vmreadNumber(v.cpu, v.vmx!.vmcs, F.GUEST_PHYSICAL_ADDRESS);
 	v.cpu.code(60);
 	if (v.vm.mmu.pageFault(v, gpa, (q & 2) !== 0, (q & 4) !== 0) === "fixed") return 1;
-	v.cr3 = vmread(v.cpu, v.vmx!.vmcs, F.GUEST_CR3);
+	cacheControlRegisters(v);
 	return emulateMmio(v, gpa);
 }
 

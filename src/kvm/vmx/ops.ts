@@ -19,6 +19,7 @@ import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { CR0_GUEST_BITS, CR4_GUEST_BITS } from "./control-registers.ts";
 import { dumpVmcs } from "./dump.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } from "./events.ts";
 import { vmxHandleExit } from "./exit-handlers.ts";
@@ -34,9 +35,6 @@ const CR4_MCE = 1n << 6n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 const EFER_SYSCALL = EFER_LMA | 1n;
-/** Bits of CR4 that the guest may change without an exit (KVM_POSSIBLE_CR4_GUEST_BITS). */
-const CR4_GUEST_BITS = 0x1078en;
-const CR0_TS = 8n;
 
 const SEGMENT_NAMES = ["GDTR", "IDTR", "ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"] as const;
 /** The fields of each segment register, in the order of layout.ts's numbers, of which GDTR is the first. */
@@ -93,12 +91,21 @@ function vcpuCreate(v: Vcpu): void {
 			EXIT_CONTROL.savePat,
 	);
 	vmcs.set("VM_ENTRY_CONTROLS", DEFAULT1.entry | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat);
+	// NON-KVM: v6.18 does not offer PKS; its posted series loads IA32_PKRS with the entry and the exit.
+	if (v.cpu.model.features.pks) {
+		for (const [name, bit] of [
+			["VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadPkrs],
+			["VM_EXIT_CONTROLS", EXIT_CONTROL.loadPkrs],
+		] as const) {
+			vmcs.set(name, vmcs.get(name) | BigInt(bit));
+		}
+	}
 	// #UD, #MC, #DB, #AC: what KVM always wants to see.
 	vmcs.set("EXCEPTION_BITMAP", (1 << 6) | (1 << 18) | (1 << 1) | (1 << 17));
 	vmcs.set("EPT_POINTER", BigInt(v.vm.mmu.rootHpa) | 0x1en);
 	vmcs.set("MSR_BITMAP", BigInt(makeVmxMsrBitmap(v).hpa));
 	vmcs.set("VIRTUAL_PROCESSOR_ID", v.id + 1);
-	vmcs.set("CR0_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR0_TS));
+	vmcs.set("CR0_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR0_GUEST_BITS));
 	vmcs.set("CR4_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR4_GUEST_BITS));
 	vmcs.set("TSC_OFFSET", BigInt.asUintN(64, BigInt(Math.trunc(v.tscOffset))));
 	vmcs.set("GUEST_IA32_PAT", 0x0007040600070406n);
@@ -180,6 +187,7 @@ const VMCS_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x175, F.GUEST_SYSENTER_ESP],
 	[0x176, F.GUEST_SYSENTER_EIP],
 	[0x277, F.GUEST_IA32_PAT],
+	[MSR.IA32_PKRS, F.GUEST_IA32_PKRS],
 	[0xc000_0100, F.GUEST_FS_BASE],
 	[0xc000_0101, F.GUEST_GS_BASE],
 ]);
@@ -198,6 +206,7 @@ const DEBUGCTL = { busLockDetect: 4n, dropped: 3n } as const;
 const HOST_OWNED_DEBUGCTL = 1 << 14;
 
 function getMsr(v: Vcpu, index: number): bigint | undefined {
+	if (index === MSR.IA32_PKRS && !v.cpu.model.features.pks) return undefined;
 	const field = VMCS_MSRS.get(index);
 	if (field !== undefined) return vmread(v.cpu, v.vmx!.vmcs, field);
 	const vmx = v.vmx!;
@@ -218,6 +227,7 @@ function getMsr(v: Vcpu, index: number): bigint | undefined {
 }
 
 function setMsr(v: Vcpu, index: number, value: bigint): boolean {
+	if (index === MSR.IA32_PKRS && (!v.cpu.model.features.pks || value >> 32n !== 0n)) return false;
 	const field = VMCS_MSRS.get(index);
 	if (field !== undefined) {
 		vmwrite(v.cpu, v.vmx!.vmcs, field, value);

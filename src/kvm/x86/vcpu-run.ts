@@ -109,15 +109,28 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 			(v) => {
 				const complete = v.completeUserspaceIo!;
 				v.completeUserspaceIo = null;
-				complete();
+				v.completion = complete();
 			},
 			20,
 		),
 	]),
 	step("vcpu_pre_run", nothing, 4),
-	call("vcpu_run", (v, result) => {
-		v.runResult = result;
-	}),
+	when(
+		"complete_userspace_io is over",
+		(v) => v.completion > 0,
+		[
+			call("vcpu_run", (v, result) => {
+				v.runResult = result;
+			}),
+		],
+		[
+			step("r = 0", (v) => {
+				v.completion = 1;
+				v.runResult = 0;
+			}),
+		],
+		2,
+	),
 	step("kvm_put_guest_fpu", (v) => swapFpstate(v, false), 12),
 	step("srcu_read_unlock", srcuReadUnlock, 2),
 	step("kvm_sigset_deactivate", nothing, 12),

@@ -97,6 +97,20 @@ export interface GuestMode {
 	writeCr?(cr: number, real: bigint, value: bigint): bigint;
 }
 
+/**
+ * The memory of a processor that a hypervisor's emulator borrows to carry an instruction out: all accesses by linear
+ * address go here instead of through paging. A fault is noted as usual.
+ */
+export interface EmulatedMemory {
+	/** @param access as paging/access.ts has it @returns the value, zero-extended; 0 with a fault noted */
+	read(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint;
+	write(cpu: Cpu, linear: bigint, bytes: number, value: bigint, access: number): void;
+	/** Whether a write would succeed; if not, its fault is noted. */
+	probe(cpu: Cpu, linear: bigint, bytes: number, access: number): boolean;
+	/** @returns byte offset in the machine's memory of the code at an address, or -1 with a fault noted */
+	fetch(cpu: Cpu, linear: bigint): number;
+}
+
 /** Symbols are interned once, so that call stacks are arrays of small integers. */
 const symbolNames: string[] = [];
 const symbolIds = new Map<string, number>();
@@ -190,6 +204,13 @@ export class Cpu {
 	sliceEnd = Number.POSITIVE_INFINITY;
 	/** `execute` came back for the slice's end, or to let others catch up, and not because the context ended. */
 	paused = false;
+
+	/** Set while an emulator borrows this processor. Faults stay noted then, instead of being delivered. */
+	emulated: EmulatedMemory | null = null;
+	/** Carries out the instruction at RIP alone, for an emulator. @returns whether it is complete; if not, a fault is noted */
+	executeOne: (cpu: Cpu) => boolean = () => {
+		throw new Error("no translator is bound to this processor: make it with silicon/processor.ts");
+	};
 
 	/** Filled entries of the TLBs and of the jump caches: of levels 0-2, and of level 3. See paging/tlb.ts. */
 	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;

@@ -124,6 +124,7 @@ function nextPageHigh(lo: number, hi: number): number {
  * @returns the value, zero-extended; 0 with a fault noted
  */
 export function readLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint {
+	if (cpu.emulated !== null) return cpu.emulated.read(cpu, linear, bytes, access);
 	const lo = low(linear);
 	const hi = high(linear);
 	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return 0n;
@@ -153,6 +154,10 @@ function plus(at: number, offset: number): number {
  * @param access access bits; PF.write is added
  */
 export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigint, access: number): void {
+	if (cpu.emulated !== null) {
+		cpu.emulated.write(cpu, linear, bytes, value, access | PF.write);
+		return;
+	}
 	const lo = low(linear);
 	const hi = high(linear);
 	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return;
@@ -181,6 +186,7 @@ export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigi
  * @returns whether it would
  */
 export function probeLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): boolean {
+	if (cpu.emulated !== null) return cpu.emulated.probe(cpu, linear, bytes, access);
 	let lo = low(linear);
 	let hi = high(linear);
 	let left = bytes;
@@ -254,6 +260,7 @@ export function copyToLinear(
  *   the bus would read all ones
  */
 export function fetchLinear(cpu: Cpu, linear: bigint): number {
+	if (cpu.emulated !== null) return cpu.emulated.fetch(cpu, linear);
 	const lo = low(linear);
 	const hi = high(linear);
 	if (!checkCanonical(cpu, hi, 0)) return -1;

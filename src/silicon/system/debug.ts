@@ -28,12 +28,13 @@ export function deliverPendingDebug(cpu: Cpu): boolean {
 }
 
 /**
- * Notes the #DB of an instruction breakpoint at RIP. RF and MOV SS hold it back.
+ * Notes the #DB of an instruction breakpoint at RIP. RF holds it back, and on Intel's processors MOV SS does.
  * @returns whether there was one
  */
 export function breaksBefore(cpu: Cpu): boolean {
 	if ((cpu.read32(L.DR7) & DR7.enables) === 0 || (cpu.read32(L.RFLAGS) & FLAG.RF) !== 0) return false;
-	if ((cpu.read32(L.INTERRUPTIBILITY) & BLOCKING.movSs) !== 0) return false;
+	const blocked = (cpu.read32(L.INTERRUPTIBILITY) & BLOCKING.movSs) !== 0;
+	if (blocked && cpu.model.vendorString === "GenuineIntel") return false;
 	const rip = cpu.read64(L.RIP);
 	const linear = is64Bit(cpu) ? rip : (segmentBase(cpu, L.CS) + rip) & 0xffffffffn;
 	const hits = matchingBreakpoints(cpu, linear, 1, (kind) => kind === BREAK_ON.execution);

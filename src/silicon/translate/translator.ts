@@ -444,15 +444,22 @@ export class Translator {
 		cpu.f64[(cpu.base + L.INSTRUCTIONS) >> 3]! += site.instructions;
 	}
 
-	/** Runs one instruction by itself, with what debugging and the interrupt shadow ask for. @returns true if the context ended */
-	private alone(cpu: Cpu): boolean {
-		const { services } = this;
-		if (services.breaksBefore(cpu)) return services.deliverFault(cpu);
-		const before = services.beforeInstruction(cpu);
-		const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
-		const shadowAt = cpu.f64[(cpu.base + L.SHADOW_AT) >> 3];
+	/**
+	 * Carries out the instruction at RIP and nothing else: no event is looked at, no fault delivered.
+	 * @returns whether it is complete; if not, a fault is noted
+	 */
+	executeOne(cpu: Cpu): boolean {
+		const outer = this.running;
+		this.running = cpu;
+		const { outcome } = this.single(cpu);
+		this.running = outer;
+		return outcome === OUTCOME.next || outcome === OUTCOME.jumped;
+	}
+
+	/** The region of one instruction at RIP, carried out; null if it cannot be fetched. */
+	private single(cpu: Cpu): { readonly region: Region | null; readonly outcome: Outcome } {
 		const region = this.find(cpu, modeFrom(modeOf(cpu) | SINGLE), false);
-		if (region === null) return services.deliverFault(cpu);
+		if (region === null) return { region, outcome: OUTCOME.fault };
 		let exit: number = EXIT.system;
 		if (region.untranslated >= 0) exit |= region.untranslated << 8;
 		else exit = this.core.enterOnce(cpu.base, region.slot);
@@ -462,6 +469,18 @@ export class Translator {
 			this.settle(cpu, exit >>> 8);
 			outcome = OUTCOME.fault;
 		}
+		return { region, outcome };
+	}
+
+	/** Runs one instruction by itself, with what debugging and the interrupt shadow ask for. @returns true if the context ended */
+	private alone(cpu: Cpu): boolean {
+		const { services } = this;
+		if (services.breaksBefore(cpu)) return services.deliverFault(cpu);
+		const before = services.beforeInstruction(cpu);
+		const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
+		const shadowAt = cpu.f64[(cpu.base + L.SHADOW_AT) >> 3];
+		const { region, outcome } = this.single(cpu);
+		if (region === null) return services.deliverFault(cpu);
 		if (outcome === OUTCOME.stop) return true;
 		if (outcome === OUTCOME.fault) {
 			// Breakpoints that it met on the way will be met again.

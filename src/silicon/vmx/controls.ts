@@ -58,6 +58,7 @@ export const EXIT_CONTROL = {
 	saveEfer: 1 << 20,
 	loadEfer: 1 << 21,
 	savePreemptionTimer: 1 << 22,
+	loadPkrs: 1 << 29,
 } as const;
 
 /** VM-entry controls (table 25-15). */
@@ -66,6 +67,7 @@ export const ENTRY_CONTROL = {
 	ia32eModeGuest: 1 << 9,
 	loadPat: 1 << 14,
 	loadEfer: 1 << 15,
+	loadPkrs: 1 << 22,
 } as const;
 
 /** Basic exit reasons (SDM Vol. 3D, Appendix C). */

@@ -217,7 +217,9 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	}
 	if (keepsPat) copyWord(u32, base + L.PAT, kept, 16);
 	const efer = cpu.read32(L.EFER);
+	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.guestArea, mode.state);
+	if ((entryControls & ENTRY_CONTROL.loadPkrs) === 0) cpu.write32(L.PKRS, pkrs);
 	copyWord(vmcs.u32, GUEST_RSP_OFFSET, u32, base + RSP_OFFSET);
 	if (keepsDebug) {
 		copyWord(kept, 0, u32, base + L.DR7);
@@ -324,7 +326,9 @@ function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	const keepsPat = (exitControls & EXIT_CONTROL.loadPat) === 0;
 	if (keepsPat) copyWord(cpu.u32, cpu.base + L.PAT, kept, 0);
 	const efer = cpu.read32(L.EFER);
+	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.hostArea, mode.state);
+	if ((exitControls & EXIT_CONTROL.loadPkrs) === 0) cpu.write32(L.PKRS, pkrs);
 	copyWord(vmcs.u32, HOST_RSP_OFFSET, cpu.u32, cpu.base + RSP_OFFSET);
 	if (keepsPat) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
 	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);

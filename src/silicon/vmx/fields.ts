@@ -118,6 +118,8 @@ const rows = [
 	["GUEST_PDPTR1",                  0x280c, 8, at(L.PDPTE) + 8, guestControl],
 	["GUEST_PDPTR2",                  0x280e, 8, at(L.PDPTE) + 16, guestControl],
 	["GUEST_PDPTR3",                  0x2810, 8, at(L.PDPTE) + 24, guestControl],
+	["GUEST_IA32_PKRS",               0x2818, 4, at(L.PKRS), guestControl],
+	["HOST_IA32_PKRS",                0x2c06, 4, HOST_AREA + at(L.PKRS), host],
 	["HOST_IA32_PAT",                 0x2c00, 8, HOST_AREA + at(L.PAT), host],
 	["HOST_IA32_EFER",                0x2c02, 8, HOST_AREA + at(L.EFER), host],
 	["HOST_IA32_PERF_GLOBAL_CTRL",    0x2c04, 8, rest(), host],

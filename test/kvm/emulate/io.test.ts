@@ -156,11 +156,27 @@ describe("MMIO", () => {
 		expect(fake.vcpu.regs[L.RDX]).toBe(rdx);
 	});
 
-	test("an instruction that the emulator does not know is an internal error that names it", () => {
-		const fake = running([0x0f, 0xc7, 0x08]); // cmpxchg8b [rax]
-		expect(emulateMmio(fake.vcpu, 0xd000_0000)).toBe(0);
-		expect(fake.vcpu.run.exitReason).toBe(KVM_EXIT.INTERNAL_ERROR);
-		expect(fake.vcpu.run.message).toMatch(/CMPXCHG8B at rip 0x100000, guest physical address 0xd0000000/);
+	test("an instruction that reads and writes is carried out by the silicon: begun again with the answer, then written", () => {
+		const fake = running([0x0f, 0xc1, 0x08]); // xadd [rax], ecx
+		const { vcpu } = fake;
+		setGpr(vcpu, L.RAX, 0x3000_0000);
+		setGpr(vcpu, L.RCX, 5);
+		expect(emulateMmio(vcpu, 0x3000_0000)).toBe(0);
+		expect(vcpu.run.mmio).toMatchObject({ write: false, gpa: 0x3000_0000, bytes: 4 });
+		expect(fake.guest.rip).toBe(BigInt(CODE));
+		complete(fake, [37, 0, 0, 0]);
+		expect(vcpu.run.mmio).toMatchObject({ write: true, gpa: 0x3000_0000, bytes: 4 });
+		expect(vcpu.run.mmio.data[0]).toBe(42);
+		expect([vcpu.regs[L.RCX], fake.guest.rip]).toEqual([37n, BigInt(CODE + 3)]);
+		complete(fake);
+		expect(vcpu.completeUserspaceIo).toBeNull();
+	});
+
+	test("a fault of an emulated instruction is the guest's, and nothing else happens", () => {
+		const fake = running([0x0f, 0xc1, 0x08]);
+		setGpr(fake.vcpu, L.RAX, 0x5000_0000);
+		expect(emulateMmio(fake.vcpu, 0x3000_0000)).toBe(1);
+		expect(fake.vcpu.exception).toMatchObject({ pending: true, vector: 14, errorCode: 2, cr2: 0x5000_0000n });
 	});
 });
 

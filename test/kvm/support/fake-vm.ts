@@ -92,7 +92,7 @@ export interface FakeVmOptions {
 export function makeFakeVm(options: FakeVmOptions = {}): FakeVm {
 	const model = options.model ?? fakeModel();
 	const ramBytes = options.ramBytes ?? 2 << 20;
-	const memory = new MachineMemory(1, ramBytes + (8 << 20));
+	const memory = new MachineMemory(2, ramBytes + (8 << 20));
 	const cpu = new Cpu(memory, model);
 	const hrtimers = new HrtimerQueue(cpu);
 	const kernel = { cpu, hrtimers, current: { fpstate: null } } as unknown as Kernel;
@@ -154,9 +154,10 @@ function fakeOps(guest: FakeGuest): VendorOps {
 			guest.rsp = rsp;
 		},
 		getCpl: () => guest.cpl,
-		getSegment: (_v, segment) => guest.segments[segment]!,
+		// GDTR and IDTR have negative numbers.
+		getSegment: (_v, segment) => guest.segments[(segment + 10) % 10]!,
 		setSegment: (_v, segment, value) => {
-			guest.segments[segment] = value;
+			guest.segments[(segment + 10) % 10] = value;
 		},
 		setCr0: (v, cr0) => {
 			v.cr0 = cr0;
