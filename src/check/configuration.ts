@@ -84,14 +84,6 @@ export function configurationName(configuration: Configuration): string {
 	return parts.length === 0 ? "default" : parts.join(",");
 }
 
-/** What a configuration is, in words: one phrase a factor that is not at its first value. */
-export function configurationTitle(configuration: Configuration): string {
-	const parts = FACTOR_NAMES.filter((factor) => configuration[factor] !== rowOf(factor).values[0]).map(
-		(factor) => `${rowOf(factor).title}: ${configuration[factor]}`,
-	);
-	return parts.length === 0 ? "the default configuration" : parts.join("; ");
-}
-
 /** A factor or value that does not exist: the message names it and what there is. */
 export class ConfigurationError extends Error {
 	override readonly name = "ConfigurationError";

@@ -136,7 +136,7 @@ export interface KvmVm {
 	irqLine(irq: number, level: boolean): void;
 	/** KVM_SIGNAL_MSI. @returns how many vCPUs took it */
 	signalMsi(address: number, data: number): number;
-	/** KVM_GET_IRQCHIP: the chip's state, 512 bytes. @param chip of KVM_IRQCHIP */
+	/** KVM_GET_IRQCHIP: the chip's state, 512 bytes. @param chip 0 the master PIC, 1 the slave, 2 the IOAPIC */
 	getIrqchip(chip: number): Uint8Array;
 	/** KVM_SET_IRQCHIP. */
 	setIrqchip(chip: number, state: Uint8Array): void;
@@ -190,7 +190,7 @@ export interface KvmVcpu {
 	setLapic(registers: Uint8Array): void;
 	getTscKhz(): number;
 	setTscKhz(khz: number): void;
-	/** KVM_SET_GUEST_DEBUG. @param control of KVM_GUESTDBG; @param debugreg DR0-DR7 for hardware breakpoints */
+	/** KVM_SET_GUEST_DEBUG. @param control KVM_GUESTDBG_* bits; @param debugreg DR0-DR7 for hardware breakpoints */
 	setGuestDebug(control: number, debugreg?: readonly bigint[]): void;
 	/** KVM_TRANSLATE. @returns the guest physical address, or null */
 	translate(linear: bigint): bigint | null;

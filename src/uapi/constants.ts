@@ -36,26 +36,8 @@ export const KVM_MP_STATE = {
 /** Flags of a memory region. */
 export const KVM_MEM = { LOG_DIRTY_PAGES: 1, READONLY: 2 } as const;
 
-/** Chips of KVM_GET_IRQCHIP. */
-export const KVM_IRQCHIP = { PIC_MASTER: 0, PIC_SLAVE: 1, IOAPIC: 2 } as const;
-
-/** Flags of KVM_SET_GUEST_DEBUG. */
-export const KVM_GUESTDBG = { ENABLE: 1, SINGLESTEP: 2, USE_SW_BP: 0x10000, USE_HW_BP: 0x20000 } as const;
-
-/** Flags of KVM_IOEVENTFD and KVM_IRQFD. */
+/** Flags of KVM_IOEVENTFD. */
 export const KVM_IOEVENTFD_FLAG = { DATAMATCH: 1, PIO: 2, DEASSIGN: 4 } as const;
-export const KVM_IRQFD_FLAG = { DEASSIGN: 1, RESAMPLE: 2 } as const;
-
-/** Suberrors of KVM_EXIT_INTERNAL_ERROR. */
-export const KVM_INTERNAL_ERROR = {
-	EMULATION: 1,
-	SIMUL_EX: 2,
-	DELIVERY_EV: 3,
-	UNEXPECTED_EXIT_REASON: 4,
-} as const;
-
-/** CPUID entry's index matters. */
-export const KVM_CPUID_FLAG_SIGNIFICANT_INDEX = 1;
 
 /** Page of the vCPU mapping that holds port I/O data, and that of the coalesced MMIO ring (asm/kvm.h). */
 export const KVM_PIO_PAGE_OFFSET = 1;

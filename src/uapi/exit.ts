@@ -69,9 +69,6 @@ export type VcpuExit =
 	/** An exit reason that is not in this table. */
 	| { readonly reason: "other"; readonly number: number };
 
-/** Names of the reasons. */
-export type VcpuExitReason = VcpuExit["reason"];
-
 /** One line on an exit, for messages and comparisons: no addresses of this process, nothing that varies from run to run. */
 export function describeExit(exit: VcpuExit): string {
 	const hex = (value: number | bigint) => `0x${value.toString(16)}`;

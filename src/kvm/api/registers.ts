@@ -1,9 +1,8 @@
-/** KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS and KVM_SET_SREGS (arch/x86/kvm/x86.c, v6.18). */
+/** KVM_SET_REGS and KVM_SET_SREGS (arch/x86/kvm/x86.c, v6.18). */
 import * as L from "../../silicon/cpu/layout.ts";
-import type { KvmDtable, KvmRegs, KvmSegment, KvmSregs } from "../../uapi/structs.ts";
+import type { KvmRegs, KvmSegment, KvmSregs } from "../../uapi/structs.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
-import type { Segment } from "../vendor-ops.ts";
 
 /** Names of struct kvm_regs by encoding number. */
 const GPR_NAMES = [
@@ -36,16 +35,6 @@ const SEGMENTS = [
 	["ldt", L.LDTR],
 ] as const;
 
-/** KVM_GET_REGS. */
-export function getRegs(v: Vcpu): KvmRegs {
-	const { ops } = v.vm;
-	const regs: Partial<KvmRegs> = { rip: ops.getRip(v), rflags: BigInt(ops.getRflags(v)) };
-	for (const [index, name] of GPR_NAMES.entries()) {
-		regs[name] = index === L.RSP ? ops.getRsp(v) : v.regs[index]!;
-	}
-	return regs as KvmRegs;
-}
-
 /** KVM_SET_REGS: what was pending as an exception is gone. */
 export function setRegs(v: Vcpu, regs: KvmRegs): void {
 	const { ops } = v.vm;
@@ -72,46 +61,6 @@ function attributesOf(s: KvmSegment): number {
 		(s.db << 14) |
 		(s.g << 15)
 	);
-}
-
-function toKvmSegment({ base, limit, attributes, selector }: Segment): KvmSegment {
-	const bit = (at: number) => (attributes >>> at) & 1;
-	return {
-		base,
-		limit,
-		selector,
-		type: attributes & 15,
-		present: bit(7),
-		dpl: (attributes >>> 5) & 3,
-		db: bit(14),
-		s: bit(4),
-		l: bit(13),
-		g: bit(15),
-		avl: bit(12),
-		unusable: bit(16),
-		padding: 0,
-	};
-}
-
-const toDtable = ({ base, limit }: Segment): KvmDtable => ({ base, limit, padding: [0, 0, 0] });
-
-/** KVM_GET_SREGS, but for the APIC's part. */
-export function getSregs(v: Vcpu): Omit<KvmSregs, "apic_base" | "interrupt_bitmap"> {
-	const { ops } = v.vm;
-	const segments = Object.fromEntries(
-		SEGMENTS.map(([name, segment]) => [name, toKvmSegment(ops.getSegment(v, segment))]),
-	) as Record<(typeof SEGMENTS)[number][0], KvmSegment>;
-	return {
-		...segments,
-		gdt: toDtable(ops.getSegment(v, L.GDTR)),
-		idt: toDtable(ops.getSegment(v, L.IDTR)),
-		cr0: v.cr0,
-		cr2: v.cr2,
-		cr3: v.cr3,
-		cr4: v.cr4,
-		cr8: BigInt(v.cr8),
-		efer: v.efer,
-	};
 }
 
 /** What KVM_SET_SREGS sets here; CR2 and CR8 stay when they are not given. */

@@ -149,14 +149,3 @@ export function readGuestVirtual(v: Vcpu, linear: bigint, into: Uint8Array, acce
 		done += count;
 	}
 }
-
-/** kvm_write_guest_virt(). @throws GuestFault #PF */
-export function writeGuestVirtual(v: Vcpu, linear: bigint, bytes: Uint8Array, access: number): void {
-	srcuDereference(v);
-	for (let done = 0; done < bytes.length; ) {
-		const gpa = gvaToGpa(v, linear + BigInt(done), access | ACCESS.write);
-		const count = Math.min(bytes.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));
-		writeGuestPhysical(v.vm, gpa, bytes.subarray(done, done + count));
-		done += count;
-	}
-}

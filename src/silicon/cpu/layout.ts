@@ -190,9 +190,6 @@ export const TLB_ENTRY_BYTES = 16;
 export const TLB_READ = 0x4000;
 export const TLB_WRITE = 0x8000;
 export const TLB_FETCH = 0xc000;
-/** A tag that no page-aligned linear address equals. */
-export const TLB_INVALID = -1n;
-
 /** Added to the offsets of the TLBs and the jump cache: those of privilege level 3. */
 export const USER_BANK = 0x20000;
 

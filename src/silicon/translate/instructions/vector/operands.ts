@@ -7,7 +7,7 @@
 import { isVex } from "../../decode.ts";
 import type { Emitter } from "../../emitter.ts";
 import { vectorPlaceOf } from "../../registers.ts";
-import { halves, loadVector, type Vector, type VectorBytes } from "../../vector-memory.ts";
+import { loadVector, type Vector, type VectorBytes } from "../../vector-memory.ts";
 
 /** Number of the XMM or YMM register that an operand is. */
 export function vectorIndex(e: Emitter, at: number): number {
@@ -91,9 +91,4 @@ export function writeLow(e: Emitter): void {
 	const index = vectorIndex(e, 0);
 	e.setXmm(index);
 	clearAbove(e, index);
-}
-
-/** Pushes both halves, or the one, in order. */
-export function pushAll(e: Emitter, vector: Vector): void {
-	for (const local of halves(vector)) e.code.get(local);
 }
