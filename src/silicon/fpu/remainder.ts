@@ -11,9 +11,12 @@ export interface Remainder {
 	readonly quotient: number;
 	/** The exponents lay so far apart that this is but a partial remainder: C2. */
 	readonly partial: boolean;
+	/** There is a quotient: neither a NaN came in nor was the operation invalid. */
+	readonly number: boolean;
 }
 
-const done = (value: Value, quotient = 0): Remainder => ({ value, quotient, partial: false });
+const done = (value: Value, quotient = 0): Remainder => ({ value, quotient, partial: false, number: true });
+const noNumber = (value: Value): Remainder => ({ value, quotient: 0, partial: false, number: false });
 
 /**
  * One step of FPREM or FPREM1.
@@ -21,8 +24,8 @@ const done = (value: Value, quotient = 0): Remainder => ({ value, quotient, part
  */
 export function remainder(env: FpuEnvironment, a: Value, b: Value, nearest: boolean): Remainder {
 	const decided = special(env, a, b);
-	if (decided !== null) return done(decided);
-	if (a.kind === KIND.infinity || b.kind === KIND.zero) return done(invalid(env));
+	if (decided !== null) return noNumber(decided);
+	if (a.kind === KIND.infinity || b.kind === KIND.zero) return noNumber(invalid(env));
 	noteDenormals(env, a, b);
 	if (a.kind === KIND.zero || b.kind === KIND.infinity) return done(a);
 	const distance = leadingExponent(a) - leadingExponent(b);
@@ -59,5 +62,5 @@ function step(env: FpuEnvironment, a: Value, b: Value, distance: number): Remain
 	const divisor = b.significand << BigInt(b.exponent - last);
 	const rest = dividend % divisor;
 	const value = rest === 0n ? zero(a.negative) : rounded(env, a.negative, rest, last + shift);
-	return { value, quotient: 0, partial: true };
+	return { value, quotient: 0, partial: true, number: true };
 }

@@ -69,7 +69,13 @@ function overflow(
 	if ((env.masks & EXCEPTION.overflow) === 0 && env.x87) {
 		if (rounded.inexact) env.flags |= EXCEPTION.precision;
 		env.roundedUp = rounded.up;
-		return finite(negative, rounded.significand, last - SCALED_BY);
+		if (last + precision - 1 - SCALED_BY <= format.maxExponent) {
+			return finite(negative, rounded.significand, last - SCALED_BY);
+		}
+		// FSCALE can be so far off that scaling does not help.
+		env.flags |= EXCEPTION.precision;
+		env.roundedUp = true;
+		return infinity(negative);
 	}
 	env.flags |= EXCEPTION.precision;
 	const toInfinity = roundsUp(env.rounding, negative, true, 1);
@@ -91,6 +97,11 @@ function tiny(
 		env.flags |= EXCEPTION.underflow;
 		if (rounded.inexact) env.flags |= EXCEPTION.precision;
 		env.roundedUp = rounded.up;
+		if (last + precision - 1 + SCALED_BY < format.minExponent) {
+			env.flags |= EXCEPTION.precision;
+			env.roundedUp = false;
+			return zero(negative);
+		}
 		return finite(negative, rounded.significand, last + (env.x87 ? SCALED_BY : 0));
 	}
 	if (env.flushToZero) {

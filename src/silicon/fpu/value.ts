@@ -76,7 +76,13 @@ const words = new Uint32Array(numbers.buffer);
 
 /** Bits of a positive integer up to its leading one. */
 export function bitLength(value: bigint): number {
-	numbers[0] = Number(value);
+	const approximate = Number(value);
+	// Beyond a double's range: counted in hexadecimal digits.
+	if (approximate === Number.POSITIVE_INFINITY) {
+		const digits = value.toString(16);
+		return 4 * digits.length - Math.clz32(Number.parseInt(digits[0]!, 16)) + 28;
+	}
+	numbers[0] = approximate;
 	const length = (words[1]! >>> 20) - 1022;
 	// The conversion may have rounded up to a power of two.
 	return value >> BigInt(length - 1) === 0n ? length - 1 : length;

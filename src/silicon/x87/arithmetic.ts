@@ -232,12 +232,16 @@ export function fprem(nearest: boolean): Effect {
 	return (cpu) => {
 		if (X.isEmpty(cpu, 0) || X.isEmpty(cpu, 1)) {
 			emptyOperand(cpu, 0, false);
+			X.setConditions(cpu, 0, X.STATUS.c2);
 			return true;
 		}
-		const { value, quotient, partial } = remainder(X.env, X.read(cpu, 0), X.read(cpu, 1), nearest);
+		const { value, quotient, partial, number } = remainder(X.env, X.read(cpu, 0), X.read(cpu, 1), nearest);
 		deliver(cpu, value, 0, false);
-		if (X.unmasked(BEFORE_COMPUTATION)) return true;
 		const { c0, c1, c2, c3 } = X.STATUS;
+		if (!number || X.unmasked(BEFORE_COMPUTATION)) {
+			X.setConditions(cpu, 0, c1 | c2);
+			return true;
+		}
 		const bit = (at: number, flag: number) => ((quotient >>> at) & 1 ? flag : 0);
 		X.setConditions(cpu, partial ? c2 : bit(2, c0) | bit(1, c3) | bit(0, c1));
 		return true;

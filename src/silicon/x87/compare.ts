@@ -57,7 +57,7 @@ export const ftst: Effect = (cpu) => {
 	return true;
 };
 
-/** FCOMI, FUCOMI: the order goes to ZF, PF and CF, as after COMISS; OF, SF and AF are cleared. */
+/** FCOMI, FUCOMI: the order goes to ZF, PF and CF, as after COMISS; OF, SF and AF are cleared. C1 stays. */
 export function compareFlags(quiet: boolean, pops: number): Effect {
 	return (cpu, insn) => {
 		const other = stackIndex(insn, 1);
@@ -65,7 +65,7 @@ export function compareFlags(quiet: boolean, pops: number): Effect {
 		if (X.isEmpty(cpu, 0) || X.isEmpty(cpu, other)) X.stackFault(cpu, false);
 		else {
 			order = general.compare(X.env, X.read(cpu, 0), X.read(cpu, other), quiet);
-			X.end(cpu, false);
+			X.end(cpu, (X.status(cpu) & c1) !== 0);
 		}
 		const condition = conditionOf(order);
 		let flags = readRflags(cpu) & ~(FLAG.ZF | FLAG.PF | FLAG.CF | FLAG.OF | FLAG.SF | FLAG.AF);

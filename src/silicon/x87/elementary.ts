@@ -44,7 +44,7 @@ const LN10 = 3n * LN2 + twiceAtanhOfInverse(9n);
 function atanOfInverse(n: bigint): bigint {
 	let power = ONE / n;
 	let sum = power;
-	for (let k = 3n; power > 0n; k += 2n) {
+	for (let k = 3n; power !== 0n; k += 2n) {
 		power = -power / (n * n);
 		sum += power / k;
 	}

@@ -139,6 +139,8 @@ function storeConverted(cpu: Cpu, insn: Insn, services: Services, pops: boolean)
 	// What is a denormal here lies below every other format, and #D is not among the exceptions of a store.
 	const value = general.convert(X.env, format, { ...from, denormal: false });
 	const stored = !X.unmasked(EXCEPTION.invalid | EXCEPTION.overflow | EXCEPTION.underflow);
+	// What is not stored has lost nothing.
+	if (!stored) X.env.flags &= ~EXCEPTION.precision;
 	if (stored && !storeAt(cpu, insn, services, 0, bytes, encode(value))) return false;
 	return finishStore(cpu, pops, stored);
 }
@@ -178,6 +180,18 @@ export function fst(pops: boolean): Effect {
 		return true;
 	};
 }
+
+/** FSTPNCE, undocumented: FSTP that of an empty register only pops. */
+export const fstpnce: Effect = (cpu, insn) => {
+	if (!X.isEmpty(cpu, 0)) {
+		const register = X.physical(cpu, stackIndex(insn, 0));
+		X.setRegisterBits(cpu, register, X.registerBits(cpu, X.physical(cpu, 0)));
+		X.setTags(cpu, X.tags(cpu) | (1 << register));
+	}
+	X.end(cpu, false);
+	X.pop(cpu);
+	return true;
+};
 
 /** FIST, FISTP and FISTTP. @param cuts FISTTP, whatever RC says */
 export function fist(pops: boolean, cuts: boolean): Effect {
@@ -255,7 +269,6 @@ export function fcmov(flags: number, negate: boolean): Effect {
 			emptyOperand(cpu, 0, false);
 			return true;
 		}
-		X.end(cpu, false);
 		if (((readRflags(cpu) & flags) !== 0) === negate) return true;
 		X.setRegisterBits(cpu, X.physical(cpu, 0), X.registerBits(cpu, X.physical(cpu, from)));
 		return true;
@@ -281,6 +294,8 @@ export function moveTop(by: number): Effect {
 export function ffree(pops: boolean): Effect {
 	return (cpu, insn) => {
 		X.free(cpu, stackIndex(insn, 0));
+		// Undefined by the manuals; measured on Zen 4.
+		X.setConditions(cpu, 0, X.STATUS.c1);
 		if (pops) X.pop(cpu);
 		return true;
 	};

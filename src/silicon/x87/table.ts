@@ -47,7 +47,7 @@ const NUMERIC: readonly (readonly [number, Effect])[] = [
 	[M.Fld, D.fld],
 	[M.Fild, D.fild],
 	[M.Fbld, D.fbld],
-	[M.Fst, D.fst(false)],               [M.Fstp, D.fst(true)],                [M.Fstpnce, D.fst(true)],
+	[M.Fst, D.fst(false)],               [M.Fstp, D.fst(true)],                [M.Fstpnce, D.fstpnce],
 	[M.Fist, D.fist(false, false)],      [M.Fistp, D.fist(true, false)],       [M.Fisttp, D.fist(true, true)],
 	[M.Fbstp, D.fbstp],
 	[M.Fld1, constant(CONSTANTS.one)],

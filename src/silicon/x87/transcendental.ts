@@ -80,7 +80,13 @@ function timesLogarithm(y: Value, log: Real, isExact: boolean): Value {
 	if (y.kind === KIND.zero) return zero(negative);
 	const factor = realOf(y);
 	const product: Real = { m: factor.m * log.m, e: factor.e + log.e };
-	return isExact ? exact(product) : inexact(product);
+	if (!isExact) return inexact(product);
+	// The result of a power of two is exact, but raises #P all the same (measured on Zen 4).
+	const value = exact(product);
+	X.env.flags |= EXCEPTION.precision;
+	const tiny = value.kind === KIND.finite && leadingExponent(value) < F80.minExponent;
+	if (tiny) X.env.flags |= EXCEPTION.underflow;
+	return value;
 }
 
 function yLog2(x: Value, y: Value): Value {
@@ -113,7 +119,10 @@ function yLog2p1(x: Value, y: Value): Value {
 		if (y.kind !== KIND.infinity) general.noteDenormals(env, y);
 		return timesLimit(y, x);
 	}
-	if (x.kind === KIND.infinity) return x.negative ? general.invalid(env) : timesLimit(y, x);
+	if (x.kind === KIND.infinity) {
+		if (!x.negative && y.kind !== KIND.zero) general.noteDenormals(env, y);
+		return x.negative ? general.invalid(env) : timesLimit(y, x);
+	}
 	general.noteDenormals(env, x, y);
 	// Outside of ±(1 - √2/2) the result is undefined: here it stays the function's, down to -1.
 	if (leadingExponent(x) < -1) return timesLogarithm(y, log2p1(x), false);

@@ -1,0 +1,224 @@
+/** Runs what native.c ran, and says where the software machine did something else. */
+import { Mnemonic } from "iced-x86";
+import { CR4 } from "../../../src/silicon/cpu/control.ts";
+import * as L from "../../../src/silicon/cpu/layout.ts";
+import { readRflags, writeRflags } from "../../../src/silicon/cpu/rflags.ts";
+import { decode } from "../../../src/silicon/translate/decode.ts";
+import type { Insn } from "../../../src/silicon/translate/insn.ts";
+import { BareMachine, RAM_BYTES } from "../translate/bare-machine.ts";
+import { CODE, WINDOW, WINDOW_BYTES } from "./records.ts";
+import { CaseState, FLAGS, type Record, REGION_BYTES, X_WORDS } from "./state.ts";
+
+const HLT = 0xf4;
+const HAS = { flags: 1 << 16, memory: 1 << 17, x: 1 << 18, fault: 1 << 19 } as const;
+/** iced-x86's RflagsBits OF SF ZF AF CF PF, as RFLAGS bits. */
+const ICED = [0x800, 0x80, 0x40, 0x10, 1, 4] as const;
+
+/** Results within 1 ulp; their C1 says how the last, unknown bits were rounded. */
+const TRANSCENDENTAL = new Set<number>([
+	Mnemonic.F2xm1,
+	Mnemonic.Fyl2x,
+	Mnemonic.Fyl2xp1,
+	Mnemonic.Fptan,
+	Mnemonic.Fpatan,
+	Mnemonic.Fsin,
+	Mnemonic.Fcos,
+	Mnemonic.Fsincos,
+]);
+const C1 = 1n << 25n;
+
+/** OF is undefined unless the count is 1 (SDM Vol. 2B, RCL/RCR/ROL/ROR), which iced-x86 knows of immediates up to the operand size only. */
+const ROTATES_THROUGH = new Set<number>([Mnemonic.Rcl, Mnemonic.Rcr]);
+
+/** Results that the manuals leave undefined: BSWAP of 16 bits, SHLD and SHRD of 16 bits, whose count may exceed them (SDM Vol. 2). */
+function hasUndefinedResult(insn: Insn): boolean {
+	const bytes = insn.operandBytes;
+	const { mnemonic } = insn;
+	return (
+		bytes === 2 && (mnemonic === Mnemonic.Bswap || mnemonic === Mnemonic.Shld || mnemonic === Mnemonic.Shrd)
+	);
+}
+
+/** Largest exponent field of ST(0) for which the result is defined (SDM Vol. 2A, F2XM1 and FYL2XP1). */
+const DEFINED_BELOW = new Map<number, number>([
+	[Mnemonic.F2xm1, 0x3fff],
+	[Mnemonic.Fyl2xp1, 0x3ffd],
+]);
+
+/** One disagreement. */
+export interface Difference {
+	readonly mnemonic: string;
+	readonly text: string;
+}
+
+function undefinedFlags(iced: number): number {
+	let flags = 0;
+	for (const [at, flag] of ICED.entries()) if ((iced & (1 << at)) !== 0) flags |= flag;
+	return flags;
+}
+
+/** Reads the results of native.c in their order. */
+export class Comparer {
+	readonly machine = new BareMachine();
+	cases = 0;
+	/** Records whose results the manual leaves open: run, not compared. */
+	undefinedRecords = 0;
+	private readonly state = new CaseState();
+	private readonly wantX = new BigUint64Array(X_WORDS);
+	private readonly wantMemory = new BigUint64Array(REGION_BYTES / 8);
+	private readonly view: DataView;
+	private at = 0;
+
+	constructor(results: Uint8Array) {
+		this.view = new DataView(results.buffer, results.byteOffset, results.length);
+		const { machine } = this;
+		for (let page = 0; page < RAM_BYTES >> 12; page++) {
+			const at = page << 12;
+			if (at !== CODE && (at < WINDOW || at >= WINDOW + WINDOW_BYTES)) machine.absent.add(page);
+		}
+		machine.cpu.write32(L.CR0, 0x80000031);
+		machine.cpu.write32(L.CR4, CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.OSXSAVE | CR4.PAE);
+		machine.cpu.write32(L.XCR0, 7);
+		machine.cpu.write32(L.XSTATE + 24, 0x1f80);
+	}
+
+	/** Compares the cases of one record. @returns at most `limit` differences */
+	run(record: Record, seed: number, number: number, cases: number, limit = 3): Difference[] {
+		const { machine } = this;
+		const page = new Uint8Array(4096).fill(HLT);
+		page.set(record.bytes);
+		if (machine.memory.codePages[CODE >> 12] !== 0) machine.translator.dropPage(CODE >> 12);
+		machine.poke(CODE, page);
+		const window = new Uint8Array(WINDOW_BYTES);
+		for (let at = 0; at < WINDOW_BYTES; at++) window[at] = (at * 167 + (at >> 8) * 59) & 0xff;
+		machine.poke(WINDOW, window);
+		const insn = decode(record.bytes, BigInt(CODE), 64);
+		if (hasUndefinedResult(insn)) this.undefinedRecords++;
+		const ignored = undefinedFlags(insn.flagsUndefined) | (ROTATES_THROUGH.has(insn.mnemonic) ? 0x800 : 0);
+		const found: Difference[] = [];
+		for (let at = 0; at < cases; at++) {
+			this.state.make(record, seed, number, at);
+			const wrong = this.one(record, ignored, TRANSCENDENTAL.has(insn.mnemonic));
+			this.cases++;
+			if (
+				wrong.length === 0 ||
+				found.length >= limit ||
+				hasUndefinedResult(insn) ||
+				!this.isDefined(insn.mnemonic)
+			)
+				continue;
+			const hex = Buffer.from(record.bytes).toString("hex");
+			const text = `${hex} record ${number} case ${at}: ${wrong.slice(0, 4).join("; ")} [${this.show(record)}]`;
+			found.push({ mnemonic: Mnemonic[insn.mnemonic]!, text });
+		}
+		return found;
+	}
+
+	/** Whether the manual says what the instruction does with this ST(0). */
+	private isDefined(mnemonic: number): boolean {
+		const limit = DEFINED_BELOW.get(mnemonic);
+		if (limit === undefined) return true;
+		const { x } = this.state;
+		const field = Number(x[3 + 2 * (Number(x[0]! >> 27n) & 7)]! & 0x7fffn);
+		return field < limit || field === 0x7fff;
+	}
+
+	private show({ classes }: Record): string {
+		const { x, flags } = this.state;
+		const hex = (value: bigint) => value.toString(16);
+		if ((classes & 1) === 0) return `flags ${flags.toString(16)}`;
+		const top = Number(x[0]! >> 27n) & 7;
+		const st = [0, 1].map((i) => (top + i) & 7).map((r) => `${hex(x[3 + 2 * r]!)}:${hex(x[2 + 2 * r]!)}`);
+		return `fcw fsw ftw ${hex(x[0]!)} st ${st.join(" ")} m ${hex(this.state.memory[8]!)}`;
+	}
+
+	private load(record: Record): void {
+		const { machine, state } = this;
+		const { cpu, memory } = machine;
+		for (let index = 0; index < 16; index++) cpu.setGpr(index, state.gpr[index]!);
+		writeRflags(cpu, state.flags);
+		memory.u64.set(state.memory, (memory.ramBase + record.region) >> 3);
+		if (record.classes === 0) return;
+		const { x } = state;
+		cpu.write64(L.XSTATE, x[0]!);
+		cpu.write32(L.XSTATE + 24, Number(x[1]!));
+		for (let at = 0; at < 16; at++) cpu.write64(L.XSTATE + 32 + 8 * at, x[2 + at]!);
+		for (let at = 0; at < 16; at++) {
+			cpu.write64(L.XSTATE + 160 + 16 * at, x[18 + 4 * at]!);
+			cpu.write64(L.XSTATE + 168 + 16 * at, x[19 + 4 * at]!);
+			cpu.write64(L.XSTATE + 576 + 16 * at, x[20 + 4 * at]!);
+			cpu.write64(L.XSTATE + 584 + 16 * at, x[21 + 4 * at]!);
+		}
+	}
+
+	private gotX(at: number): bigint {
+		const { cpu } = this.machine;
+		if (at === 0) return cpu.read64(L.XSTATE) & 0xffffffffffn;
+		if (at === 1) return BigInt(cpu.read32(L.XSTATE + 24));
+		if (at < 18) return cpu.read64(L.XSTATE + 32 + 8 * (at - 2));
+		const word = at - 18;
+		return cpu.read64(L.XSTATE + ((word & 2) !== 0 ? 576 : 160) + 16 * (word >> 2) + 8 * (word & 1));
+	}
+
+	private u8(): number {
+		return this.view.getUint8(this.at++);
+	}
+	private u64(): bigint {
+		this.at += 8;
+		return this.view.getBigUint64(this.at - 8, true);
+	}
+	private changes(before: BigUint64Array, into: BigUint64Array): void {
+		into.set(before);
+		for (let count = this.u8(); count > 0; count--) {
+			const at = this.u8();
+			into[at] = this.u64();
+		}
+	}
+
+	/** Runs and compares one case. */
+	private one(record: Record, ignored: number, nearly: boolean): string[] {
+		const { machine, state, view } = this;
+		this.load(record);
+		const mask = view.getUint32(this.at, true);
+		this.at += 4;
+		let vector = -1;
+		if ((mask & HAS.fault) !== 0) {
+			vector = this.u8();
+			this.u8();
+			if (vector === 14) this.at += 9;
+		}
+		machine.run(CODE);
+		const wrong: string[] = [];
+		const expect = (name: string, got: bigint | number, want: bigint | number): void => {
+			if (got !== want) wrong.push(`${name} got ${got.toString(16)} want ${want.toString(16)}`);
+		};
+		expect("vector", machine.fault?.vector ?? -1, vector);
+		for (let index = 0; index < 16; index++) {
+			const want = (mask & (1 << index)) !== 0 ? this.u64() : state.gpr[index]!;
+			expect(`r${index}`, machine.cpu.gpr(index), want);
+		}
+		let flags = state.flags & FLAGS;
+		if ((mask & HAS.flags) !== 0) {
+			flags = view.getUint16(this.at, true);
+			this.at += 2;
+		}
+		expect("flags", readRflags(machine.cpu) & FLAGS & ~ignored, flags & ~ignored);
+		if ((mask & HAS.memory) !== 0) this.changes(state.memory, this.wantMemory);
+		else this.wantMemory.set(state.memory);
+		const host = (machine.memory.ramBase + record.region) >> 3;
+		for (let word = 0; word < REGION_BYTES / 8; word++) {
+			expect(`memory+${8 * word}`, machine.memory.u64[host + word]!, this.wantMemory[word]!);
+		}
+		if ((mask & HAS.x) !== 0) this.changes(state.x, this.wantX);
+		else this.wantX.set(state.x);
+		if (record.classes === 0) return wrong;
+		for (let at = 0; at < X_WORDS; at++) {
+			let [got, want] = [this.gotX(at), this.wantX[at]!];
+			if (nearly && at === 0) [got, want] = [got & ~C1, want & ~C1];
+			const distance = got - want;
+			if (nearly && at >= 2 && at < 18 && (at & 1) === 0 && (distance === 1n || distance === -1n)) continue;
+			expect(`x${at}`, got, want);
+		}
+		return wrong;
+	}
+}

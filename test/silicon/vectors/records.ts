@@ -1,0 +1,120 @@
+/** Encodings for the native harness: every x87 opcode, and random instances of the integer instructions. */
+import { Mnemonic } from "iced-x86";
+import { decode } from "../../../src/silicon/translate/decode.ts";
+import { definitionOf } from "../../../src/silicon/translate/instructions/definitions.ts";
+import { allEncodings, Assembler } from "../translate/encodings.ts";
+import { Random } from "../translate/random.ts";
+import { CLASS, type Pin, type Record } from "./state.ts";
+
+export const CODE = 0x100000;
+export const WINDOW = 0x200000;
+export const WINDOW_BYTES = 0x10000;
+const REGION = WINDOW + 0x8000;
+const RBX = 3;
+const RSP = 4;
+
+const exact = (register: number, add: bigint): Pin => ({ register, and: 0n, add });
+
+/** Stores and loads of the environment: their pointers are not compared. */
+const ENVIRONMENT = new Set<number>([Mnemonic.Fnstenv, Mnemonic.Fldenv, Mnemonic.Fnsave, Mnemonic.Frstor]);
+
+/** All x87 opcodes: with registers, and with memory at [RBX]. */
+export function x87Records(): Record[] {
+	const records: Record[] = [];
+	const add = (opcode: number, modrm: number): void => {
+		const bytes = new Uint8Array([opcode, modrm]);
+		const insn = decode(bytes, BigInt(CODE), 64);
+		if (insn.mnemonic === Mnemonic.INVALID || ENVIRONMENT.has(insn.mnemonic)) return;
+		records.push({ bytes, classes: CLASS.x87, region: REGION, pins: [exact(RBX, BigInt(REGION + 64))] });
+	};
+	for (let opcode = 0xd8; opcode <= 0xdf; opcode++) {
+		for (let reg = 0; reg < 8; reg++) add(opcode, (reg << 3) | RBX);
+		for (let modrm = 0xc0; modrm <= 0xff; modrm++) add(opcode, modrm);
+	}
+	return records;
+}
+
+/** Their flags, interrupt flag or time are the machine's own. */
+const ELSEWHERE = /^(Push|Pop|Call|Jmp|Ret|Enter|Leave|Loop|J|Mov_(rm|r32|r64|Sreg).*Sreg|Xlat)/;
+
+/** Random instances of the translated integer instructions. */
+export function integerRecords(seed: number, instances: number): Record[] {
+	const random = new Random(seed);
+	const assembler = new Assembler(random);
+	const records: Record[] = [];
+	for (const encoding of allEncodings()) {
+		if (!encoding.bitnesses.includes(64) || ELSEWHERE.test(encoding.name)) continue;
+		for (let at = 0; at < instances; at++) {
+			const target = BigInt(REGION + 64 + random.below(16));
+			const surroundings = {
+				bitness: 64,
+				rip: BigInt(CODE),
+				target,
+				bases: [0n, 0n, 0n, 0n, 0n, 0n],
+			} as const;
+			let made: ReturnType<Assembler["make"]> = null;
+			try {
+				made = assembler.make(encoding, surroundings);
+			} catch {
+				break;
+			}
+			if (made === null || /\b[fg]s\b/.test(made.text)) continue;
+			const insn = decode(made.bytes, BigInt(CODE), 64);
+			if (
+				definitionOf(insn) === undefined ||
+				insn.operands.some((o) => o.kind === "register" && o.register > 68)
+			)
+				continue;
+			const pins = [...made.pinned].map(([register, value]) => exact(register, value));
+			if (made.bitOffset >= 0) pins.push({ register: made.bitOffset, and: 0x1ffn, add: 0n });
+			if (made.bitOffset >= 0 && insn.operands[1]?.kind !== "register") continue;
+			if (made.pinned.has(RSP)) continue;
+			records.push({ bytes: made.bytes, classes: 0, region: REGION, pins });
+		}
+	}
+	return records;
+}
+
+/** The file that native.c reads. */
+export function encodeRecords(records: readonly Record[]): Uint8Array {
+	const bytes: number[] = [];
+	const put = (value: bigint, count: number): void => {
+		for (let at = 0; at < count; at++) bytes.push(Number((value >> BigInt(8 * at)) & 0xffn));
+	};
+	for (const { bytes: code, classes, region, pins } of records) {
+		bytes.push(code.length, ...code, classes, 16, 0);
+		put(BigInt(region), 4);
+		bytes.push(pins.length);
+		for (const { register, and, add } of pins) {
+			bytes.push(register);
+			put(and, 8);
+			put(add, 8);
+		}
+	}
+	return new Uint8Array(bytes);
+}
+
+/** The records of a file. */
+export function decodeRecords(file: Uint8Array): Record[] {
+	const view = new DataView(file.buffer, file.byteOffset, file.length);
+	const records: Record[] = [];
+	for (let at = 0; at < file.length; ) {
+		const length = file[at]!;
+		const bytes = file.slice(at + 1, at + 1 + length);
+		at += 1 + length;
+		const classes = file[at]!;
+		const region = view.getUint32(at + 3, true);
+		const count = file[at + 7]!;
+		at += 8;
+		const pins: Pin[] = [];
+		for (let pin = 0; pin < count; pin++, at += 17) {
+			pins.push({
+				register: file[at]!,
+				and: view.getBigUint64(at + 1, true),
+				add: view.getBigUint64(at + 9, true),
+			});
+		}
+		records.push({ bytes, classes, region, pins });
+	}
+	return records;
+}

@@ -1,0 +1,49 @@
+/** The command behind `npm run vectors`: see scripts/vectors/run.mjs. */
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { Comparer } from "./compare.ts";
+import { encodeRecords, integerRecords, x87Records } from "./records.ts";
+
+const INSTANCES = 3;
+const [root, native, kind, seedText, casesText, option] = process.argv.slice(2);
+const seed = Number(seedText);
+const cases = Number(casesText);
+if ((kind !== "x87" && kind !== "integer") || !Number.isInteger(seed) || !(cases > 0)) {
+	console.error("usage: npm run vectors -- x87|integer SEED CASES [--write]");
+	process.exit(2);
+}
+const records = kind === "x87" ? x87Records() : integerRecords(seed, INSTANCES);
+const encoded = encodeRecords(records);
+const folder = dirname(native!);
+const paths = { records: join(folder, "records"), results: join(folder, "results") };
+writeFileSync(paths.records, encoded);
+execFileSync("sh", [
+	"-c",
+	'"$0" "$1" "$2" "$3" > "$4"',
+	native!,
+	paths.records,
+	seedText!,
+	casesText!,
+	paths.results,
+]);
+const results = readFileSync(paths.results);
+const comparer = new Comparer(results);
+let differing = 0;
+for (const [number, record] of records.entries()) {
+	for (const { mnemonic, text } of comparer.run(record, seed, number, cases, 1)) {
+		differing++;
+		console.log(`${mnemonic}: ${text}`);
+	}
+}
+console.log(
+	`${kind}, seed ${seed}: ${records.length} encodings, ${comparer.cases} cases, ${differing} encodings differ, ` +
+		`${comparer.undefinedRecords} encodings with undefined results not compared`,
+);
+if (option === "--write") {
+	const fixtures = join(root!, "test/silicon/vectors");
+	writeFileSync(join(fixtures, `${kind}.records.gz`), gzipSync(encoded, { level: 9 }));
+	writeFileSync(join(fixtures, `${kind}.results.gz`), gzipSync(results, { level: 9 }));
+}
+process.exitCode = differing === 0 ? 0 : 1;
