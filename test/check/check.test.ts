@@ -40,7 +40,7 @@ describe("the series", () => {
 	it("version 1 holds on VMX and SVM", () => {
 		expect(check(findTree("series-v1"), "vmx").verdict).toBe("holds");
 		expect(check(findTree("series-v1"), "svm").verdict).toBe("holds");
-	});
+	}, 120_000);
 
 	it("version 1 loses the host interrupt that a TD exit acknowledged, and the check names the step that skipped it", () => {
 		const result = check(findTree("series-v1"), "tdx");

@@ -295,6 +295,13 @@ export class Cpu {
 		return (status & 4) === 0;
 	}
 
+	/** A VM entry was refused, so there was none that a machine check could hit: one that was to is the host's. */
+	noEntryToHit(): void {
+		if (!this.machineCheckDuringEntry) return;
+		this.machineCheckDuringEntry = false;
+		this.pending |= PENDING.machineCheck;
+	}
+
 	/** Delivers in root mode what may be delivered now: #MC first, then NMI, then interrupts. */
 	private deliverToHost(): void {
 		if (this.guest !== null || this.vectors === null) return;

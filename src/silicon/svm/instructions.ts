@@ -40,8 +40,7 @@ export function beginVmrun(cpu: Cpu, vmcb: Vmcb): void {
 	if (vmcb.failedCheck === null) enter(cpu, vmcb);
 	else {
 		refuse(vmcb);
-		// There was no entry that a machine check could hit: it is the host's.
-		cpu.machineCheckDuringEntry = false;
+		cpu.noEntryToHit();
 	}
 }
 

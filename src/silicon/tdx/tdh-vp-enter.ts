@@ -47,8 +47,7 @@ export function tdhVpEnter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number
 function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
 	const refused = whyRefused(vcpu.td);
 	if (refused !== TDX_STATUS.success) {
-		// There was no entry that a machine check could hit: it is the host's.
-		cpu.machineCheckDuringEntry = false;
+		cpu.noEntryToHit();
 		return refused;
 	}
 	const { gprs, hostState } = vcpu;

@@ -122,8 +122,7 @@ function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	if (vmcs.dirty !== 0) {
 		const checked = checkFields(cpu, vmcs);
 		if (checked >= 0) {
-			// There was no entry that a machine check could hit: it is the host's.
-			cpu.machineCheckDuringEntry = false;
+			cpu.noEntryToHit();
 			return checked;
 		}
 	}

@@ -1,4 +1,5 @@
 /** Building a TD (TDX Module ABI Specification: TDH.MNG.INIT, TDH.MEM.SEPT.ADD, TDH.MEM.PAGE.ADD, TDH.MR.FINALIZE). */
+import { PENDING } from "../../../src/silicon/cpu/cpu.ts";
 import { describe, expect, it } from "vitest";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { TDX_STATUS } from "../../../src/silicon/tdx/module.ts";
@@ -110,6 +111,7 @@ describe("TDH.MR.FINALIZE", () => {
 		cpu.machineCheckDuringEntry = true;
 		tdhVpEnter(cpu, vcpu, regs);
 		expect(cpu.machineCheckDuringEntry).toBe(false);
+		expect(cpu.pending & PENDING.machineCheck).toBe(PENDING.machineCheck);
 	});
 
 	it("is done once, and ends the adding of pages", () => {
