@@ -14,20 +14,29 @@ export function emitText(io: Io, options: CommonOptions, text: () => string): vo
 		io.out(content);
 		return;
 	}
+	writeUserFile(io, options.output, content);
+}
+
+/** Writes a file that the user named, whole or not at all. @throws UsageError with one line */
+export function writeUserFile(io: Io, path: string, content: string): void {
 	try {
-		io.writeFile(options.output, content);
+		io.writeFile(path, content);
 	} catch (error) {
-		throw unwritable(options.output, error);
+		throw unwritable(path, error);
 	}
 }
 
-/** Refuses an output that cannot be written before any work is done. @throws UsageError with one line */
-export function checkOutput(io: Io, options: CommonOptions): void {
-	if (options.output === undefined) return;
+/**
+ * Refuses a file that cannot be written before any work is done.
+ * @param path undefined: there is none to write
+ * @throws UsageError with one line
+ */
+export function checkWritable(io: Io, path: string | undefined): void {
+	if (path === undefined) return;
 	try {
-		io.checkWritable(options.output);
+		io.checkWritable(path);
 	} catch (error) {
-		throw unwritable(options.output, error);
+		throw unwritable(path, error);
 	}
 }
 

@@ -1,7 +1,7 @@
 /** How commands put themselves on the command line: one file a command in commands/, one row each in main.ts. */
 import { type Command, Option } from "commander";
 import type { CommonOptions, Context } from "./context.ts";
-import { checkOutput } from "./output.ts";
+import { checkWritable } from "./output.ts";
 
 /** What a command's file is given to register with. */
 export interface Registry {
@@ -30,7 +30,7 @@ export function makeRegistry(program: Command, context: Context, done: (code: nu
 				.description(description)
 				.option("--json", "print JSON (docs/json.md)")
 				.option("--output <file>", "write what would be printed to a file")
-				.hook("preAction", (self) => checkOutput(io, self.opts<CommonOptions>()))
+				.hook("preAction", (self) => checkWritable(io, self.opts<CommonOptions>().output))
 				.exitOverride()
 				.configureOutput({ writeOut: (text) => io.out(text), writeErr: () => {} }),
 		action:

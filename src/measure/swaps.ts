@@ -13,7 +13,7 @@ import type { DevKvm } from "../devkvm/system.ts";
 import type { KvmCpuidEntry2 } from "../uapi/structs.ts";
 import { CannotMeasure, GuestRunner, type OuterState } from "./guest-runner.ts";
 import { type Summary, summarize } from "./statistics.ts";
-import type { Clock, Platform } from "./types.ts";
+import { type Clock, isEmulated, type Platform } from "./types.ts";
 
 export type SwappedRegister = "XCR0" | "IA32_XSS" | "PKRU";
 
@@ -62,8 +62,6 @@ const XFEATURE_PKRU = 1 << 9;
 const INIT_PKRU = 0x5555_5554;
 /** All keys denied but key 0: the PKRU of the mail of patch 4. */
 const PKRU_OF_THE_MAIL = 0xffff_fffc;
-/** An iteration of the empty loop that takes longer than this is not executed but emulated. */
-const EMULATED_LOOP_CYCLES = 50;
 
 const leafOf = (entries: readonly KvmCpuidEntry2[], leaf: number, index: number) =>
 	entries.find((entry) => entry.function === leaf && entry.index === index);
@@ -187,8 +185,18 @@ async function measureWith(runner: GuestRunner, options: SwapOptions): Promise<S
 		const cycles = added.map((ns) => (ns * tscHz) / 1e9);
 		cases.push({ register: pair.register, path: path.name, added: summarize(cycles), reason: "" });
 	}
-	const loopCycles = (perExit("empty", {}) * tscHz) / 1e9;
+	const loopCycles = (loopNs(runner) * tscHz) / 1e9;
 	return { platform: { ...options.platform, tscHz }, ...conclude(cases, loopCycles), cases, loopCycles };
+}
+
+/** Iterations enough to see a loop beside a KVM_RUN, and few enough for an emulator. */
+const LOOP_ITERATIONS = 5000;
+
+/** Nanoseconds an iteration of the empty loop: what iterations add to a run without any. */
+function loopNs(runner: GuestRunner): number {
+	const best = (iterations: number) =>
+		Math.min(...Array.from({ length: 5 }, () => runner.time("empty", { iterations })));
+	return (best(LOOP_ITERATIONS) - best(0)) / LOOP_ITERATIONS;
 }
 
 /** @returns why a pair does not run, or null */
@@ -234,7 +242,7 @@ export function conclude(
 	loopCycles: number,
 ): Pick<SwapReport, "verdicts" | "behavesLike" | "explanation"> {
 	const registers: readonly SwappedRegister[] = ["XCR0", "IA32_XSS", "PKRU"];
-	if (loopCycles > EMULATED_LOOP_CYCLES) {
+	if (isEmulated(loopCycles)) {
 		return {
 			verdicts: registers.map((register) => ({ register, verdict: "cannot be told" })),
 			behavesLike: null,

@@ -45,3 +45,11 @@ export interface ExitTable {
 	readonly noise: number;
 	readonly rounds: number;
 }
+
+/**
+ * Whether guest code is emulated and not executed, from cycles an iteration of the empty loop: a processor needs a few, an
+ * emulator hundreds at least.
+ */
+export function isEmulated(loopCycles: number): boolean {
+	return loopCycles > 50;
+}

@@ -46,6 +46,7 @@ describe("bad arguments of measure", () => {
 	it.each([
 		[["measure", "swap"], /did you mean "swaps"/],
 		[["measure", "--only", "invds"], /no exit "invds"; did you mean "invd"/],
+		[["measure", "--fit", "/nowhere/this.json"], /\/nowhere\/this.json: cannot be written/],
 		[["measure", "--rounds", "many"], /--rounds "many" is no count/],
 		[["measure", "--compare", "a.json"], /a.json: not what measure --json prints/],
 		[["cost", "invd", "--cpu", "a.json"], /a.json: format/],

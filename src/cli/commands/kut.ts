@@ -4,7 +4,7 @@ import { KutConfigError, parseUnittests, type UnitTest } from "../../review/kut/
 import { judge, type KutResult, machineOf, selectTests, skipReason } from "../../review/kut/plan.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { emit } from "../output.ts";
+import { checkWritable, emit, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree, type Target } from "../resolve.ts";
@@ -102,6 +102,8 @@ async function kutCommand(
 		io.out(tests.map(({ name }) => `${name}\n`).join(""));
 		return EXIT.holds;
 	}
+	checkWritable(io, options.junit);
+	if (options.logs !== undefined) checkWritable(io, join(options.logs, `${tests[0]!.name}.log`));
 	const results: KutResult[] = new Array(tests.length);
 	const live = options.json !== true && options.tap !== true && options.output === undefined;
 	let next = 0;
@@ -113,7 +115,7 @@ async function kutCommand(
 			const result = await runTest(context, directory, test, target, options, skipReason(test, selection));
 			results[at] = result;
 			if (options.logs !== undefined && result.log !== "") {
-				io.writeFile(join(options.logs, `${test.name}.log`), result.log);
+				writeUserFile(io, join(options.logs, `${test.name}.log`), result.log);
 			}
 			// In the order of the list, whichever ends first.
 			for (; live && printed < tests.length && results[printed] !== undefined; printed++) {
@@ -133,7 +135,7 @@ async function kutCommand(
 			() => ({ vendor: target.vendor, cpu: target.model.name, tests: results }),
 		);
 	}
-	if (options.junit !== undefined) io.writeFile(options.junit, kutJunit(results));
+	if (options.junit !== undefined) writeUserFile(io, options.junit, kutJunit(results));
 	return results.some(({ status }) => status === "FAIL") ? EXIT.violated : EXIT.holds;
 }
 

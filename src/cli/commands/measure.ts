@@ -3,13 +3,14 @@ import { DevKvmUnavailable } from "../../devkvm/libc.ts";
 import type { DevKvm } from "../../devkvm/system.ts";
 import { KINDS } from "../../measure/exits.ts";
 import { CannotFit, fitModel, vendorOfModule } from "../../measure/fit.ts";
+import { KvmError } from "../../uapi/api.ts";
 import { hint } from "../../kvm/flow/patch.ts";
 import { findTree } from "../../kvm/trees/trees.ts";
 import { defaultModel } from "../../review/review.ts";
 import type { ExitTable } from "../../measure/types.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { emit, progressLine } from "../output.ts";
+import { checkWritable, emit, progressLine, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { doctorText, exitTableText, swapsText } from "../text/measure.ts";
@@ -75,7 +76,7 @@ async function measureCommand(context: Context, what: string, options: MeasureAr
 	const rounds = count("rounds", options.rounds);
 	const only = kinds(options.only);
 	const base = options.compare === undefined ? null : readTable(context, options.compare);
-	if (options.fit !== undefined) io.checkWritable(options.fit);
+	checkWritable(io, options.fit);
 	const kvm = openKvm(context);
 	if (kvm === null) return EXIT.skipped;
 	try {
@@ -114,6 +115,10 @@ async function measureCommand(context: Context, what: string, options: MeasureAr
 			);
 		}
 		return EXIT.holds;
+	} catch (error) {
+		if (!(error instanceof KvmError)) throw error;
+		io.err(`reenter: this KVM refuses what is measured with: ${error.message}\n`);
+		return EXIT.skipped;
 	} finally {
 		kvm.close();
 	}
@@ -147,7 +152,7 @@ async function writeFit(
 			modelledInvdCycles: modelled.cyclesPerExit,
 			name: "this",
 		});
-		io.writeFile(path, `${JSON.stringify(file, null, "\t")}\n`);
+		writeUserFile(io, path, `${JSON.stringify(file, null, "\t")}\n`);
 		io.out(`${path}: ${Object.keys(file.costs).join(", ")} measured, the rest from ${model.name}\n`);
 		return EXIT.holds;
 	} catch (error) {

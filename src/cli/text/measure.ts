@@ -1,7 +1,7 @@
 /** The texts of `reenter measure` and `reenter doctor`. */
 import type { HostInfo } from "../../devkvm/host.ts";
 import type { SwapReport } from "../../measure/swaps.ts";
-import type { ExitTable, MeasuredExit, Platform } from "../../measure/types.ts";
+import { type ExitTable, isEmulated, type MeasuredExit, type Platform } from "../../measure/types.ts";
 import type { Style } from "../style.ts";
 import { columns, signed, wrap } from "./format.ts";
 
@@ -43,7 +43,7 @@ export function exitTableText(table: ExitTable, base: ExitTable | null, style: S
 		style.dim(
 			`  ${table.rounds} interleaved rounds; the empty loop, ${table.loopCycles.median.toFixed(1)} cycles an iteration, is taken off; its p99 lies ${(100 * table.noise).toFixed(1)} % above its median`,
 		),
-		...(table.loopCycles.median > 50
+		...(isEmulated(table.loopCycles.median)
 			? wrap(
 					"this KVM emulates kernel-mode guest code: even the empty loop is not executed by the processor. These are costs of its emulator, not of VM exits.",
 					2,
