@@ -23,6 +23,7 @@ const REASONS = {
 	vmexit_ple_round_robin: "not at its end after 90 s",
 	vmexit_cr4_pge: "on vmx not at its end after 90 s",
 	vmexit_mov_from_cr8: "on svm not at its end after 90 s: it does not exit there, and the loop is long",
+	hyperv_clock: "no Hyper-V enlightenments",
 	intel_iommu: "no IOMMU",
 	asyncpf: "asynchronous page faults are not offered",
 	pmu: "no PMU is offered",
