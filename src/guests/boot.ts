@@ -10,9 +10,13 @@
  * `multiboot`, for multiboot 1 kernels: 32-bit protected mode without paging, EAX 2BADB002H, EBX the
  * information structure.
  *
+ * `linux`, for bzImage files (bzimage.ts): 64-bit mode with the first 4 GiB identity-mapped, or 32-bit protected mode
+ * without paging for kernels without that entry; RSI points to boot_params, CS is 10H and the others 18H.
+ *
  * `td`: the image lies right below 4 GiB, with the parameters in the order of the registers above as five 64-bit words
  * at its lowest address; the TDX module starts the vCPU at the reset vector.
  */
+import { LINUX, type LinuxImage, linuxMemory, type LinuxOptions } from "./bzimage.ts";
 import { type KvmDtable, type KvmRegs, type KvmSegment, type KvmSregs, kvmRegs } from "../uapi/structs.ts";
 import { type Image, ImageError, type Segment } from "./image.ts";
 import { MULTIBOOT_BOOTLOADER_MAGIC, multibootInfo } from "./multiboot.ts";
@@ -82,12 +86,21 @@ const APIC_PAGE_GIB = 3;
 /** 0xfee00000 in units of 2 MiB within its GiB. */
 const APIC_PAGE_INDEX = 0x1f7;
 
-const SELECTOR = { code: 0x08, data: 0x10, tss: 0x18 } as const;
+/** Selectors of a boot GDT, each a multiple of 8. */
+interface Selectors {
+	readonly code: number;
+	readonly data: number;
+	readonly tss: number;
+}
+const SELECTOR: Selectors = { code: 0x08, data: 0x10, tss: 0x18 };
+/** __BOOT_CS and __BOOT_DS. */
+const LINUX_SELECTOR: Selectors = { code: 0x10, data: 0x18, tss: 0x20 };
 
 const CR0 = { PE: 1n, ET: 0x10n, NE: 0x20n, WP: 1n << 16n, PG: 1n << 31n } as const;
 const CR4_PAE = 1n << 5n;
 const CR4_OSFXSR = 1n << 9n;
 const EFER_SCE_LME_LMA_NXE = 0xd01n;
+const EFER_LME_LMA = 0x500n;
 
 function words64(entries: readonly bigint[]): Uint8Array {
 	return new Uint8Array(BigUint64Array.from(entries).buffer);
@@ -107,10 +120,13 @@ export function longModePageTables(): Uint8Array {
 
 const LONG_MODE_PAGE_TABLES = longModePageTables();
 
-/** Null, code, data, and a 64-bit TSS in two entries. */
-function gdt(longMode: boolean): Uint8Array {
-	const code = longMode ? 0x00af_9b00_0000_ffffn : 0x00cf_9b00_0000_ffffn;
-	return words64([0n, code, 0x00cf_9300_0000_ffffn, 0x0000_8b00_0000_0067n, 0n]);
+/** Code, data, and a 64-bit TSS in two entries, behind null descriptors. */
+function gdt(longMode: boolean, selectors: Selectors): Uint8Array {
+	const entries = new BigUint64Array(selectors.tss / 8 + 2);
+	entries[selectors.code / 8] = longMode ? 0x00af_9b00_0000_ffffn : 0x00cf_9b00_0000_ffffn;
+	entries[selectors.data / 8] = 0x00cf_9300_0000_ffffn;
+	entries[selectors.tss / 8] = 0x0000_8b00_0000_0067n;
+	return new Uint8Array(entries.buffer);
 }
 
 /** Guest memory and registers at a guest's start. */
@@ -129,22 +145,22 @@ function segment(selector: number, limit: number, type: number, rest: Partial<Kv
 const FLAT = 0xffff_ffff;
 /** Execute and read, read and write (both accessed), busy TSS, LDT (SDM Vol. 3A, 3.4.5.1 and 3.5). */
 const TYPE = { code: 0xb, data: 3, tss: 0xb, ldt: 2 } as const;
-const DATA = segment(SELECTOR.data, FLAT, TYPE.data, { db: 1, g: 1 });
 
 const table = (base: number, limit: number): KvmDtable => ({ base: BigInt(base), limit, padding: [0, 0, 0] });
 
 /** Flat code and data, an empty LDT, a TSS that only has to be valid. */
-function flatSegments(longMode: boolean) {
+function flatSegments(longMode: boolean, selectors: Selectors) {
+	const data = segment(selectors.data, FLAT, TYPE.data, { db: 1, g: 1 });
 	return {
-		cs: segment(SELECTOR.code, FLAT, TYPE.code, longMode ? { l: 1, g: 1 } : { db: 1, g: 1 }),
-		ds: DATA,
-		es: DATA,
-		fs: DATA,
-		gs: DATA,
-		ss: DATA,
-		tr: segment(SELECTOR.tss, 0x67, TYPE.tss, { s: 0 }),
+		cs: segment(selectors.code, FLAT, TYPE.code, longMode ? { l: 1, g: 1 } : { db: 1, g: 1 }),
+		ds: data,
+		es: data,
+		fs: data,
+		gs: data,
+		ss: data,
+		tr: segment(selectors.tss, 0x67, TYPE.tss, { s: 0 }),
 		ldt: segment(0, 0, TYPE.ldt, { s: 0, present: 0, unusable: 1 }),
-		gdt: table(BOOT.gdt, 0x27),
+		gdt: table(BOOT.gdt, selectors.tss + 15),
 		idt: table(0, 0),
 	};
 }
@@ -159,7 +175,7 @@ export function longModeState(image: Image, parameters: GuestParameters): BootSt
 	return {
 		memory: [
 			...image.segments,
-			{ gpa: BOOT.gdt, bytes: gdt(true) },
+			{ gpa: BOOT.gdt, bytes: gdt(true, SELECTOR) },
 			{ gpa: BOOT.pml4, bytes: LONG_MODE_PAGE_TABLES },
 		],
 		regs: {
@@ -173,7 +189,7 @@ export function longModeState(image: Image, parameters: GuestParameters): BootSt
 			r8: xss,
 		},
 		sregs: {
-			...flatSegments(true),
+			...flatSegments(true, SELECTOR),
 			cr0: CR0.PE | CR0.ET | CR0.NE | CR0.WP | CR0.PG,
 			cr3: BigInt(BOOT.pml4),
 			cr4: CR4_PAE | CR4_OSFXSR,
@@ -188,7 +204,7 @@ export function multibootState(image: Image, commandLine: string, ramBytes: numb
 	return {
 		memory: [
 			...image.segments,
-			{ gpa: BOOT.gdt, bytes: gdt(false) },
+			{ gpa: BOOT.gdt, bytes: gdt(false, SELECTOR) },
 			{ gpa: BOOT.multibootInfo, bytes: info },
 		],
 		regs: {
@@ -197,7 +213,45 @@ export function multibootState(image: Image, commandLine: string, ramBytes: numb
 			rax: BigInt(MULTIBOOT_BOOTLOADER_MAGIC),
 			rbx: BigInt(BOOT.multibootInfo),
 		},
-		sregs: { ...flatSegments(false), cr0: CR0.PE | CR0.ET, cr3: 0n, cr4: 0n, efer: 0n },
+		sregs: { ...flatSegments(false, SELECTOR), cr0: CR0.PE | CR0.ET, cr3: 0n, cr4: 0n, efer: 0n },
+	};
+}
+
+/** PML4, PDPT and four page directories that map the first 4 GiB to themselves, from LINUX.pageTables. */
+function linuxPageTables(): Uint8Array {
+	const gib = 4;
+	const tables = new BigUint64Array((2 + gib) * 512);
+	const at = (page: number) => BigInt(LINUX.pageTables + page * 4096) | TABLE_BITS;
+	tables[0] = at(1);
+	for (let i = 0; i < gib; i++) tables[512 + i] = at(2 + i);
+	for (let i = 0; i < gib * 512; i++) tables[1024 + i] = (BigInt(i) << 21n) | LEAF_BITS;
+	return new Uint8Array(tables.buffer);
+}
+
+/**
+ * The `linux` protocol.
+ * @throws ImageError if command line, RAM disk or memory do not suit the kernel
+ */
+export function linuxState(kernel: LinuxImage, options: LinuxOptions): BootState {
+	const longMode = kernel.bits === 64;
+	return {
+		memory: [
+			...linuxMemory(kernel, options),
+			{ gpa: BOOT.gdt, bytes: gdt(longMode, LINUX_SELECTOR) },
+			{ gpa: LINUX.pageTables, bytes: linuxPageTables() },
+		],
+		regs: { ...NO_REGS, rip: BigInt(kernel.entry), rsi: BigInt(LINUX.bootParams) },
+		sregs: {
+			...flatSegments(longMode, LINUX_SELECTOR),
+			...(longMode
+				? {
+						cr0: CR0.PE | CR0.ET | CR0.NE | CR0.PG,
+						cr3: BigInt(LINUX.pageTables),
+						cr4: CR4_PAE,
+						efer: EFER_LME_LMA,
+					}
+				: { cr0: CR0.PE | CR0.ET, cr3: 0n, cr4: 0n, efer: 0n }),
+		},
 	};
 }
 

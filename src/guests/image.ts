@@ -8,9 +8,9 @@ export interface Segment {
 
 /**
  * How the program expects to be started: in 64-bit mode with paging on (boot.ts says with what in which
- * register), as a multiboot 1 kernel in 32-bit protected mode, or at a TD's reset vector.
+ * register), as a multiboot 1 kernel in 32-bit protected mode, as Linux's bzImage, or at a TD's reset vector.
  */
-export type BootProtocol = "long-mode" | "multiboot" | "td";
+export type BootProtocol = "long-mode" | "multiboot" | "linux" | "td";
 
 export interface Image {
 	readonly protocol: BootProtocol;

@@ -2,8 +2,10 @@
  * A guest image from a file's bytes.
  *
  *     ELF64 for x86-64                    "long-mode", or "td" when it begins at the reset vector
+ *     with boot flag and "HdrS"           "linux"
  *     with a multiboot 1 header           "multiboot" (kvm-unit-tests' *.flat are 32-bit ELF files with one)
  */
+import { isBzImage, readBzImage } from "./bzimage.ts";
 import { readElf } from "./elf.ts";
 import { type BootProtocol, type Image, ImageError, type Segment } from "./image.ts";
 import { findMultibootHeader, type MultibootHeader } from "./multiboot.ts";
@@ -17,6 +19,7 @@ export const TD_RESET_VECTOR = 0xffff_fff0;
  */
 export function loadImage(bytes: Uint8Array): Image {
 	if (bytes.length === 0) throw new ImageError("the file is empty");
+	if (isBzImage(bytes)) return readBzImage(bytes);
 	const header = findMultibootHeader(bytes);
 	if (header !== null) {
 		if (header.unmet !== 0) {

@@ -1,4 +1,5 @@
 /** Runs a guest image that a user gave: `reenter run`. */
+import { type Image, ImageError } from "../guests/image.ts";
 import { loadImage } from "../guests/load.ts";
 import { applyGuestCpu, parseGuestCpu } from "../kvm/api/guest-cpu.ts";
 import { createMachine } from "../kvm/api/kvm.ts";
@@ -7,7 +8,7 @@ import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
 /** Guest memory that one machine is given at most. */
-const RAM_BYTES_MAX = 2 ** 30;
+export const RAM_BYTES_MAX = 2 ** 30;
 
 export interface RunOptions {
 	readonly bytes: Uint8Array;
@@ -16,8 +17,10 @@ export interface RunOptions {
 	readonly tree: Tree;
 	readonly model: CpuModel;
 	readonly vendor: Vendor;
-	/** The guest's arguments. */
-	readonly append: string;
+	/** The guest's arguments; a Linux kernel's command line, by default one that names the serial port as its console. */
+	readonly append?: string;
+	/** Initial RAM disk of a Linux kernel. */
+	readonly initrd?: Uint8Array;
 	/** Guest instructions after which the run ends; Infinity for none. */
 	readonly budgetInstructions: number;
 	/** Virtual CPUs, each on a physical CPU of its own. Default 1. */
@@ -34,15 +37,33 @@ export interface RunOptions {
 }
 
 export interface RunOutcome {
-	readonly kind: "exit" | "triple-fault" | "entry-failure" | "budget" | "halted" | "internal-error";
+	readonly kind:
+		| "exit"
+		| "power-off"
+		| "reset"
+		| "triple-fault"
+		| "entry-failure"
+		| "budget"
+		| "halted"
+		| "internal-error";
 	/** Exit code of the guest; 0 unless `kind` is exit. */
 	readonly code: number;
-	/** One line on why it ended, for kinds other than exit. */
+	/** One line on why it ended, for kinds other than exit and power-off. */
 	readonly message: string;
 	/** Exits by name, with how often each happened. */
 	readonly exitCounts: Readonly<Record<string, { readonly count: number }>>;
 	readonly instructions: number;
 	readonly cycles: number;
+}
+
+/** What a Linux kernel is told when nothing else is: print to the serial port, from the first line on. */
+const LINUX_COMMAND_LINE = "console=ttyS0 earlyprintk=serial";
+
+/** @throws ImageError for an initial RAM disk that the image cannot take */
+function commandLineOf(image: Image, { fileName, append, initrd }: RunOptions): string {
+	if (image.protocol === "linux") return append ?? LINUX_COMMAND_LINE;
+	if (initrd !== undefined) throw new ImageError("no Linux kernel: it takes no initial RAM disk");
+	return `${fileName} ${append ?? ""}`.trim();
 }
 
 /**
@@ -69,7 +90,10 @@ export function runImage(options: RunOptions): RunOutcome {
 		const guestCpu = parseGuestCpu(options.guestCpu);
 		for (const each of vm.vcpus) applyGuestCpu(each, guestCpu);
 	}
-	vmm.load(image, { commandLine: `${options.fileName} ${options.append}`.trim() });
+	vmm.load(image, {
+		commandLine: commandLineOf(image, options),
+		...(options.initrd === undefined ? {} : { initrd: options.initrd }),
+	});
 	const result = vmm.run(options.budgetInstructions);
 	const exitCounts: Record<string, { count: number }> = {};
 	for (const { stat } of vm.vcpus) {
@@ -83,6 +107,10 @@ export function runImage(options: RunOptions): RunOutcome {
 	switch (result.kind) {
 		case "exit":
 			return { kind: "exit", code: result.code, message: "", ...rest };
+		case "power-off":
+			return { kind: result.kind, code: 0, message: "", ...rest };
+		case "reset":
+			return { kind: result.kind, code: 0, message: "the guest asked for a reset", ...rest };
 		case "triple-fault":
 			return {
 				kind: result.kind,

@@ -1,6 +1,7 @@
 /** `reenter run`. */
 import { EXIT, UsageError } from "../io.ts";
 import { ImageError } from "../../guests/image.ts";
+import { RAM_BYTES_MAX } from "../../review/run.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import type { Registry } from "../registry.ts";
@@ -12,7 +13,10 @@ interface RunArguments extends CommonOptions {
 	readonly tree: string;
 	readonly cpu?: string;
 	readonly vendor?: string;
-	readonly append: string;
+	readonly kernel?: string;
+	readonly initrd?: string;
+	readonly append?: string;
+	readonly memory?: string;
 	readonly budget?: string;
 	readonly smp: string;
 	readonly seed: string;
@@ -35,12 +39,43 @@ function readCount(option: string, text: string, least: number, greatest: number
 	return value;
 }
 
+const MIB = 2 ** 20;
+const UNITS: Readonly<Record<string, number>> = { "": MIB, k: 1024, m: MIB, g: 2 ** 30 };
+
+/** Guest memory in bytes, as QEMU's -m takes it: MiB without a suffix, or with K, M or G. */
+function readMemory(text: string | undefined): number | undefined {
+	if (text === undefined) return undefined;
+	const [, digits, unit] = /^(\d+)([kmg]?)$/i.exec(text) ?? [];
+	const bytes = Number(digits) * (UNITS[unit?.toLowerCase() ?? ""] ?? Number.NaN);
+	if (!(bytes >= MIB && bytes <= RAM_BYTES_MAX)) {
+		throw new UsageError(
+			`--memory "${text}": write MiB, or a number with K, M or G; 1M to ${RAM_BYTES_MAX / MIB}M`,
+		);
+	}
+	return bytes;
+}
+
+/** The image's file: named as such, or by --kernel. */
+function imageFile(file: string | undefined, kernel: string | undefined): string {
+	if (file !== undefined && kernel !== undefined)
+		throw new UsageError(`an image ${file} and --kernel ${kernel}: give one of them`);
+	const named = file ?? kernel;
+	if (named === undefined) throw new UsageError("run needs an image: reenter run <file>, or --kernel <file>");
+	return named;
+}
+
 /** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
-async function runCommand({ io, services }: Context, file: string, options: RunArguments): Promise<number> {
+async function runCommand(
+	{ io, services }: Context,
+	image: string | undefined,
+	options: RunArguments,
+): Promise<number> {
+	const file = imageFile(image, options.kernel);
 	const named = await resolveTree(io, options.tree);
 	const { tree, vendor, model } = resolveTarget(named, options.vendor, options.cpu);
 	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
 	const budgetInstructions = readBudget(options.budget);
+	const ramBytes = readMemory(options.memory);
 	const bytes = readUserFile(io, file);
 	const toConsole = options.json !== true && options.output === undefined;
 	const text: number[] = [];
@@ -52,7 +87,9 @@ async function runCommand({ io, services }: Context, file: string, options: RunA
 			tree,
 			model,
 			vendor,
-			append: options.append,
+			...(options.initrd === undefined ? {} : { initrd: readUserFile(io, options.initrd) }),
+			...(options.append === undefined ? {} : { append: options.append }),
+			...(ramBytes === undefined ? {} : { ramBytes }),
 			budgetInstructions,
 			vcpus: readCount("--smp", options.smp, 1, 64),
 			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
@@ -74,20 +111,23 @@ async function runCommand({ io, services }: Context, file: string, options: RunA
 			() => ({ ...outcome, console: said }),
 		);
 	if (options.json !== true) io.err(statText(outcome));
-	if (outcome.kind === "exit") return outcome.code;
+	if (outcome.kind === "exit" || outcome.kind === "power-off") return outcome.code;
 	io.err(`reenter: ${outcome.message}\n`);
 	return EXIT.guest;
 }
 
 /** Adds `reenter run`. */
 export function registerRun({ context, command, action }: Registry): void {
-	command("run <file>", "run a guest image, ELF64 or multiboot")
+	command("run [file]", "run a guest image: ELF64, multiboot, or a Linux kernel")
 		.option("--tree <tree>", "the tree", "v6.18")
 		.option("--cpu <model>", "CPU model")
 		.option("--vendor <vendor>", "vmx or svm")
-		.option("--append <args>", "arguments for a multiboot guest", "")
+		.option("--kernel <file>", "the image, in QEMU's word")
+		.option("--initrd <file>", "initial RAM disk of a Linux kernel")
+		.option("--append <args>", "command line of a Linux kernel, arguments of a multiboot guest")
+		.option("--memory <size>", "guest memory in MiB, or with K, M or G")
 		.option("--smp <n>", "virtual CPUs", "1")
 		.option("--seed <n>", "chooses how several CPUs take turns", "1")
 		.option("--budget <instructions>", "guest instructions after which to stop")
-		.action(action((file: string, options: RunArguments) => runCommand(context, file, options)));
+		.action(action((file: string | undefined, options: RunArguments) => runCommand(context, file, options)));
 }

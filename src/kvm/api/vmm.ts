@@ -5,8 +5,9 @@
  *     vmm.load(loadImage(bytes), { parameters: { iterations: 1000, osxsave: true } });
  *     const result = vmm.run();          // { kind: "exit", code: 0 }
  */
-import { BOOT, type GuestParameters, longModeState, multibootState } from "../../guests/boot.ts";
-import { type Image, ImageError } from "../../guests/image.ts";
+import { BOOT, type GuestParameters, linuxState, longModeState, multibootState } from "../../guests/boot.ts";
+import type { LinuxImage } from "../../guests/bzimage.ts";
+import { type BootProtocol, type Image, ImageError } from "../../guests/image.ts";
 import { checkFits } from "../../guests/load.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
 import type { Smp } from "../../host/smp.ts";
@@ -25,6 +26,10 @@ import { boot, bootTd } from "./vmm-boot.ts";
 export type VmmResult =
 	/** The guest wrote to the exit port. */
 	| { readonly kind: "exit"; readonly code: number }
+	/** The guest turned the machine off: ACPI's S5. */
+	| { readonly kind: "power-off" }
+	/** The guest asked for a reset, by the keyboard controller or the chipset. */
+	| { readonly kind: "reset" }
 	| { readonly kind: "triple-fault" }
 	/** HLT, and no event can come. */
 	| { readonly kind: "halted" }
@@ -43,8 +48,10 @@ export interface VmmOptions {
 }
 
 export interface LoadOptions {
-	/** Multiboot: the arguments; the program's name is put in front of them. */
+	/** Multiboot: the program's name and its arguments. Linux: the kernel's command line. */
 	readonly commandLine?: string;
+	/** Linux: the initial RAM disk. */
+	readonly initrd?: Uint8Array;
 	/** Guests of this project. */
 	readonly parameters?: GuestParameters;
 }
@@ -53,16 +60,24 @@ const MIB = 2 ** 20;
 const LARGE_PAGE_BYTES = 2 * MIB;
 /** What QEMU gives a machine that asks for nothing else; kvm-unit-tests touch all of it. */
 const MULTIBOOT_RAM_BYTES = 128 * MIB;
+/** A distribution's kernel with a small initial RAM disk boots in less; nobody runs it in less. */
+const LINUX_RAM_BYTES = 256 * MIB;
 /** Plain instructions of the VMM for one exit: ioctl wrapper, run loop, dispatch to a device. Assumed. */
 const VMM_INSTRUCTIONS = 400;
 const CYCLES_PER_INSTRUCTION_LEAST = 0.2;
 const BUDGET_CHECK_CYCLES_LEAST = 1e6;
 
+const RAM_BYTES_LEAST: Readonly<Record<BootProtocol, number>> = {
+	"long-mode": LARGE_PAGE_BYTES,
+	multiboot: MULTIBOOT_RAM_BYTES,
+	linux: LINUX_RAM_BYTES,
+	td: LARGE_PAGE_BYTES,
+};
+
 /** Guest memory that an image needs: what it occupies, rounded up, with room to spare. */
 export function guestRamBytesFor(image: Image): number {
 	const end = image.protocol === "td" ? MIB : image.endGpa;
-	const least = image.protocol === "multiboot" ? MULTIBOOT_RAM_BYTES : LARGE_PAGE_BYTES;
-	return Math.max(least, Math.ceil(end / LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES);
+	return Math.max(RAM_BYTES_LEAST[image.protocol], Math.ceil(end / LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES);
 }
 
 /** Host memory for a machine with a guest of this size: the kernel's tables, the slot and its alignment. */
@@ -77,7 +92,8 @@ export class Vmm {
 	consoleText = "";
 	private readonly pc: Pc;
 	private readonly onConsole: ((byte: number) => void) | null;
-	private exitValue = -1;
+	/** What a device said of the machine's end. */
+	private ended: VmmResult | null = null;
 	private result: VmmResult | null = null;
 
 	/** Gives the VM its memory, and its vCPU what CPUID says. */
@@ -93,8 +109,14 @@ export class Vmm {
 			ramBytes: this.guestRamBytes,
 			cpus: vm.vcpus.length,
 			transmit: (byte) => this.print(byte),
-			onExit: (value) => {
-				this.exitValue = value;
+			onExit: (code) => {
+				this.ended = { kind: "exit", code };
+			},
+			onPowerOff: () => {
+				this.ended = { kind: "power-off" };
+			},
+			onReset: () => {
+				this.ended = { kind: "reset" };
 			},
 			seconds: () => (machine.smp?.running?.cpu ?? cpu).cycles / cpu.model.tscHz,
 			setIrq: (gsi, level) => kvmSetIrq(vm, gsi, level),
@@ -125,7 +147,7 @@ export class Vmm {
 		if (!isTd)
 			checkFits(image, this.guestRamBytes, image.protocol === "multiboot" ? BOOT.multibootEnd : BOOT.end);
 		this.consoleText = "";
-		this.exitValue = -1;
+		this.ended = null;
 		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
 		switch (image.protocol) {
 			case "long-mode":
@@ -135,6 +157,9 @@ export class Vmm {
 				boot(vcpu, multibootState(image, options.commandLine ?? "", this.guestRamBytes));
 				writeGuestPhysical(vm, ACPI_GPA, acpiTables(vm.vcpus.length));
 				break;
+			case "linux":
+				this.loadLinux(image as LinuxImage, options);
+				break;
 			case "td":
 				bootTd(vcpu, image, options.parameters ?? { iterations: 1 });
 				break;
@@ -142,6 +167,18 @@ export class Vmm {
 				image.protocol satisfies never;
 		}
 		vm.tree.helpers.kvm_arch_vcpu_put(vcpu);
+	}
+
+	private loadLinux(kernel: LinuxImage, { commandLine, initrd }: LoadOptions): void {
+		const { vm, vcpu } = this.machine;
+		const state = linuxState(kernel, {
+			commandLine: commandLine ?? "",
+			initrd: initrd ?? null,
+			ramBytes: this.guestRamBytes,
+			rsdpGpa: ACPI_GPA,
+		});
+		boot(vcpu, state);
+		writeGuestPhysical(vm, ACPI_GPA, acpiTables(vm.vcpus.length));
 	}
 
 	/**
@@ -243,7 +280,7 @@ export class Vmm {
 		const { run } = vcpu;
 		if (run.exitReason !== KVM_EXIT.IO) return this.serveOther(vcpu);
 		this.servePort(vcpu);
-		return this.exitValue >= 0 ? { kind: "exit", code: this.exitValue } : null;
+		return this.ended;
 	}
 
 	private serveOther({ run }: Vcpu): VmmResult | null {

@@ -1,7 +1,9 @@
 /**
  * ACPI tables (ACPI Specification 6.4, chapter 5) as firmware would leave them below 1 MiB: RSDP, RSDT and XSDT, FADT
- * with FACS and an empty DSDT, MADT. ACPI is enabled from the start; there is no SMI command port.
+ * with FACS and a DSDT that has \_S5 alone, MADT. ACPI is enabled from the start; there is no SMI command port.
  */
+
+import { SLP_TYP_S5 } from "./legacy.ts";
 
 /** Where the tables are, guest physical; the RSDP is first, at a multiple of 16. */
 export const ACPI_GPA = 0xe_0000;
@@ -76,6 +78,15 @@ function fadt(facsGpa: number, dsdtGpa: number): Uint8Array {
 	return table("FACP", 1, body);
 }
 
+/** Name (\_S5, Package () { SLP_TYP, SLP_TYP, 0, 0 }) in AML (20.2): soft off. */
+function dsdt(): Uint8Array {
+	const [nameOp, packageOp, bytePrefix] = [0x08, 0x12, 0x0a];
+	const elements = [bytePrefix, SLP_TYP_S5, bytePrefix, SLP_TYP_S5, 0, 0];
+	const packageLength = 2 + elements.length;
+	const body = [nameOp, ...ascii("_S5_"), packageOp, packageLength, 4, ...elements];
+	return table("DSDT", 1, Uint8Array.from(body));
+}
+
 /** @param cpus local APICs, with ids from 0 */
 function madt(cpus: number): Uint8Array {
 	const entries: number[] = [];
@@ -125,7 +136,7 @@ export function acpiTables(cpus: number): Uint8Array {
 		gpa += Math.ceil(bytes.length / FACS_BYTES) * FACS_BYTES;
 		return at;
 	};
-	const fadtGpa = place(fadt(place(facs()), place(table("DSDT", 1, new Uint8Array(0)))));
+	const fadtGpa = place(fadt(place(facs()), place(dsdt())));
 	const madtGpa = place(madt(cpus));
 	const rsdtGpa = place(table("RSDT", 1, words(fadtGpa, madtGpa)));
 	const xsdtGpa = place(table("XSDT", 1, words(fadtGpa, 0, madtGpa, 0)));

@@ -64,3 +64,56 @@ export class Latch implements BusDevice {
 		this.values[offset] = value;
 	}
 }
+
+/** PM1 control (ACPI Specification 6.4, 4.8.3.2.1): SCI_EN, SLP_TYP in bits 12:10, SLP_EN. */
+const PM1 = { sciEn: 1, slpTypShift: 10, slpEn: 1 << 13 } as const;
+/** SLP_TYP of soft off, as the DSDT's \_S5 says it. */
+export const SLP_TYP_S5 = 5;
+
+/** The PM1 control register: always in ACPI mode; soft off ends the run, other sleep states are not there. */
+export class Pm1Control implements BusDevice {
+	private readonly onPowerOff: () => void;
+	constructor(onPowerOff: () => void) {
+		this.onPowerOff = onPowerOff;
+	}
+	read(): number {
+		return PM1.sciEn;
+	}
+	write(offset: number, bytes: number, value: number): void {
+		const control = bytes === 1 ? value << (8 * offset) : value;
+		if ((control & PM1.slpEn) !== 0 && ((control >> PM1.slpTypShift) & 7) === SLP_TYP_S5) this.onPowerOff();
+	}
+}
+
+/** Pulses the reset line of an 8042 without its keyboard: there is no other command, and no status. */
+const PULSE_RESET = 0xfe;
+/** Reset control register of the PIIX3 at 0xcf9: RST_CPU. */
+const RST_CPU = 4;
+
+/** A port that resets the machine. */
+export class ResetPort implements BusDevice {
+	private readonly resets: (value: number) => boolean;
+	private readonly onReset: () => void;
+	private readonly idle: number;
+
+	/** @param idle what it reads @param resets whether a value written resets */
+	constructor(idle: number, resets: (value: number) => boolean, onReset: () => void) {
+		this.idle = idle;
+		this.resets = resets;
+		this.onReset = onReset;
+	}
+	/** The 8042's command port. */
+	static keyboard(onReset: () => void): ResetPort {
+		return new ResetPort(0xff, (value) => (value & 0xff) === PULSE_RESET, onReset);
+	}
+	/** The chipset's reset control register. */
+	static control(onReset: () => void): ResetPort {
+		return new ResetPort(0, (value) => (value & RST_CPU) !== 0, onReset);
+	}
+	read(_offset: number, bytes: number): number {
+		return this.idle === 0 ? 0 : allOnes(bytes);
+	}
+	write(_offset: number, _bytes: number, value: number): void {
+		if (this.resets(value)) this.onReset();
+	}
+}

@@ -4,7 +4,7 @@ import { PM_PORT } from "./acpi.ts";
 import { Bus } from "./bus.ts";
 import { FW_CFG_PORT, FwCfg } from "./fw-cfg.ts";
 import { HPET_BYTES, HPET_GPA, Hpet } from "./hpet.ts";
-import { DebugConsole, DebugExit, Latch, PmTimer } from "./legacy.ts";
+import { DebugConsole, DebugExit, Latch, Pm1Control, PmTimer, ResetPort } from "./legacy.ts";
 import { addPci } from "./pci.ts";
 import { RTC_PORT, Rtc } from "./rtc.ts";
 import { COM1, COM1_IRQ, Serial16550 } from "./serial.ts";
@@ -16,6 +16,8 @@ const DEBUG_CONSOLE_PORT = 0xe9;
 /** PM timer of QEMU's pc before its firmware moves it. */
 const OLD_PM_TIMER_PORT = 0xb008;
 const TESTDEV_SLOT = 2;
+const RESET_CONTROL_PORT = 0xcf9;
+const KEYBOARD_COMMAND_PORT = 0x64;
 
 export interface PcOptions {
 	readonly ramBytes: number;
@@ -24,6 +26,10 @@ export interface PcOptions {
 	readonly transmit: (byte: number) => void;
 	/** Takes the value written to the exit port. */
 	readonly onExit: (value: number) => void;
+	/** The guest turned the machine off. */
+	readonly onPowerOff: () => void;
+	/** The guest asked for a reset. */
+	readonly onReset: () => void;
 	/** Virtual time. */
 	readonly seconds: () => number;
 	/** KVM_IRQ_LINE. */
@@ -52,12 +58,15 @@ export function makePc(options: PcOptions): Pc {
 	ports.add(FW_CFG_PORT, 2, new FwCfg(ramBytes, options.cpus));
 	ports.add(RTC_PORT, 2, new Rtc({ ramBytes, timeOfDay: () => HOST_BOOT_EPOCH_SECONDS + seconds() }));
 	for (const port of [PM_PORT.timer, OLD_PM_TIMER_PORT]) ports.add(port, 4, new PmTimer(seconds));
-	// PM1 status and enable, and control with SCI_EN: nothing here raises an SCI.
+	// PM1 status and enable: nothing here raises an SCI.
 	ports.add(PM_PORT.event, 4, new Latch(4));
-	ports.add(PM_PORT.control, 2, new Latch(2, 1));
+	ports.add(PM_PORT.control, 2, new Pm1Control(options.onPowerOff));
 	// DMA page registers, among them the POST port 0x80 that delays write to.
 	ports.add(0x80, 16, new Latch(16));
 	addPci(ports, memory, TESTDEV_SLOT);
+	// One of the ports of PCI configuration, for accesses of a byte.
+	ports.add(RESET_CONTROL_PORT, 1, ResetPort.control(options.onReset));
+	ports.add(KEYBOARD_COMMAND_PORT, 1, ResetPort.keyboard(options.onReset));
 	addTestdev(ports, memory, { setIrq, flushPage: options.flushPage });
 	memory.add(HPET_GPA, HPET_BYTES, new Hpet(seconds));
 	return { ports, memory, serial };

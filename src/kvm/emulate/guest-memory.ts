@@ -36,13 +36,15 @@ export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
 	const deep = longMode && (v.cr4Bits & CR4.LA57) !== 0;
 	let level = longMode ? (deep ? 5 : 4) : pae ? 3 : 2;
 	let table = Number(v.cr3 & (longMode ? 0x000f_ffff_ffff_f000n : pae ? 0xffff_ffe0n : 0xffff_f000n));
-	const address = Number(BigInt.asUintN(longMode ? (deep ? 57 : 48) : 32, linear));
+	const address = BigInt.asUintN(longMode ? 64 : 32, linear);
+	const entryMask = (1n << BigInt(bits)) - 1n;
 	let writable = true;
 	let user = true;
 	let noExecute = false;
 	for (;;) {
 		const shift = 12 + (level - 1) * bits;
-		const index = Math.floor(address / 2 ** shift) % 2 ** bits;
+		// Of 57 address bits a number would lose some.
+		const index = Number((address >> BigInt(shift)) & entryMask);
 		const at = entryAt(v, table + index * entryBytes, linear, access);
 		const low = v.vm.memory.u32[at]!;
 		const high = pae ? v.vm.memory.u32[at + 1]! : 0;
@@ -64,7 +66,7 @@ export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
 					((access & ACCESS.user) !== 0 || (cr0 & CR0.WP) !== 0));
 			if (denied) throw fault(linear, true, access);
 			const pageBytes = 2 ** shift;
-			return base - (base % pageBytes) + (address % pageBytes);
+			return base - (base % pageBytes) + Number(BigInt.asUintN(shift, linear));
 		}
 		table = base;
 		level--;

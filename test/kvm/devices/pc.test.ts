@@ -15,6 +15,8 @@ function pc(ramBytes = 64 << 20) {
 		cpus: 1,
 		transmit: (byte) => printed.push(byte),
 		onExit: (value) => exits.push(value),
+		onPowerOff: () => lines.push("off"),
+		onReset: () => lines.push("reset"),
 		seconds: () => seconds,
 		setIrq: (gsi, level) => lines.push(`${gsi} ${level ? "up" : "down"}`),
 		flushPage: (gpa) => lines.push(`flush ${gpa}`),
@@ -144,4 +146,26 @@ test("pc-testdev drives interrupt lines and asks for pages to be flushed", () =>
 	bus.write(0x200e, 1, 0);
 	bus.write(0xe4, 4, 0x5000);
 	expect(lines).toEqual(["14 up", "14 down", "flush 20480"]);
+});
+
+test("soft off by PM1 control ends the run; other sleep types do nothing, and SCI_EN stays set", () => {
+	const { bus, lines } = pc();
+	bus.write(0x604, 2, 0x2000 | (3 << 10));
+	expect(lines).toEqual([]);
+	expect(bus.read(0x604, 2)).toBe(1);
+	bus.write(0x604, 2, 0x2000 | (5 << 10));
+	expect(lines).toEqual(["off"]);
+});
+
+test("the keyboard controller's pulse and the chipset's reset control reset the machine", () => {
+	const { bus, lines } = pc();
+	bus.write(0x64, 1, 0xd1);
+	bus.write(0xcf9, 1, 0x02);
+	expect(lines).toEqual([]);
+	bus.write(0x64, 1, 0xfe);
+	bus.write(0xcf9, 1, 0x06);
+	expect(lines).toEqual(["reset", "reset"]);
+	// The reset control lies among the ports of PCI configuration, which keep their own.
+	bus.write(0xcf8, 4, 0x8000_0000);
+	expect(bus.read(0xcfc, 4)).toBe(0x1237_8086);
 });

@@ -192,6 +192,21 @@ describe("the walk of the guest's page tables", () => {
 			expect(fault).toMatchObject({ vector: 14, errorCode: 6, linear: 0x8000_0000n });
 		}
 	});
+	test("with five levels all 57 bits of an address count", () => {
+		const { vcpu, vm } = makeFakeVm();
+		const linear = 0xff47_d704_8bc0_0b13n;
+		const entry = (value: number) => new Uint8Array(BigUint64Array.of(BigInt(value) | 7n).buffer);
+		for (let level = 5; level >= 1; level--) {
+			const index = Number((linear >> BigInt(12 + 9 * (level - 1))) & 511n);
+			const table = 0x1000 * (6 - level);
+			expect(writeGuestPhysical(vm, table + 8 * index, entry(0x1000 * (7 - level)))).toBe(true);
+		}
+		vcpu.cr0 = 0x8000_0011n;
+		vcpu.cr3 = 0x1000n;
+		vcpu.cr4 = 0x1020n;
+		vcpu.efer = 0x500n;
+		expect(gvaToGpa(vcpu, linear, 0)).toBe(0x6b13);
+	});
 	test("without paging a linear address is physical", () => {
 		const { vcpu } = makeFakeVm();
 		vcpu.cr0 = 0x11n;
