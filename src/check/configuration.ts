@@ -41,6 +41,7 @@ const FACTORS = {
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
+	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
 
@@ -172,8 +173,9 @@ const HOST_DR0 = 0xffff_ff80;
 
 /** How the kernel is booted. */
 export function kernelOptions(configuration: Configuration): KernelOptions {
-	const { mceHandler, nrips } = configuration;
-	return nrips === "on" ? { mceHandler } : { mceHandler, kvm: { nrips: false } };
+	const { mceHandler, nrips, stackKey } = configuration;
+	const userStackKey = Number(stackKey);
+	return nrips === "on" ? { mceHandler, userStackKey } : { mceHandler, userStackKey, kvm: { nrips: false } };
 }
 
 /** What the host's registers hold before the vCPU first runs. */
@@ -191,8 +193,8 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 
 /** x87, SSE and AVX, without the rest of what the host has. */
 const OWN_XCR0 = 7;
-/** All keys but 0 denied writes. */
-const OWN_PKRU = 0xaaaa_aaa8;
+/** All keys but 0 denied writes, key 1 reads as well. */
+const OWN_PKRU = 0xaaaa_aaac;
 
 const XFEATURE_PKRU = 1 << 9;
 const XFEATURES_XTILE = 3 << 17;

@@ -9,6 +9,8 @@ import type { Machine } from "../kvm/api/kvm.ts";
 import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Vendor } from "../silicon/models/model.ts";
 import type { EventKind } from "./types.ts";
 
 /** Where an event can be placed. */
@@ -20,6 +22,10 @@ export type Place =
 	/** Behind a VM entry, before the guest's first instruction. */
 	| "guest";
 
+/** Phases of the run loop in which an event can arrive. */
+export const PHASES = ["interrupts on", "interrupts off", "GIF 0", "VM entry", "the guest"] as const;
+export type PhaseName = (typeof PHASES)[number];
+
 /** What decides whether an event is delivered at an op. */
 export interface DeliveryState {
 	readonly interruptFlag: boolean;
@@ -28,7 +34,7 @@ export interface DeliveryState {
 }
 
 /** Flags that events set and host code looks at: bits of `EventRow.sets`. */
-export const FLAG_READ = { needResched: 1, signalPending: 2, requests: 4 } as const;
+export const FLAG_READ = { needResched: 1, signalPending: 2, requests: 4, mutex: 8 } as const;
 
 const interruptWaits = ({ interruptFlag, gif }: DeliveryState) => !interruptFlag || !gif;
 
@@ -37,6 +43,10 @@ export interface EventRow {
 	/** Its name in sentences. */
 	readonly title: string;
 	readonly places: readonly Place[];
+	/** Vendors that have it; absent: all. */
+	readonly exists?: (vendor: Vendor) => boolean;
+	/** Phases in which it must have come, where these are fewer than its places allow. */
+	readonly phases?: readonly PhaseName[];
 	/**
 	 * Puts it before the machine, and does no more: it is delivered when the machine delivers it. Runs between two ops,
 	 * or behind a VM entry.
@@ -80,6 +90,18 @@ function requestAndKick(machine: Machine, request: number): void {
 	if (vcpu.mode !== VCPU_MODE.IN_GUEST_MODE) return;
 	vcpu.mode = VCPU_MODE.EXITING_GUEST_MODE;
 	reschedule(machine);
+}
+
+/** KVM_GET_REGS by another thread of the process: it loads the vCPU, reads, and puts it. */
+function readRegisters(v: Vcpu): void {
+	const { kernel, vm } = v;
+	kernel.preemptDisable();
+	vm.tree.helpers.kvm_arch_vcpu_load(v);
+	kernel.preemptEnable();
+	vm.ops.getRflags(v);
+	kernel.preemptDisable();
+	vm.tree.helpers.kvm_arch_vcpu_put(v);
+	kernel.preemptEnable();
 }
 
 /** All kinds, in the order in which they are tried. */
@@ -155,7 +177,67 @@ export const EVENTS: readonly EventRow[] = [
 			cpu.pending |= PENDING.nmi;
 		},
 		isNew: ({ cpu }) => (cpu.pending & PENDING.nmi) === 0,
-		handled: ({ kernel }) => kernel.nmis,
+		handled: ({ kernel }) => kernel.nmis - kernel.perfSamples,
+	},
+	{
+		kind: "perf-nmi",
+		title: "NMI of perf's, which reads the call chain of user space",
+		places: ["host", "guest"],
+		waits: ({ gif, nmiBlocked }) => !gif || nmiBlocked,
+		inject: ({ cpu, kernel }) => {
+			kernel.perfNmi = true;
+			cpu.pending |= PENDING.nmi;
+		},
+		isNew: ({ cpu }) => (cpu.pending & PENDING.nmi) === 0,
+		handled: ({ kernel }) => kernel.perfSamples,
+	},
+	{
+		kind: "smi",
+		title: "SMI",
+		places: ["host", "guest"],
+		waits: ({ gif }) => !gif,
+		inject: ({ cpu }) => {
+			cpu.pending |= PENDING.smi;
+		},
+		isNew: ({ cpu }) => (cpu.pending & PENDING.smi) === 0,
+		handled: ({ cpu }) => cpu.smis,
+	},
+	{
+		kind: "breakpoint",
+		title: "breakpoint of a tracer in the kernel's code",
+		places: ["host"],
+		phases: ["interrupts on", "interrupts off", "GIF 0"],
+		// Its handler ends with an IRET, and that ends the blocking of NMIs, whoever blocked them.
+		inject: ({ cpu, kernel }) => {
+			if (!kernel.guestContext.inGuest) cpu.nmiBlocked = false;
+		},
+		// Where nothing may be instrumented, nobody can set one (noinstr).
+		isNew: ({ kernel }) => !kernel.guestContext.inGuest,
+	},
+	{
+		kind: "zap",
+		title: "guest memory unmapped by another CPU",
+		places: ["host", "guest"],
+		// A TD's private memory is the TDX module's to unmap.
+		exists: (vendor) => vendor !== "tdx",
+		waits: interruptWaits,
+		sets: FLAG_READ.requests,
+		inject: (machine) => {
+			machine.vm.mmu.clear();
+			requestAndKick(machine, KVM_REQ.TLB_FLUSH);
+		},
+		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.TLB_FLUSH) === 0,
+	},
+	{
+		kind: "ioctl",
+		title: "another thread's ioctl on the vCPU",
+		places: ["host"],
+		// For vcpu->mutex, which KVM_RUN holds until it returns to user space: all that come before are one.
+		phases: ["interrupts on"],
+		waits: () => true,
+		sets: FLAG_READ.mutex,
+		inject: ({ vcpu }) => vcpu.mutexWaiters.push(readRegisters),
+		isNew: ({ vcpu }) => vcpu.mutexWaiters.length === 0,
 	},
 	{
 		kind: "mce",
@@ -196,6 +278,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "td-busy",
 		title: "another CPU holds a lock of the TDX module, so that TDH.VP.ENTER returns without entering",
 		places: ["entry"],
+		exists: (vendor) => vendor === "tdx",
 		inject: ({ vcpu }) => {
 			if (vcpu.tdx !== null) vcpu.tdx.td.td.busyOnce = true;
 		},

@@ -6,7 +6,13 @@
  * when the vCPU waits for it, or when a deadline that is written has passed.
  */
 import { HostFault, HostInvariant } from "../host/errors.ts";
-import { type Machine, type Silicon, createMachine, createSilicon } from "../kvm/api/kvm.ts";
+import {
+	type Machine,
+	type Silicon,
+	createMachine,
+	createSilicon,
+	serveMutexWaiters,
+} from "../kvm/api/kvm.ts";
 import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
 import { type Program, ProgramRunner } from "../kvm/flow/program.ts";
@@ -17,11 +23,12 @@ import { kernelIrqchip } from "../kvm/irqchip/irqchip.ts";
 import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { OP, OP_COUNT } from "../silicon/ops.ts";
+import { flushTlb } from "../silicon/paging/tlb.ts";
 import { SvmGuestMode } from "../silicon/svm/guest-mode.ts";
 import { VmxGuestMode } from "../silicon/vmx/guest-mode.ts";
 import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
 import { endedByMachineCheck } from "./end-of-run.ts";
-import { EVENTS, type EventRow, eventRow } from "./events.ts";
+import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
 import { decodeCode, scriptExecutor } from "./guest/executor.ts";
 import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
@@ -60,8 +67,7 @@ export const READ_SHIFT = 8;
 export const READ_MORE = 0x80;
 const ALL_READ = 0xff;
 
-/** Phases of the run loop in which an event can arrive. */
-export const PHASES = ["interrupts on", "interrupts off", "GIF 0", "VM entry", "the guest"] as const;
+/** Phases by number: the order of PHASES. */
 export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 
 /** IA32_APIC_BASE of a boot processor in x2APIC mode. */
@@ -258,6 +264,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		// KVM_RUN's flow has returned: on to user space, what the VMM does there, and back.
 		machine.kernel.returnToUser(machine.kernel.current);
 		machine.cpu.poll();
+		serveMutexWaiters(machine.vcpu);
 		const end = this.vmm.afterRun();
 		if (end === null) runner.start();
 		else this.finish(end);
@@ -332,8 +339,10 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		flagReads.bits = op === OP.switch_to ? ALL_READ : 0;
 	}
 
-	onGuestEntry(): void {
+	onGuestEntry(cpu: Cpu): void {
 		this.guestEntries.push(this.ops);
+		// A processor may drop translations at any time. Here no state differs from another by them.
+		flushTlb(cpu);
 		this.flagReads.bits = ALL_READ;
 		if (this.next < this.schedule.length) this.arrive(true, PHASE.guest);
 		for (const { property, index, ask } of ON_GUEST_ENTRY) {

@@ -17,7 +17,12 @@ export type EventKind =
 	| "tick"
 	| "preempt"
 	| "signal"
-	| "kick";
+	| "kick"
+	| "smi"
+	| "perf-nmi"
+	| "breakpoint"
+	| "zap"
+	| "ioctl";
 
 /** One event at one op of the run, counted from the first KVM_RUN. */
 export interface Injection {

@@ -39,6 +39,7 @@ export function watchFlags(kernel: Kernel, vcpu: Vcpu, reads: FlagReads): void {
 		watch(task, "signalPending", FLAG_READ.signalPending, reads);
 	}
 	watch(vcpu, "requests", FLAG_READ.requests, reads);
+	watch(vcpu, "mutexWaiters", FLAG_READ.mutex, reads);
 	// Whoever makes a request looks at the mode, to know whether an IPI is needed.
 	watch(vcpu, "mode", FLAG_READ.requests, reads, true);
 }

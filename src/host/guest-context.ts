@@ -13,6 +13,10 @@ export class GuestContext {
 	pfVcpu = false;
 	/** Context tracking says guest: RCU does not watch this CPU, and lockdep takes interrupts for enabled. */
 	inGuest = false;
+	/** kvm_before_interrupt(): an event that came in the guest is being handled; perf charges its samples to the guest. */
+	handlingEvent = false;
+	/** Samples that perf charged to guests. */
+	guestSamples = 0;
 	/** Ticks charged to guests, and to the kernel: account_guest_time(), account_system_time(). */
 	guestTicks = 0;
 	systemTicks = 0;

@@ -62,6 +62,8 @@ export interface KernelOptions {
 	/** IA32_XSS that the kernel runs with. */
 	readonly xss?: number;
 	readonly mceHandler?: MceHandler;
+	/** Protection key of the pages that user-space stacks lie on; user space allows itself that key. Default: 0. */
+	readonly userStackKey?: number;
 	/** Parameters that kvm_intel and kvm_amd are loaded with. */
 	readonly kvm?: Partial<KvmParameters>;
 }
@@ -118,8 +120,8 @@ export class Kernel implements HostVectors {
 	/** Another runnable task, with a user space of its own. */
 	readonly otherTask: Task;
 	current: Task;
-	/** PKRU of user space: all tasks here have the kernel's default. */
-	readonly userPkru = INIT_PKRU;
+	/** PKRU of user space: the kernel's default, and the key of the stacks. The same in all tasks. */
+	readonly userPkru: number;
 	preemptCount = 0;
 	/** The host's other CPUs and the threads on all of them; null when this one is alone. */
 	smp: Smp | null = null;
@@ -130,6 +132,16 @@ export class Kernel implements HostVectors {
 	/** #MCs handled. */
 	machineChecks = 0;
 	nmis = 0;
+	/** The next NMI is a counter's overflow: perf takes a sample with the call chain of user space. */
+	perfNmi = false;
+	/** Protection key of the pages that user-space stacks lie on. */
+	readonly userStackKey: number;
+	/** Of the NMIs: those that took a sample. */
+	perfSamples = 0;
+	/** Call chains of user space that perf could not read. */
+	callchainsLost = 0;
+	/** System calls that the other task does when it runs next. */
+	readonly otherSyscalls: (() => void)[] = [];
 	/** The next timer tick finds that the current task has used up its slice. */
 	reschedOnTick = false;
 	/** kvm_posted_intr_wakeup and the like hang on here. */
@@ -142,13 +154,15 @@ export class Kernel implements HostVectors {
 		this.xcr0 = options.xcr0 ?? features.xcr0;
 		this.xss = options.xss ?? features.xss;
 		this.mceHandler = options.mceHandler ?? "task-work";
+		this.userStackKey = options.userStackKey ?? 0;
+		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
 		this.kvm = { nrips: features.nrips, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
 		this.guestContext = new GuestContext(cpu);
 		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.
 		const image = kernelFeatures(this.xcr0, this.xss) & ~features.xfd;
-		this.vcpuTask = new Task("vcpu", image, INIT_PKRU, 0);
-		this.otherTask = new Task("other", image, INIT_PKRU, 1);
+		this.vcpuTask = new Task("vcpu", image, this.userPkru, 0);
+		this.otherTask = new Task("other", image, this.userPkru, 1);
 		for (const task of [this.vcpuTask, this.otherTask]) task.userFpstate.xfd = features.xfd;
 		this.current = this.vcpuTask;
 		this.userReturn = new UserReturnMsrs(cpu);
@@ -304,6 +318,7 @@ export class Kernel implements HostVectors {
 		previous.preemptNotifier?.schedOut();
 		this.switchTo(previous, this.otherTask);
 		if (!cpu.interruptFlag) this.localIrqEnable();
+		while (this.otherSyscalls.length > 0) this.otherSyscalls.shift()!();
 		this.returnToUser(this.otherTask);
 		this.localIrqDisable();
 		this.switchTo(this.otherTask, previous);
@@ -455,9 +470,31 @@ export class Kernel implements HostVectors {
 		if (dr7 !== 0) moveToDr(cpu, L.DR7, DR7_FIXED_1);
 		cpu.op(OP.nmi_handler);
 		this.nmis++;
+		if (this.perfNmi) this.samplePerf();
 		if (dr7 !== 0) moveToDr(cpu, L.DR7, dr7 | DR7_FIXED_1);
 		this.handlerDepth--;
 		cpu.leave();
+	}
+
+	/**
+	 * perf's part of an NMI: a sample of the guest if KVM says that the NMI came in one (perf_guest_state()), otherwise
+	 * the kernel's call chain and that of the user space behind it (perf_callchain_user(), copy_from_user_nmi()). A page
+	 * whose key PKRU denies faults; the exception table has a fixup, and the chain ends there.
+	 */
+	private samplePerf(): void {
+		this.perfNmi = false;
+		this.perfSamples++;
+		if (this.guestContext.handlingEvent) {
+			this.guestContext.guestSamples++;
+			return;
+		}
+		this.cpu.op(OP.copy_from_user_nmi);
+		if (!this.userReadable) this.callchainsLost++;
+	}
+
+	/** Whether PKRU lets the kernel read the current task's user stack now. */
+	get userReadable(): boolean {
+		return !this.cpu.model.features.pku || ((this.cpu.pkru >>> (2 * this.userStackKey)) & 1) === 0;
 	}
 
 	/** #MC taken while host code ran. The kernel's own code was hit, so no user task is to blame. */

@@ -72,6 +72,8 @@ export class Vcpu {
 
 	// ---- struct kvm_vcpu ----
 	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	/** Ioctls of other threads that wait for vcpu->mutex, which KVM_RUN holds. */
+	readonly mutexWaiters: ((v: Vcpu) => void)[] = [];
 	/** Set of KVM_REQ bits. */
 	requests = 0;
 	srcuDepth = 0;

@@ -38,6 +38,7 @@ const rows = [
 	["mov_to_dr", "instruction"],
 	["mov_from_dr", "instruction"],
 	["swap_segment_base", "instruction"],
+	["smi", "instruction"],
 	["rsb_fill", "instruction"],
 	// The first return instruction behind a VM exit: by it the assembly goes back to C.
 	["ret", "instruction"],
@@ -81,6 +82,7 @@ const rows = [
 	["apic_eoi", "kernel"],
 	["do_machine_check", "kernel"],
 	["nmi_handler", "kernel"],
+	["copy_from_user_nmi", "kernel"],
 	["irq_handler", "kernel"],
 	// ---- plain code ----
 	["code", "code"],

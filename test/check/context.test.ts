@@ -1,7 +1,10 @@
 /** Trees that break the rules of the run loop's context, and the property that each breaks. */
 import { describe, expect, it } from "vitest";
 import { runCheck } from "../../src/check/check.ts";
-import { parseConfiguration } from "../../src/check/configuration.ts";
+import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../src/check/configuration.ts";
+import { runSchedule } from "../../src/check/run.ts";
+import { createSilicon } from "../../src/kvm/api/kvm.ts";
+import { compileTree } from "../../src/kvm/flow/compile.ts";
 import type { EventKind } from "../../src/check/types.ts";
 import { type Edit, applyPatches, move, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
@@ -144,4 +147,62 @@ describe("a machine check", () => {
 		for (const vendor of ["vmx", "tdx"] as const)
 			expect(violated(vendor, [], ["mce-entry", "mce"])).toEqual([]);
 	});
+});
+
+describe("an NMI exit that is handled where code is instrumented (before commit 11df586d774f)", () => {
+	/** Properties violated by an NMI in the guest at the first entry, and a breakpoint at one of the ops behind it. */
+	function nmiThenBreakpoint(edits: readonly Edit[]): Set<string> {
+		const tree = applyPatches(v618, [{ title: "test", source: "", edits }], "test", "");
+		const model = defaultModel("vmx");
+		const setup = {
+			tree: compileTree(tree, "vmx", true),
+			model,
+			configuration: DEFAULT_CONFIGURATION,
+			silicon: createSilicon(model),
+			guest: "mixed",
+		};
+		const at = runSchedule(setup, []).entries[0]!;
+		const seen = new Set<string>();
+		for (let later = at + 1; later < at + 25; later++) {
+			const { failures } = runSchedule(setup, [
+				{ event: "nmi", at, inGuest: true },
+				{ event: "breakpoint", at: later },
+			]);
+			for (const { property } of failures) seen.add(property);
+		}
+		return seen;
+	}
+
+	it("has its NMIs unblocked by a breakpoint's IRET before the handler runs", () => {
+		const edits = [move("is_nmi", "vmx_vcpu_enter_exit", "vmx_handle_exit_irqoff", { at: "start" })];
+		expect(nmiThenBreakpoint(edits)).toContain("nmi-blocking");
+		expect(nmiThenBreakpoint([])).toEqual(new Set());
+	});
+});
+
+describe("events that a check tries when asked for", () => {
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"%s: v6.18 holds under each of them",
+		(vendor) => {
+			expect(violated(vendor, [], ["smi", "perf-nmi", "breakpoint", "ioctl", "zap"])).toEqual([]);
+		},
+		60_000,
+	);
+
+	it("an NMI of perf's under the guest's PKRU loses user space's call chain: a finding, and no violation", () => {
+		const model = defaultModel("vmx");
+		const { verdict, findings } = runCheck({
+			tree: v618,
+			base: v618,
+			vendor: "vmx",
+			model,
+			mceHandler: "task-work",
+			events: ["perf-nmi"],
+			configuration: parseConfiguration("stackKey=1", "vmx", model),
+		});
+		expect(verdict).toBe("holds");
+		expect(findings.map(({ property, summary }) => `${property}: ${summary}`)).toEqual([
+			expect.stringMatching(/^perf-callchain: .*PKRU is 0xaaaaaaac, the guest's/),
+		]);
+	}, 60_000);
 });

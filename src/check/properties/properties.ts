@@ -23,6 +23,10 @@ import { guestTime } from "./guest-time.ts";
 import { predictorBarrier } from "./predictor-barrier.ts";
 import { requestsSeen } from "./requests-seen.ts";
 import { srcuHeld } from "./srcu-held.ts";
+import { interruptShadow } from "./interrupt-shadow.ts";
+import { nmiBlocking } from "./nmi-blocking.ts";
+import { perfCallchain } from "./perf-callchain.ts";
+import { smiTaken } from "./smi-taken.ts";
 import type { Property } from "./property.ts";
 
 /** A fault of host code that the kernel has no fixup for. Raised by the machine itself. */
@@ -56,5 +60,9 @@ export const PROPERTIES: readonly Property[] = [
 	predictorBarrier,
 	requestsSeen,
 	srcuHeld,
+	interruptShadow,
+	nmiBlocking,
+	perfCallchain,
+	smiTaken,
 	atomicSchedule,
 ];

@@ -14,9 +14,9 @@ import {
 	configurationName,
 	pairConfigurations,
 } from "../configuration.ts";
-import { EVENTS, EVENT_KINDS, eventRow } from "../events.ts";
+import { EVENTS, EVENT_KINDS, PHASES, eventRow } from "../events.ts";
 import { SCRIPT_GUEST, scriptFor } from "../guest/script.ts";
-import { PHASE, PHASES } from "../subject.ts";
+import { PHASE } from "../subject.ts";
 import type { CheckResult, EventKind, SearchOptions } from "../types.ts";
 import { type Found, type SearchResult, search } from "./search.ts";
 
@@ -30,7 +30,7 @@ function configurationsOf(options: SearchOptions): readonly Configuration[] {
 
 /** Kinds that can arrive on a vendor. */
 function kindsOf({ events, vendor }: SearchOptions): readonly EventKind[] {
-	return (events ?? EVENT_KINDS).filter((kind) => kind !== "td-busy" || vendor === "tdx");
+	return (events ?? EVENT_KINDS).filter((kind) => eventRow(kind).exists?.(vendor) ?? true);
 }
 
 /** Runs a search. */
@@ -138,13 +138,14 @@ function leastByProperty(all: readonly Counterexample[]): Counterexample[] {
 
 /** Phases in which a kind can arrive. */
 function phasesOf(kind: EventKind, vendor: Vendor): readonly number[] {
-	const { places } = eventRow(kind);
+	const { places, phases } = eventRow(kind);
 	const host = vendor === "svm" ? [PHASE.on, PHASE.off, PHASE.gif] : [PHASE.on, PHASE.off];
-	return [
+	const all = [
 		...(places.includes("host") ? [...host, PHASE.entry] : []),
 		...(places.includes("entry") ? [PHASE.entry] : []),
 		...(places.includes("guest") ? [PHASE.guest] : []),
 	];
+	return phases === undefined ? all : all.filter((phase) => phases.includes(PHASES[phase]!));
 }
 
 /**

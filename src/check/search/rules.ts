@@ -4,6 +4,7 @@
  * Host memory is the exception: of it only what the search is told of is saved, the guest's stack and pages of tables
  * that change in a run (an MSR bitmap). `TableWatch` makes sure that no other table does.
  */
+import { GuestContext } from "../../host/guest-context.ts";
 import { Kernel } from "../../host/kernel.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import { Vmm } from "../../kvm/api/vmm.ts";
@@ -29,7 +30,9 @@ const LEFT: readonly (readonly [abstract new (...args: never[]) => object, reado
 
 /** Counts that only grow: saved, so that what is owed is right, and hashed as what is owed. */
 const COUNTED: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
-	[Kernel, ["interruptCounts", "machineChecks", "nmis"]],
+	[Kernel, ["interruptCounts", "machineChecks", "nmis", "perfSamples", "callchainsLost"]],
+	[GuestContext, ["guestTicks", "systemTicks", "guestSamples"]],
+	[Cpu, ["smis"]],
 	[Ledger, ["raised", "inLoop", "exits"]],
 ];
 
@@ -111,14 +114,22 @@ function stackRange(machine: Machine, script: Script): MemoryRange[] {
 }
 
 const PAGE_WORDS = 1024;
+/** Changed words of a table that lie this close are saved as one run. */
+const NEAR_WORDS = 16;
+
+/** A run of words in host physical memory: number of the first, and how many. */
+export interface TableWords {
+	readonly first: number;
+	readonly count: number;
+}
 
 /**
  * The rules for a machine with a script in it.
- * @param pages host physical pages of tables that a run changes
+ * @param tables words of tables that runs change
  */
 export function snapshotRules(
 	{ machine, script, runner: { program } }: Subject,
-	pages: readonly number[],
+	tables: readonly TableWords[],
 ): SnapshotRules {
 	const { memory, cpu } = machine;
 	return {
@@ -136,10 +147,10 @@ export function snapshotRules(
 		ranges: [
 			...cpuRanges(cpu),
 			...stackRange(machine, script),
-			...pages.map((page) => ({
+			...tables.map(({ first, count }) => ({
 				words: memory.u32,
-				first: (memory.ramBase >> 2) + page * PAGE_WORDS,
-				count: PAGE_WORDS,
+				first: (memory.ramBase >> 2) + first,
+				count,
 			})),
 		],
 	};
@@ -192,22 +203,30 @@ export class TableWatch {
 		return this.words.subarray(page * PAGE_WORDS, (page + 1) * PAGE_WORDS);
 	}
 
-	/** Pages whose content differs from what it was, as host physical page numbers. */
-	changed(): number[] {
-		return this.pages.filter((page, at) => {
+	/** Words whose content differs from what it was, as runs of host physical words that lie close to each other. */
+	changed(): TableWords[] {
+		const runs: TableWords[] = [];
+		for (const [at, page] of this.pages.entries()) {
 			const now = this.pageWords(page);
-			for (let word = 0; word < PAGE_WORDS; word++)
-				if (now[word] !== this.before[at * PAGE_WORDS + word]) return true;
-			return false;
-		});
+			const first = page * PAGE_WORDS;
+			for (let word = 0; word < PAGE_WORDS; word++) {
+				if (now[word] === this.before[at * PAGE_WORDS + word]) continue;
+				const last = runs.at(-1);
+				if (last !== undefined && first + word - (last.first + last.count) < NEAR_WORDS)
+					runs[runs.length - 1] = { first: last.first, count: first + word + 1 - last.first };
+				else runs.push({ first: first + word, count: 1 });
+			}
+		}
+		return runs;
 	}
 
-	/** @param known pages that are saved @throws SnapshotError if another one changed */
-	assertKnown(known: readonly number[]): void {
-		const stray = this.changed().filter((page) => !known.includes(page));
-		if (stray.length > 0) {
+	/** @param known words that are saved @throws SnapshotError if others changed */
+	assertKnown(known: readonly TableWords[]): void {
+		for (const { first, count } of this.changed()) {
+			const lies = known.some((run) => first >= run.first && first + count <= run.first + run.count);
+			if (lies) continue;
 			throw new SnapshotError(
-				`tables in host page 0x${stray[0]!.toString(16)} changed in a run and were not saved with it`,
+				`tables at host physical address 0x${(4 * first).toString(16)} changed in a run and were not saved with it`,
 			);
 		}
 	}

@@ -14,7 +14,7 @@ import { type DeliveryState, EVENTS, type EventRow } from "../events.ts";
 import type { ScriptFailure, ScriptSetup } from "../subject.ts";
 import { NOTE, READ_MORE, READ_SHIFT, Subject } from "../subject.ts";
 import type { EventKind, Injection } from "../types.ts";
-import { TableWatch, snapshotRules } from "./rules.ts";
+import { type TableWords, TableWatch, snapshotRules } from "./rules.ts";
 import { type Snapshot, Snapshotter } from "./snapshot.ts";
 
 /** What one search is asked. */
@@ -88,7 +88,7 @@ class Search {
 	private readonly subject: Subject;
 	private readonly states: Snapshotter;
 	private readonly watch: TableWatch;
-	private readonly pages: readonly number[];
+	private readonly tables: readonly TableWords[];
 	private readonly rows: readonly EventRow[];
 	private readonly seen = new Set<number>();
 	/** States of the chain that is being run, for livelocks. */
@@ -101,9 +101,9 @@ class Search {
 
 	constructor(options: SearchOptions) {
 		this.options = options;
-		this.pages = changedPages(options.setup);
+		this.tables = changedTables(options.setup);
 		this.subject = new Subject(options.setup);
-		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.pages));
+		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.tables));
 		this.watch = new TableWatch(this.subject.machine);
 		this.rows = EVENTS.filter(({ kind }) => options.kinds.includes(kind));
 		this.subject.onFailure = (failure) => this.note(failure);
@@ -117,7 +117,7 @@ class Search {
 		const branches: Branch[] = [];
 		for (let events = 1; events <= options.eventsMax && !this.stopped; events++)
 			this.pass(events, root, branches, []);
-		this.watch.assertKnown(this.pages);
+		this.watch.assertKnown(this.tables);
 		subject.detach();
 		return {
 			found: [...this.found.values()],
@@ -341,12 +341,13 @@ function isBehind(first: Injection, second: Injection): boolean {
 	return guest > 0 || (guest === 0 && order.get(second.event)! > order.get(first.event)!);
 }
 
-/** Pages of KVM's tables that a run without events changes. */
-function changedPages(setup: ScriptSetup): readonly number[] {
+/** Words of KVM's tables that a run changes, be it that guest memory is unmapped in it. */
+function changedTables(setup: ScriptSetup): readonly TableWords[] {
 	const subject = new Subject(setup);
 	const watch = new TableWatch(subject.machine);
 	while (subject.runBlock());
 	subject.detach();
+	if (subject.machine.vm.vendor !== "tdx") subject.machine.vm.mmu.clear();
 	return watch.changed();
 }
 

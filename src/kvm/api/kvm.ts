@@ -6,7 +6,7 @@
  *     machine.run();
  */
 import { FpState, kernelFeatures } from "../../host/fpu.ts";
-import { INIT_PKRU, Kernel, type KernelOptions } from "../../host/kernel.ts";
+import { Kernel, type KernelOptions } from "../../host/kernel.ts";
 import { Smp, type SmpOptions } from "../../host/smp.ts";
 import { Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
@@ -155,7 +155,7 @@ function bootKernel(cpu: Cpu, kernel: Kernel): void {
 	cpu.write64(L.EFER, cpu.model.vendorString === "AuthenticAMD" ? 0x1d01n : 0xd01n);
 	cpu.writeNumber(L.XCR0, kernel.xcr0);
 	cpu.writeNumber(L.XSS, kernel.xss);
-	cpu.write32(L.PKRU, INIT_PKRU);
+	cpu.write32(L.PKRU, kernel.userPkru);
 	cpu.write64(L.RFLAGS, 2n);
 	cpu.interruptFlag = true;
 	cpu.gif = true;
@@ -194,6 +194,7 @@ export function kvmRun(vcpu: Vcpu): number {
 	const result = vcpu.vm.tree.ioctlRun(vcpu);
 	kernel.returnToUser(kernel.current);
 	cpu.poll();
+	serveMutexWaiters(vcpu);
 	return result;
 }
 
@@ -202,7 +203,19 @@ export function* kvmRunThread(vcpu: Vcpu): Generator<void, number> {
 	const result = yield* vcpu.vm.tree.ioctlRunThread()(vcpu);
 	vcpu.kernel.returnToUser(vcpu.kernel.current);
 	vcpu.cpu.poll();
+	serveMutexWaiters(vcpu);
 	return result;
+}
+
+/**
+ * KVM_RUN has let go of vcpu->mutex: the thread that waits for it with an ioctl runs, as the other task of the CPU, while
+ * this one is in user space.
+ */
+export function serveMutexWaiters(vcpu: Vcpu): void {
+	const { kernel, mutexWaiters } = vcpu;
+	if (mutexWaiters.length === 0) return;
+	for (const ioctl of mutexWaiters.splice(0)) kernel.otherSyscalls.push(() => ioctl(vcpu));
+	kernel.schedule();
 }
 
 /**
@@ -216,7 +229,7 @@ export function startVcpuThread(machine: Machine, vcpu: Vcpu, body: Generator<vo
 	const task =
 		vcpu.id < kernels.length
 			? kernel.vcpuTask
-			: new Task(`vcpu ${vcpu.id}`, vcpu.guestFpu.features, INIT_PKRU);
+			: new Task(`vcpu ${vcpu.id}`, vcpu.guestFpu.features, kernel.userPkru);
 	const thread = new Thread(task, kernel, body, (to) => {
 		vcpu.kernel = to;
 		vcpu.cpu = to.cpu;

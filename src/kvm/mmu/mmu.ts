@@ -96,6 +96,12 @@ export class Mmu {
 
 	/** kvm_mmu_zap_all(): drops every mapping and asks each vCPU for a TLB flush. */
 	zap(): void {
+		this.clear();
+		kvmMakeAllCpusRequest(this.vm, KVM_REQ.TLB_FLUSH);
+	}
+
+	/** Drops every mapping; whoever does it sees to the flush. */
+	clear(): void {
 		const { u32, ramBase } = this.vm.memory;
 		const clear = (hpa: number) => u32.fill(0, (ramBase + hpa) >> 2, (ramBase + hpa + PAGE_BYTES) >> 2);
 		clear(this.rootHpa);
@@ -106,7 +112,6 @@ export class Mmu {
 		this.usedTables.length = 0;
 		this.stat.pages4k = 0;
 		this.stat.pages2m = 0;
-		kvmMakeAllCpusRequest(this.vm, KVM_REQ.TLB_FLUSH);
 	}
 
 	/**

@@ -9,6 +9,7 @@ import { runGuest } from "../../silicon/system/interrupts.ts";
 import { beginVmrun, clgi, endVmrun, stgi, vmload, vmsave } from "../../silicon/svm/instructions.ts";
 import { type Flow, type Step, call, flow, leave, nothing, step, waitingStep, when } from "../flow/flow.ts";
 import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
+import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
@@ -113,14 +114,7 @@ export function svmVcpuRunStep(restores: boolean): Step {
 const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 	step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
 	// GIF is 0, so nothing arrives; with IF set a host interrupt makes the guest exit (commit be45bc4eff33).
-	step(
-		"raw_local_irq_enable",
-		(v) => {
-			v.cpu.op(OP.sti);
-			v.cpu.interruptFlag = true;
-		},
-		1,
-	),
+	step("raw_local_irq_enable", (v) => v.cpu.sti(), 1),
 	svmVcpuRunStep(true),
 	step(
 		"raw_local_irq_disable",
@@ -138,6 +132,8 @@ const swapsDebugctl = (v: Vcpu) => {
 	const svm = v.svm!;
 	return !svm.vmcb.lbrVirtualization && svm.vmcb.debugctl !== v.hostDebugctl;
 };
+
+const isNmiExit = (v: Vcpu) => v.svm!.vmcb.exitCode === EXIT_CODE.nmi;
 
 const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 	step("trace_kvm_entry", nothing, 4),
@@ -177,6 +173,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		}),
 	]),
 	call("kvm_load_host_xsave_state"),
+	when("SVM_EXIT_NMI", isNmiExit, [kvmBeforeInterrupt], [], 1),
 	// A pending NMI arrives right behind STGI; interrupts stay pending because IF is 0.
 	step(
 		"stgi",
@@ -186,6 +183,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		},
 		1,
 	),
+	when("SVM_EXIT_NMI (behind STGI)", isNmiExit, [kvmAfterInterrupt], [], 1),
 	step(
 		"sync_cr8_to_lapic",
 		(v) => {

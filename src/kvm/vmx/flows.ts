@@ -34,6 +34,7 @@ import {
 	when,
 } from "../flow/flow.ts";
 import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
+import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
@@ -56,18 +57,22 @@ export function isNmi(v: Vcpu): boolean {
 
 /** vmx_handle_nmi(): the host's handler, before anything else can be interrupted. */
 export function handleNmi(v: Vcpu): void {
+	kvmBeforeInterrupt.run(v);
 	v.cpu.enter(VMX_DO_NMI);
 	v.kernel.nmi(v.cpu);
 	// The handler's IRET ends the blocking that the exit left behind.
 	v.cpu.nmiBlocked = false;
 	v.cpu.leave();
+	kvmAfterInterrupt.run(v);
 }
 
 /** handle_external_interrupt_irqoff(): the handler of the vector that the processor acknowledged at VM exit. */
 function handleExternalInterrupt(v: Vcpu): void {
+	kvmBeforeInterrupt.run(v);
 	v.cpu.enter(VMX_DO_INTERRUPT);
 	v.kernel.interrupt(v.cpu, v.vt.exitIntrInfo & 0xff);
 	v.cpu.leave();
+	kvmAfterInterrupt.run(v);
 	v.atInstructionBoundary = true;
 }
 

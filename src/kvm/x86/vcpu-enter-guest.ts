@@ -12,6 +12,7 @@ import { DEBUGREG, FASTPATH, KVM_EXIT, KVM_REQ, KVM_RUN, MP_STATE, VCPU_MODE } f
 import { type Vcpu, checkRequest, keepFastpath, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents, processNmi } from "./events.ts";
 import { handleExit } from "./exits.ts";
+import { kvmAfterInterrupt, kvmBeforeInterrupt } from "./handling.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeWorkPending } from "./work.ts";
 
@@ -227,7 +228,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		[],
 		1,
 	),
-	step("kvm_before_interrupt", nothing, 2),
+	kvmBeforeInterrupt,
 	step("local_irq_enable (window)", (v) => v.kernel.localIrqEnable(), 1),
 	step(
 		"++stat.exits",
@@ -237,7 +238,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 		1,
 	),
 	step("local_irq_disable (window)", (v) => v.kernel.localIrqDisable(), 1),
-	step("kvm_after_interrupt", nothing, 1),
+	kvmAfterInterrupt,
 	guestTimingExit,
 	step("local_irq_enable", (v) => v.kernel.localIrqEnable(), 1),
 	step("preempt_enable", (v) => v.kernel.preemptEnable(), 1),

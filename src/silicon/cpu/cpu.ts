@@ -23,6 +23,8 @@ export const PENDING = {
 	smi: 8,
 	preemptionTimer: 16,
 	window: 32,
+	/** Root mode: STI's interrupt shadow is under way. */
+	stiShadow: 64,
 } as const;
 
 /** What the host's IDT leads to. `host/` implements it. */
@@ -138,6 +140,8 @@ const GPR_BYTES = 16 * 8;
 const TWO_32 = 2 ** 32;
 // V8 folds a constant of this module, not one that is imported; `code` is called between any two ops.
 const CODE = OP.code;
+const OP_STI = OP.sti;
+const OP_SMI = OP.smi;
 
 export class Cpu {
 	readonly memory: MachineMemory;
@@ -169,6 +173,10 @@ export class Cpu {
 	pending = 0;
 	/** SVM's global interrupt flag. Always true on VMX. */
 	gif = true;
+	/** Root mode: an STI that set IF was the last op, and the next is in its shadow; or the op at hand is. */
+	stiShadow: "none" | "next" | "now" = "none";
+	/** SMIs that were taken, in either mode. */
+	smis = 0;
 	/** Root mode: an NMI handler runs, further NMIs wait. */
 	nmiBlocked = false;
 	/**
@@ -302,21 +310,60 @@ export class Cpu {
 		this.pending |= PENDING.machineCheck;
 	}
 
-	/** Delivers in root mode what may be delivered now: #MC first, then NMI, then interrupts. */
+	/** STI: IF is set, and if it was clear, no interrupt is taken before the next instruction is over (SDM Vol. 2B, STI). */
+	sti(): void {
+		this.op(OP_STI);
+		if (this.interruptFlag) return;
+		this.interruptFlag = true;
+		this.stiShadow = "next";
+		this.pending |= PENDING.stiShadow;
+	}
+
+	/** At an op's boundary: the shadow covers this op, or is over. @returns whether interrupts are held back here */
+	private passShadow(): boolean {
+		if (this.stiShadow === "next") {
+			this.stiShadow = "now";
+			return true;
+		}
+		this.endShadow();
+		return false;
+	}
+
+	/** Ends STI's shadow: at the next boundary, and at VM entry, where the guest's own takes over. */
+	endShadow(): void {
+		this.stiShadow = "none";
+		this.pending &= ~PENDING.stiShadow;
+	}
+
+	/**
+	 * Takes an SMI: to SMM and back by RSM. Software sees nothing of it but the time, and what counters count there.
+	 * Interrupts, NMIs and further SMIs wait for RSM (SDM Vol. 3C, 33.8).
+	 */
+	takeSmi(): void {
+		this.pending &= ~PENDING.smi;
+		this.smis++;
+		// No op of the software that it interrupts: nothing arrives in it, and nobody sees it.
+		this.cycles += this.costs[OP_SMI]!;
+		this.opCounts[OP_SMI] = this.opCounts[OP_SMI]! + 1;
+	}
+
+	/** Delivers in root mode what may be delivered now: #MC first, then SMI, NMI, and interrupts. */
 	private deliverToHost(): void {
 		if (this.guest !== null || this.vectors === null) return;
+		const shadow = (this.pending & PENDING.stiShadow) !== 0 && this.passShadow();
 		if ((this.pending & PENDING.machineCheck) !== 0 && this.gif && !this.machineCheckDuringEntry) {
 			this.pending &= ~PENDING.machineCheck;
 			this.beginMachineCheck();
 			this.vectors.machineCheck(this);
 		}
-		if ((this.pending & PENDING.nmi) !== 0 && !this.nmiBlocked && this.gif) {
+		if ((this.pending & PENDING.smi) !== 0 && this.gif) this.takeSmi();
+		if ((this.pending & PENDING.nmi) !== 0 && !this.nmiBlocked && this.gif && !shadow) {
 			this.pending &= ~PENDING.nmi;
 			this.nmiBlocked = true;
 			this.vectors.nmi(this);
 			this.nmiBlocked = false;
 		}
-		while ((this.pending & PENDING.interrupt) !== 0 && this.interruptFlag && this.gif) {
+		while ((this.pending & PENDING.interrupt) !== 0 && this.interruptFlag && this.gif && !shadow) {
 			const vector = this.apic === null ? -1 : this.apic.acknowledge();
 			if (this.apic === null || this.apic.highestPending() < 0) this.pending &= ~PENDING.interrupt;
 			if (vector < 0) break;

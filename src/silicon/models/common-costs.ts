@@ -20,6 +20,7 @@ export const COMMON_COSTS: readonly CostRow<OpName>[] = [
 	["mov_to_dr",                60,   "assumed",    WHY.rare],
 	["mov_from_dr",              10,   "assumed",    WHY.rare],
 	["swap_segment_base",        20,   "assumed",    WHY.rare],
+	["smi",                      20000, "assumed",   "no published figure; to SMM and back, of the order of ten microseconds"],
 	["rsb_fill",                 20,   "assumed",    "32 calls without their returns, or eIBRS's single one"],
 	["ret",                      1,    "assumed",    WHY.cheap],
 	["gpr_swap",                 12,   "assumed",    "16 loads or stores that hit the first-level cache"],
@@ -43,6 +44,7 @@ export const COMMON_COSTS: readonly CostRow<OpName>[] = [
 	["apic_eoi",                 40,   "assumed",    "one x2APIC write"],
 	["do_machine_check",         5000, "assumed",    WHY.handler],
 	["nmi_handler",              1500, "assumed",    WHY.handler],
+	["copy_from_user_nmi",       100,  "assumed",    WHY.kernel],
 	["irq_handler",              1000, "assumed",    WHY.handler],
 	["code",                     0.4,  "assumed",    "cycles of an instruction of compiled kernel code: 2.5 instructions a cycle"],
 ];

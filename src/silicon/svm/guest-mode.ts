@@ -124,8 +124,8 @@ export class SvmGuestMode implements GuestMode {
 		const { vmcb } = this;
 		if ((cpu.pending & PENDING.machineCheck) !== 0) return this.machineCheck();
 		if ((cpu.pending & PENDING.smi) !== 0) {
-			cpu.pending &= ~PENDING.smi;
 			if (vmcb.intercepted(EXIT_CODE.smi)) return this.exit(EXIT_CODE.smi, 0, 0);
+			cpu.takeSmi();
 		}
 		settleShadow(cpu);
 		const blocking = cpu.read32(L.INTERRUPTIBILITY);

@@ -50,6 +50,8 @@ export function endVmrun(cpu: Cpu, vmcb: Vmcb): void {
 		const mode = vmcb.guestMode!;
 		cpu.observer?.onGuestExit?.(cpu);
 		saveGuest(cpu, mode);
+		// VMRUN did not complete, and the shadow of an STI before it goes into the guest's state (commit be45bc4eff33).
+		if (vmcb.shadowOfHost) vmcb.interruptShadow = true;
 		loadHost(cpu, mode);
 	}
 	cpu.gif = false;
@@ -71,10 +73,13 @@ function enter(cpu: Cpu, vmcb: Vmcb): void {
 		mode = new SvmGuestMode(cpu, vmcb);
 		vmcb.guestMode = mode;
 	}
+	const inShadow = cpu.stiShadow === "now";
+	cpu.endShadow();
 	saveHost(cpu, mode);
 	loadGuest(cpu, mode);
 	cpu.observer?.onGuestEntry?.(cpu);
 	injectEvent(cpu, vmcb);
+	vmcb.shadowOfHost = inShadow && cpu.guest === null;
 	// A machine check that hits while VMRUN is under way is the guest's first event.
 	if (cpu.machineCheckDuringEntry) {
 		cpu.machineCheckDuringEntry = false;

@@ -75,6 +75,8 @@ export class Vmcb {
 	exitIntInfoErr = 0;
 	nextRipLow = 0;
 	nextRipHigh = 0;
+	/** The last #VMEXIT interrupted an injection, and the interrupt shadow in the save area is the host's STI's. */
+	shadowOfHost = false;
 	/** The consistency check that the last VMRUN failed, by its APM section; null if none. */
 	failedCheck: string | null = null;
 

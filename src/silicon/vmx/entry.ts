@@ -137,6 +137,7 @@ function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	if (refused !== 0)
 		return failEntry(cpu, mode, EXIT_REASON.msrLoading, refused, "27.4: VM-entry MSR-load area");
 	vmcs.launched = true;
+	cpu.endShadow();
 	cpu.guestBranches = true;
 	mode.begin();
 	cpu.observer?.onGuestEntry?.(cpu);

@@ -211,9 +211,9 @@ export class VmxGuestMode implements GuestMode {
 	 * NMI, the interrupt window, an external interrupt (SDM Vol. 3A, table 7-2; Vol. 3C, 26.2 and 26.5).
 	 */
 	pendingEvent(cpu: Cpu): boolean {
-		// An SMI goes to SMM and comes back: the guest and its hypervisor see nothing of it (SDM 32.14).
-		cpu.pending &= ~PENDING.smi;
 		if ((cpu.pending & PENDING.machineCheck) !== 0) return this.machineCheck();
+		// An SMI goes to SMM and comes back: the guest and its hypervisor see nothing of it (SDM Vol. 3C, 33.14).
+		if ((cpu.pending & PENDING.smi) !== 0) cpu.takeSmi();
 		// Trap-like, so ahead of what is found at the boundary (SDM 30.1.2).
 		if (this.tprBelow) return this.exit(EXIT_REASON.tprBelowThreshold, 0, 0);
 		if ((cpu.pending & PENDING.preemptionTimer) !== 0) return this.exit(EXIT_REASON.preemptionTimer, 0, 0);

@@ -249,6 +249,42 @@ describe("exceptions and nested page faults", () => {
 		expect(guest.control.exitInfo1Low).toBe(0x80 * 8 + 2);
 	});
 
+	it.each([
+		["right behind the STI that set IF", true, true],
+		["with an instruction between", false, false],
+	])(
+		"an exit during injection after a VMRUN %s: the STI's shadow in the guest's state is %s",
+		(_what, right, bleeds) => {
+			const guest = running([], ({ cpu, control }) => {
+				poke64(cpu, AT.idt + 0x80 * 16, 0n);
+				control.interceptException(13, true);
+				control.eventInj = VALID + 0x80;
+			});
+			const { cpu } = guest;
+			listen(guest);
+			cpu.interruptFlag = false;
+			clgi(cpu);
+			cpu.sti();
+			if (!right) vmsave(cpu, guest.control);
+			expect(svmExit(guest)).toBe(EXIT_CODE.exceptionBase + 13);
+			expect([guest.control.interruptShadow, guest.control.shadowOfHost]).toEqual([bleeds, bleeds]);
+		},
+	);
+
+	it("an SMI that exits waits for STGI", () => {
+		const guest = running(ASM.int80);
+		const { cpu, control } = guest;
+		listen(guest);
+		control.intercept("smi");
+		clgi(cpu);
+		cpu.pending |= PENDING.smi;
+		expect(svmExit(guest)).toBe(EXIT_CODE.smi);
+		expect(cpu.smis).toBe(0);
+		stgi(cpu);
+		cpu.poll();
+		expect(cpu.smis).toBe(1);
+	});
+
 	it("a nested page fault tells the final translation from table walks, and reads from writes (15.25.6)", () => {
 		const cases = [
 			[ASM.movRaxMemRbx, AT.data, 0n, 4, 1],
