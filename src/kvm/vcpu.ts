@@ -121,7 +121,7 @@ export class Vcpu {
 	/** Snapshot of the host's PKRU, taken at vcpu_load. */
 	hostPkru = 0;
 	hostDebugctl = 0;
-	/** Whether the guest may use XSAVES (CPUID.0DH.1:EAX[3] and the vendor's rules). */
+	/** Whether the guest may use XSAVES (guest_cpu_cap_has(XSAVES), worked out by kvm_vcpu_after_set_cpuid()). */
 	guestCanUseXsaves = true;
 	guestStateProtected = false;
 

@@ -7,6 +7,8 @@ import type { Vcpu } from "./vcpu.ts";
 export interface VendorOps {
 	/** Creates the vendor's part of a vCPU and its guest state at reset. */
 	vcpuCreate(vcpu: Vcpu): void;
+	/** The guest's CPUID was set: instructions that it does not offer are to be #UD (vcpu_after_set_cpuid). */
+	afterSetCpuid(vcpu: Vcpu): void;
 	/** Drops cached translations of the guest (flush_tlb_all). */
 	flushTlb(vcpu: Vcpu): void;
 	/** Handles an exit that the fastpath did not: >0 go on, 0 return to user space. */

@@ -3,6 +3,7 @@ import { CR4 } from "../../silicon/cpu/control.ts";
 import { cpuid } from "../../silicon/cpu/cpuid.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { compactedSize, standardSize } from "../../silicon/cpu/state-components.ts";
+import { type CpuidFeatureBit, featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import type { CpuidEntry, Vcpu } from "../vcpu.ts";
 import { kvmSkipEmulatedInstruction } from "./inject.ts";
 
@@ -33,9 +34,8 @@ const LEAF_1_ECX = {
 const LEAF_1_ECX_APIC = (1 << 21) | (1 << 24);
 const LEAF_1_EDX_APIC = 1 << 9;
 const LEAF_7_ECX_OSPKE = 1 << 4;
-const LEAF_7_ECX_PKU = 1 << 3;
 const LEAF_7_EBX_TSC_ADJUST = 1 << 1;
-const LEAF_D1_XSAVES = 1 << 3;
+const LEAF_80000008_EBX_RDPRU = 1 << 4;
 const LEAF_80000001_ECX_SVM = 1 << 2;
 
 /** Leaves with sub-leaves, and how many of those the guest gets. */
@@ -62,12 +62,10 @@ function guestEntry(v: Vcpu, leaf: number, subleaf: number | null): CpuidEntry {
 	} else if (leaf === 7 && subleaf === 0) {
 		ebx |= LEAF_7_EBX_TSC_ADJUST;
 		ecx &= ~LEAF_7_ECX_OSPKE;
-		if (!v.cpu.model.features.pku) ecx &= ~LEAF_7_ECX_PKU;
-	} else if (leaf === 0xb) edx = v.id;
-	else if (leaf === 0xd && subleaf === 1 && !v.guestCanUseXsaves) {
-		eax &= ~LEAF_D1_XSAVES;
-		ecx = 0;
-	} else if (leaf === 0x8000_0001) ecx &= ~LEAF_80000001_ECX_SVM;
+	} else if (leaf === 5) eax = ebx = ecx = 0;
+	else if (leaf === 0xb) edx = v.id;
+	else if (leaf === 0x8000_0001) ecx &= ~LEAF_80000001_ECX_SVM;
+	else if (leaf === 0x8000_0008) ebx &= ~LEAF_80000008_EBX_RDPRU;
 	else if (leaf === 0x8000_000a) eax = ebx = ecx = edx = 0;
 	return { leaf, subleaf, eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 };
 }
@@ -103,6 +101,29 @@ export function buildGuestCpuid(v: Vcpu): void {
 		edx: 0,
 	});
 	addRange(0x8000_0000, cpuid(v.cpu, 0x8000_0000, 0).eax);
+	kvmVcpuAfterSetCpuid(v);
+}
+
+/**
+ * guest_cpu_cap_has(): whether the guest's CPUID offers a feature.
+ * @param feature a row of CPUID_FEATURES
+ */
+export function guestCpuCapHas(v: Vcpu, feature: CpuidFeatureBit): boolean {
+	const entry = kvmFindCpuidEntry(v, feature.leaf, feature.subleaf);
+	return entry !== null && ((entry[feature.register] >>> feature.bit) & 1) !== 0;
+}
+
+const XSAVE = featureBit("xsave");
+const XSAVES = featureBit("xsaves");
+
+/** kvm_vcpu_after_set_cpuid(): what KVM works out once from the guest's CPUID. */
+export function kvmVcpuAfterSetCpuid(v: Vcpu): void {
+	// SVM cannot keep XSAVES from a guest that has XSAVE (svm_vcpu_after_set_cpuid()).
+	v.guestCanUseXsaves =
+		v.cpu.model.features.xsaves &&
+		guestCpuCapHas(v, XSAVE) &&
+		(v.vm.vendor === "svm" || guestCpuCapHas(v, XSAVES));
+	v.vm.ops.afterSetCpuid(v);
 }
 
 /** kvm_find_cpuid_entry_index(). */

@@ -147,6 +147,9 @@ const handlers: ReadonlyMap<number, Handler> = (() => {
 		EXIT_CODE.stgi,
 		EXIT_CODE.clgi,
 		EXIT_CODE.skinit,
+		EXIT_CODE.rdtscp,
+		EXIT_CODE.invpcid,
+		EXIT_CODE.rdpru,
 	]) {
 		table.set(code, kvmHandleInvalidOp);
 	}

@@ -2,11 +2,14 @@
 import { moveFromDr } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
+import { featureBit } from "../../silicon/cpu/cpuid-features.ts";
+import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
+import { guestCpuCapHas } from "../emulate/cpuid.ts";
 import { advance, emulateInstruction } from "../emulate/fetch.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { svmHandleExit } from "./exit-handlers.ts";
@@ -45,6 +48,7 @@ function vcpuCreate(v: Vcpu): void {
 		"stgi",
 		"clgi",
 		"skinit",
+		"rdpru",
 		"monitor",
 		"mwait",
 		"xsetbv",
@@ -61,6 +65,17 @@ function vcpuCreate(v: Vcpu): void {
 	vmcb.tscOffset = v.tscOffset;
 	vmcb.pat = 0x0007040600070406n;
 	vmcb.lbrVirtualization = v.cpu.model.features.lbrv;
+}
+
+/** Instructions that are intercepted where the guest's CPUID lacks them (svm_recalc_instruction_intercepts()). */
+const RDTSCP = featureBit("rdtscp");
+const INVPCID = featureBit("invpcid");
+
+/** svm_vcpu_after_set_cpuid(). */
+function afterSetCpuid(v: Vcpu): void {
+	const { vmcb } = v.svm!;
+	vmcb.setIntercept(EXIT_CODE.rdtscp, !guestCpuCapHas(v, RDTSCP));
+	vmcb.setIntercept(EXIT_CODE.invpcid, !guestCpuCapHas(v, INVPCID));
 }
 
 function updateLongMode(v: Vcpu): void {
@@ -103,6 +118,7 @@ function isNmiMasked(v: Vcpu): boolean {
 /** kvm_x86_ops for SVM guests. */
 export const svmOps: VendorOps = {
 	vcpuCreate,
+	afterSetCpuid,
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: svmHandleExit,
 	getRip: (v) => v.svm!.vmcb.rip,

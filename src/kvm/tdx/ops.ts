@@ -36,6 +36,7 @@ const nothing = (): void => {};
 /** Registers, events and MSRs of a TD are the TDX module's: KVM reads 0 and writes nothing. */
 export const tdxOps: VendorOps = {
 	vcpuCreate,
+	afterSetCpuid: nothing,
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: tdxHandleExit,
 	getRip: () => 0n,

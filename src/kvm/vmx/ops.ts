@@ -2,6 +2,7 @@
 import { moveFromDr, moveToDr } from "../../host/access.ts";
 import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { type CpuidFeatureBit, featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
@@ -19,6 +20,7 @@ import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { guestCpuCapHas } from "../emulate/cpuid.ts";
 import { CR0_GUEST_BITS, CR4_GUEST_BITS } from "./control-registers.ts";
 import { dumpVmcs } from "./dump.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } from "./events.ts";
@@ -76,9 +78,7 @@ function vcpuCreate(v: Vcpu): void {
 			SECONDARY.vpid |
 			SECONDARY.unrestrictedGuest |
 			SECONDARY.wbinvdExiting |
-			SECONDARY.rdtscp |
-			SECONDARY.invpcid |
-			SECONDARY.xsaves,
+			ENABLES.reduce((bits, [bit]) => bits | bit, 0),
 	);
 	vmcs.set(
 		"VM_EXIT_CONTROLS",
@@ -110,6 +110,25 @@ function vcpuCreate(v: Vcpu): void {
 	vmcs.set("TSC_OFFSET", BigInt.asUintN(64, BigInt(Math.trunc(v.tscOffset))));
 	vmcs.set("GUEST_IA32_PAT", 0x0007040600070406n);
 	setHostState(v);
+}
+
+/** Secondary controls that enable instructions, and the features with which KVM sets them (vmx_adjust_secondary_exec_control()). */
+const ENABLES: readonly (readonly [bit: number, ...features: CpuidFeatureBit[]])[] = [
+	[SECONDARY.rdtscp, featureBit("rdtscp"), featureBit("rdpid")],
+	[SECONDARY.invpcid, featureBit("invpcid")],
+	[SECONDARY.xsaves, featureBit("xsaves")],
+];
+
+/** vmx_vcpu_after_set_cpuid(). */
+function afterSetCpuid(v: Vcpu): void {
+	const { vmcs } = v.vmx!;
+	let controls = Number(vmcs.get("SECONDARY_VM_EXEC_CONTROL"));
+	for (const [bit, ...features] of ENABLES) {
+		const enabled =
+			bit === SECONDARY.xsaves ? v.guestCanUseXsaves : features.some((feature) => guestCpuCapHas(v, feature));
+		controls = enabled ? controls | bit : controls & ~bit;
+	}
+	vmcs.set("SECONDARY_VM_EXEC_CONTROL", controls >>> 0);
 }
 
 /** vmx_set_constant_host_state(). */
@@ -305,6 +324,7 @@ function syncDirtyDebugRegs(v: Vcpu): void {
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
+	afterSetCpuid,
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: vmxHandleExit,
 	getRip: (v) => vmread(v.cpu, v.vmx!.vmcs, F.GUEST_RIP),

@@ -71,6 +71,12 @@ export interface GuestMode {
 	 * @returns true if the instruction caused a VM exit; its effect must not take place
 	 */
 	instruction(cpu: Cpu, intercept: number, length: number, info: number): boolean;
+	/**
+	 * Whether an instruction is undefined in this guest: #UD, ahead of all other checks (VMX's enable controls). Absent: none
+	 * is.
+	 * @param intercept INTERCEPT of the instruction
+	 */
+	isUndefined?(intercept: number): boolean;
 	/** Asked before an exception is delivered through the guest's IDT. @returns true if it caused a VM exit */
 	exception(cpu: Cpu, vector: number, errorCode: number, hasErrorCode: boolean): boolean;
 	/** EPT violation or nested page fault; details are in the state block's FAULT fields. Always exits, or injects. */

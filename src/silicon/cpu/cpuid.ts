@@ -1,12 +1,13 @@
 /**
  * CPUID (SDM Vol. 2A, CPUID; APM Vol. 3, appendix E), from the model and from what this machine implements.
  *
- * Nothing is advertised that guest code could not use. So MMX, AVX-512 and AMX *instructions* are absent
- * from leaves 1 and 7, because guest code with them is not executed yet, and with MMX all that includes it or rests on
- * it: x87, SSE, AVX. Their XSAVE state components are there in leaf 0DH with all that XSAVE and XRSTOR do to them. FXSR is there for the same reason.
+ * The feature bits are those of cpuid-features.ts, with the few that follow a control register. AVX-512 and AMX are absent
+ * from leaves 1 and 7, because guest code with them is not executed; their XSAVE state components are there in leaf 0DH
+ * with all that XSAVE and XRSTOR do to them.
  */
 import { CR4 } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
+import { featureWord } from "./cpuid-features.ts";
 import * as L from "./layout.ts";
 import { compactedSize, STATE_COMPONENTS, standardOffset, standardSize } from "./state-components.ts";
 
@@ -22,12 +23,8 @@ const NOTHING: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 
 const bits = (...numbers: number[]) => numbers.reduce((mask, bit) => mask | (1 << bit), 0) >>> 0;
 
-/** Leaf 1 EDX: DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT CLFSH FXSR. */
-const LEAF_1_EDX = bits(2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 19, 24);
-/** Leaf 1 ECX without what depends on the model: PCID TSC_DEADLINE XSAVE RDRAND. */
-const LEAF_1_ECX = bits(17, 26, 30);
-/** Leaf 7 EBX: FSGSBASE SMEP ERMS INVPCID RDSEED SMAP CLFLUSHOPT CLWB. */
-const LEAF_7_EBX = bits(0, 7, 9, 10, 18, 20, 23, 24);
+/** Bits of leaf 1 EDX that AMD's leaf 80000001H EDX repeats (APM Vol. 3, appendix E.4.2). */
+const AMD_REPEATED_EDX = 0x0183_f3ff;
 
 function result(eax: number, ebx: number, ecx: number, edx: number): CpuidResult {
 	return { eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 };
@@ -58,6 +55,9 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 			return leaf1(cpu);
 		case 4:
 			return intel ? cacheLeaf(subleaf) : NOTHING;
+		case 5:
+			// MONITOR lines of 64 bytes; MWAIT's extensions, interrupts end it though they are masked.
+			return result(64, 64, 3, 0);
 		case 6:
 			// ARAT: the APIC timer never stops.
 			return result(4, 0, 0, 0);
@@ -78,12 +78,11 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 			return result(0x80000021, chars(name, 0), chars(name, 8), chars(name, 4));
 		}
 		case 0x80000001:
-			// ECX: LAHF/SAHF in 64-bit mode, SVM. EDX: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
 			return result(
 				intel ? 0 : model.signature,
 				0,
-				bits(0) | (model.vendors.includes("svm") ? bits(2) : 0),
-				bits(11, 20, 26, 27, 29) | (intel ? 0 : LEAF_1_EDX & ~bits(11, 19)),
+				featureWord(model, leaf, 0, "ecx"),
+				featureWord(model, leaf, 0, "edx") | (intel ? 0 : featureWord(model, 1, 0, "edx") & AMD_REPEATED_EDX),
 			);
 		case 0x80000002:
 		case 0x80000003:
@@ -99,8 +98,7 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 		case 0x80000008:
 			return result(
 				model.features.physicalAddressBits | ((model.features.la57 ? 57 : 48) << 8),
-				// WBNOINVD, IBPB, IBRS, STIBP, SSBD.
-				intel ? 0 : bits(9, 12, 14, 15, 24),
+				featureWord(model, leaf, 0, "ebx"),
 				0,
 				0,
 			);
@@ -112,24 +110,22 @@ export function cpuid(cpu: Cpu, leaf: number, subleaf: number): CpuidResult {
 }
 
 function leaf1(cpu: Cpu): CpuidResult {
-	const cr4 = cpu.read32(L.CR4);
-	let ecx = LEAF_1_ECX;
-	if (cpu.model.vendorString === "GenuineIntel") ecx |= bits(24);
-	if (cpu.model.vendors.includes("vmx")) ecx |= bits(5);
-	if ((cr4 & CR4.OSXSAVE) !== 0) ecx |= bits(27);
-	// EBX: initial APIC id, one logical processor, CLFLUSH line of 64 bytes.
-	return result(cpu.model.signature, (cpu.index << 24) | (1 << 16) | (8 << 8), ecx, LEAF_1_EDX);
+	const { model } = cpu;
+	const osxsave = (cpu.read32(L.CR4) & CR4.OSXSAVE) === 0 ? 0 : bits(27);
+	return result(
+		model.signature,
+		// Initial APIC id, one logical processor, CLFLUSH line of 64 bytes.
+		(cpu.index << 24) | (1 << 16) | (8 << 8),
+		featureWord(model, 1, 0, "ecx") | osxsave,
+		featureWord(model, 1, 0, "edx"),
+	);
 }
 
 function leaf7(cpu: Cpu): CpuidResult {
-	const { features, vendorString } = cpu.model;
-	let ecx = bits(2, 22); // UMIP, RDPID
-	if (features.pku) ecx |= bits(3);
-	if (features.la57) ecx |= bits(16);
-	if (features.pks) ecx |= bits(31);
-	if ((cpu.read32(L.CR4) & CR4.PKE) !== 0) ecx |= bits(4);
-	// Intel EDX: MD_CLEAR, SERIALIZE, SPEC_CTRL.
-	return result(0, LEAF_7_EBX, ecx, vendorString === "GenuineIntel" ? bits(10, 14, 26) : 0);
+	const { model } = cpu;
+	const ospke = (cpu.read32(L.CR4) & CR4.PKE) === 0 ? 0 : bits(4);
+	const word = (register: "ebx" | "ecx" | "edx") => featureWord(model, 7, 0, register);
+	return result(0, word("ebx"), word("ecx") | ospke, word("edx"));
 }
 
 /** Deterministic cache parameters: 48 KiB L1D, 32 KiB L1I, 2 MiB L2. */
@@ -155,9 +151,12 @@ function extendedState(cpu: Cpu, subleaf: number): CpuidResult {
 		return result(features.xcr0, standardSize(model, cpu.xcr0), standardSize(model, features.xcr0), 0);
 	}
 	if (subleaf === 1) {
-		// XSAVEOPT, XSAVEC, XGETBV with ECX = 1, XSAVES, XFD.
-		const eax = 7 | (features.xsaves ? 8 : 0) | (features.xfd !== 0 ? 16 : 0);
-		return result(eax, compactedSize(cpu.xcr0 | cpu.xss), features.xsaves ? features.xss : 0, 0);
+		return result(
+			featureWord(model, 0xd, 1, "eax"),
+			compactedSize(cpu.xcr0 | cpu.xss),
+			features.xsaves ? features.xss : 0,
+			0,
+		);
 	}
 	const component = STATE_COMPONENTS.find((candidate) => candidate.index === subleaf);
 	if (component === undefined) return NOTHING;

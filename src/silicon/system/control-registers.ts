@@ -20,6 +20,7 @@ import {
 	fail,
 	type Handler,
 	intercepted,
+	isUndefined,
 	memoryOperand,
 	operandSize,
 	privileged,
@@ -243,6 +244,7 @@ const invlpg: Handler = (cpu, insn) => {
 };
 
 const invpcid: Handler = (cpu, insn) => {
+	if (isUndefined(cpu, INTERCEPT.invpcid)) return fail(cpu, UD);
 	if (!privileged(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.invpcid)) return OUTCOME.stop;
 	const type = cpu.gpr(registerIndex(insn, 0));

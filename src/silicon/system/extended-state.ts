@@ -24,7 +24,16 @@ import { XsaveImage } from "../xsave/image.ts";
 import { copyWords } from "../xsave/registers.ts";
 import { loadX87, xrstorFrom, xrstorsFrom } from "../xsave/restore.ts";
 import { MXCSR_MASK, saveX87, xsavesTo, xsaveTo } from "../xsave/save.ts";
-import { advance, fail, gpr32, type Handler, intercepted, memoryOperand, privileged } from "./operands.ts";
+import {
+	advance,
+	fail,
+	gpr32,
+	type Handler,
+	intercepted,
+	isUndefined,
+	memoryOperand,
+	privileged,
+} from "./operands.ts";
 
 /** Holds the memory operand while an instruction works on it, since its pages need not lie side by side. */
 const scratch = new XsaveImage();
@@ -32,7 +41,7 @@ const scratch = new XsaveImage();
 /** Checks common to the XSAVE family. @param supervisor XSAVES or XRSTORS @returns the fault, or null */
 function checkEnabled(cpu: Cpu, supervisor: boolean): Fault | null {
 	if ((cpu.read32(L.CR4) & CR4.OSXSAVE) === 0) return UD;
-	if (supervisor && !cpu.model.features.xsaves) return UD;
+	if (supervisor && (!cpu.model.features.xsaves || isUndefined(cpu, INTERCEPT.xsaves))) return UD;
 	if ((cpu.read32(L.CR0) & CR0.TS) !== 0) return NM;
 	return supervisor && !privileged(cpu) ? GP0 : null;
 }

@@ -27,6 +27,11 @@ export function failWith(cpu: Cpu, vector: number, errorCode: number | null): Ou
 	return OUTCOME.fault;
 }
 
+/** Whether the guest's hypervisor has left an instruction disabled, so that it is #UD. @param intercept of INTERCEPT */
+export function isUndefined(cpu: Cpu, intercept: number): boolean {
+	return cpu.guest?.isUndefined?.(intercept) ?? false;
+}
+
 /** Asks the hypervisor, if there is one. @returns true if a VM exit happened: the outcome is then `stop` */
 export function intercepted(
 	cpu: Cpu,

@@ -19,6 +19,7 @@ import {
 	gpr32,
 	type Handler,
 	intercepted,
+	isUndefined,
 	operandSize,
 	privileged,
 	registerIndex,
@@ -81,6 +82,7 @@ const rdtsc: Handler = (cpu, insn) => {
 };
 
 const rdtscp: Handler = (cpu, insn) => {
+	if (isUndefined(cpu, INTERCEPT.rdtscp)) return fail(cpu, UD);
 	if (waitsForOthers(cpu)) return OUTCOME.stop;
 	if (timeForbidden(cpu)) return fail(cpu, GP0);
 	if (intercepted(cpu, insn, INTERCEPT.rdtscp)) return OUTCOME.stop;
@@ -97,7 +99,17 @@ const rdpmc: Handler = (cpu, insn) => {
 };
 
 const rdpid: Handler = (cpu, insn) => {
+	if (isUndefined(cpu, INTERCEPT.rdtscp)) return fail(cpu, UD);
 	writeGpr(cpu, registerIndex(insn, 0), operandSize(insn, 0), BigInt(cpu.read32(L.TSC_AUX)));
+	return OUTCOME.next;
+};
+
+/** RDPRU: MPERF and APERF, which count the time stamp counter's cycles; other registers read 0 (APM Vol. 3, RDPRU). */
+const rdpru: Handler = (cpu, insn) => {
+	if ((cpu.read32(L.CR4) & CR4.TSD) !== 0 && !privileged(cpu)) return fail(cpu, UD);
+	if (intercepted(cpu, insn, INTERCEPT.rdpru)) return OUTCOME.stop;
+	setEdxEax(cpu, gpr32(cpu, L.RCX) <= 1 ? Math.floor(cpu.cycles) : 0);
+	writeRflags(cpu, readRflags(cpu) & ~ARITHMETIC_FLAGS);
 	return OUTCOME.next;
 };
 
@@ -180,6 +192,7 @@ export const registerHandlers: readonly (readonly [number, Handler])[] = [
 	[Mnemonic.Rdtscp, rdtscp],
 	[Mnemonic.Rdpmc, rdpmc],
 	[Mnemonic.Rdpid, rdpid],
+	[Mnemonic.Rdpru, rdpru],
 	[Mnemonic.Rdrand, random(INTERCEPT.rdrand)],
 	[Mnemonic.Rdseed, random(INTERCEPT.rdseed)],
 	[Mnemonic.Xgetbv, xgetbv],

@@ -2,7 +2,7 @@
  * The one place that uses iced-x86. Instructions become plain objects and iced's own are freed or reused, since
  * they lie in the decoder's WebAssembly memory, which no garbage collector frees.
  */
-import { Code, CodeExt, Decoder, DecoderError, EncodingKind } from "iced-x86";
+import { Code, CodeExt, CpuidFeature, Decoder, DecoderError, EncodingKind } from "iced-x86";
 import { Instruction, MemorySizeExt, Mnemonic, OpKind, Register, RegisterExt } from "iced-x86";
 import * as L from "../cpu/layout.ts";
 import type { Insn, Operand } from "./insn.ts";
@@ -22,6 +22,23 @@ export function encodingOf(code: number): string {
 	}
 	return encodings[code]!;
 }
+
+const features: string[][] = [];
+/** The CPUID features that an encoding needs, as iced-x86 names them. @param code iced-x86 `Code` */
+export function featuresOf(code: number): readonly string[] {
+	if (features[code] === undefined) {
+		const instruction = new Instruction();
+		instruction.code = code;
+		features[code] = Array.from(instruction.cpuidFeatures(), (feature) => CpuidFeature[feature]!);
+		instruction.free();
+	}
+	return features[code]!;
+}
+
+/** Which encodings a processor has: what it lacks decodes as invalid. Told by iced-x86 `Code`. */
+export type HasEncoding = (code: number) => boolean;
+
+const hasAll: HasEncoding = () => true;
 
 /** Whether an encoding is VEX. @param code iced-x86 `Code` */
 export function isVex(code: number): boolean {
@@ -143,6 +160,32 @@ function x87OpcodeAt(bytes: Uint8Array, offset: number, bitness: Bitness): numbe
 	return (opcode & 0xf8) === 0xd8 ? ((opcode & 7) << 8) | bytes[at + 1]! : 0;
 }
 
+/** An instruction that the processor does not have. */
+function invalid(from: Instruction, bitness: Bitness): Insn {
+	return {
+		rip: from.ip,
+		length: from.length,
+		code: Code.INVALID,
+		mnemonic: Mnemonic.INVALID,
+		operands: [],
+		operandBytes: 4,
+		addressBytes: bitness / 8,
+		base: 0,
+		index: 0,
+		scale: 1,
+		displacement: 0n,
+		segment: L.DS,
+		lock: false,
+		rep: false,
+		repne: false,
+		flagsRead: 0,
+		flagsWritten: 0,
+		flagsUndefined: 0,
+		bitness,
+		x87Opcode: 0,
+	};
+}
+
 /** Copies an iced instruction. @param bytes the code it lies in, at `offset` */
 function plain(from: Instruction, bitness: Bitness, bytes: Uint8Array, offset: number): Insn {
 	const operands: Operand[] = [];
@@ -211,9 +254,11 @@ export class RunDecoder {
 	private readonly bytes: Uint8Array;
 	private readonly rip: bigint;
 	private readonly bitness: Bitness;
+	private readonly has: HasEncoding;
 
 	/** @param bytes code @param rip offset in CS of the first byte @param bitness of the code segment */
-	constructor(bytes: Uint8Array, rip: bigint, bitness: Bitness) {
+	constructor(bytes: Uint8Array, rip: bigint, bitness: Bitness, has: HasEncoding = hasAll) {
+		this.has = has;
 		this.decoder = new Decoder(bitness, bytes, 0);
 		this.bytes = bytes;
 		this.rip = rip;
@@ -228,6 +273,7 @@ export class RunDecoder {
 		this.decoder.ip = this.rip + BigInt(offset);
 		this.decoder.decodeOut(this.instruction);
 		if (this.decoder.lastError === DecoderError.NoMoreBytes) return null;
+		if (!this.has(this.instruction.code)) return invalid(this.instruction, this.bitness);
 		return plain(this.instruction, this.bitness, this.bytes, offset);
 	}
 	/** Gives the decoder's memory back. */
@@ -242,11 +288,11 @@ export class RunDecoder {
  * @param bytes at least the instruction's bytes, at most 15 are used
  * @param rip offset in CS at which it lies
  */
-export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
+export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness, has: HasEncoding = hasAll): Insn {
 	const decoder = new Decoder(bitness, bytes, 0);
 	decoder.ip = rip;
 	const instruction = decoder.decode();
-	const insn = plain(instruction, bitness, bytes, 0);
+	const insn = has(instruction.code) ? plain(instruction, bitness, bytes, 0) : invalid(instruction, bitness);
 	instruction.free();
 	decoder.free();
 	return insn;

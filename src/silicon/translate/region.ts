@@ -1,7 +1,7 @@
 /**
  * Regions: the control-flow graph that is reachable from an entry point by direct branches within one page.
  */
-import { Code as InsnCode, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
+import { Code as InsnCode, type HasEncoding, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
 import type { Insn } from "./insn.ts";
 import { canFault, definitionOf, flagsKilled, jumpCondition } from "./instructions/definitions.ts";
 import { isDisabled } from "./instructions/vector/forms.ts";
@@ -88,6 +88,7 @@ export class Discovery {
 	 * @param entryOffset offset in it of the entry
 	 * @param rip offset in CS of the entry
 	 * @param codeLimit of CS, or -1 where none can matter
+	 * @param has which encodings the processor has; default all
 	 */
 	constructor(
 		page: Uint8Array,
@@ -96,6 +97,7 @@ export class Discovery {
 		mode: Mode,
 		limits: Limits,
 		codeLimit = -1,
+		has?: HasEncoding,
 	) {
 		this.codeLimit = codeLimit;
 		this.page = page;
@@ -103,7 +105,7 @@ export class Discovery {
 		this.rip = rip;
 		this.mode = mode;
 		this.limits = limits;
-		this.decoder = new RunDecoder(page, rip - BigInt(entryOffset), mode.bitness);
+		this.decoder = new RunDecoder(page, rip - BigInt(entryOffset), mode.bitness, has);
 	}
 
 	/** Offset in the page of a target, or -1 if it lies elsewhere. */
@@ -186,8 +188,14 @@ export class Discovery {
 }
 
 /** A region of one instruction that was decoded elsewhere: one that runs over a page's end, or runs alone. */
-export function singleBlock(bytes: Uint8Array, rip: bigint, mode: Mode, codeLimit = -1): Block {
-	const insn = decode(bytes, rip, mode.bitness);
+export function singleBlock(
+	bytes: Uint8Array,
+	rip: bigint,
+	mode: Mode,
+	codeLimit = -1,
+	has?: HasEncoding,
+): Block {
+	const insn = decode(bytes, rip, mode.bitness, has);
 	const ending = endingOf(insn, mode);
 	const next = { rip: rip + BigInt(insn.length), block: -1, check: false, faults: false };
 	const operand = insn.operands[0];

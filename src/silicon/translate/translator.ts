@@ -20,7 +20,9 @@ import { ACCESS, CHECK, type Core, makeCore, REGION_IMPORTS, TYPES } from "./cor
 import { GuestCosts } from "./costs.ts";
 import type { Ids } from "./block-emitter.ts";
 import { Emitter } from "./emitter.ts";
+import type { HasEncoding } from "./decode.ts";
 import { EXIT, type Site } from "./exits.ts";
+import { encodingsOf } from "./features.ts";
 import type { Insn } from "./insn.ts";
 import { type Microcode, microcodeOf } from "./microcode.ts";
 import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
@@ -82,6 +84,7 @@ export class Translator {
 	onModule: ModuleObserver | null = null;
 	private readonly services: Services;
 	private readonly costs: GuestCosts;
+	private readonly has: HasEncoding;
 	private readonly table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_GROWTH });
 	private readonly core: Core;
 	private readonly imports: WebAssembly.Imports;
@@ -109,6 +112,7 @@ export class Translator {
 		this.memory = memory;
 		this.services = services;
 		this.costs = new GuestCosts(model);
+		this.has = encodingsOf(model);
 		this.cache = new CodeCache(memory);
 		this.core = makeCore(memory.memory, this.table, {
 			load: (linear, access) => this.load(linear, access),
@@ -240,7 +244,7 @@ export class Translator {
 		const pageStart = at - offset;
 		const room = codeLimit < 0 ? 4096 : codeLimit - Number(rip) + 1;
 		const page = u8.slice(pageStart, Math.min(pageStart + 4096, at + room, ramBase + ramBytes));
-		const blocks = new Discovery(page, offset, rip, mode, limits, codeLimit).run();
+		const blocks = new Discovery(page, offset, rip, mode, limits, codeLimit, this.has).run();
 		if (blocks !== null) return blocks;
 		if (offset + room < 4096) return this.beyondLimit(cpu);
 		// The entry instruction runs over the page's end.
@@ -250,7 +254,7 @@ export class Translator {
 		const head = 4096 - offset;
 		bytes.set(page.subarray(offset));
 		bytes.set(u8.subarray(next, next + 15 - head), head);
-		const block = singleBlock(bytes, rip, mode, codeLimit);
+		const block = singleBlock(bytes, rip, mode, codeLimit, this.has);
 		if (codeLimit >= 0 && block.insns[0]!.length > room) return this.beyondLimit(cpu);
 		return [block];
 	}

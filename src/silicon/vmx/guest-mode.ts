@@ -5,6 +5,7 @@
  */
 import { type Cpu, type GuestMode, PENDING } from "../cpu/cpu.ts";
 import { VECTOR } from "../cpu/fault.ts";
+import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, settleShadow } from "../cpu/modes.ts";
 import { FLAG } from "../cpu/rflags.ts";
@@ -26,6 +27,14 @@ import type { Vmcs } from "./vmcs.ts";
 
 const TIMER_UNIT = 2 ** PREEMPTION_TIMER_RATE;
 const TIMER_NEVER = 0xffffffff;
+
+/** The secondary controls that enable instructions, by INTERCEPT. */
+const ENABLES: ReadonlyMap<number, number> = new Map<number, number>([
+	[INTERCEPT.rdtscp, SECONDARY.rdtscp],
+	[INTERCEPT.invpcid, SECONDARY.invpcid],
+	[INTERCEPT.xsaves, SECONDARY.xsaves],
+	[INTERCEPT.xrstors, SECONDARY.xsaves],
+]);
 
 export class VmxGuestMode implements GuestMode {
 	readonly cpu: Cpu;
@@ -73,6 +82,12 @@ export class VmxGuestMode implements GuestMode {
 		this.ept.root = ((vmcs.u32[pointer]! & 0xfffff040) >>> 0) + vmcs.u32[pointer + 1]! * 2 ** 32;
 		this.secondLevel = (this.secondary & SECONDARY.ept) !== 0 ? this.ept : null;
 		vmcs.derivedStale = false;
+	}
+
+	/** Instructions that a secondary control has to enable (SDM Vol. 3C, 26.3). RDPID counts as RDTSCP. */
+	isUndefined(intercept: number): boolean {
+		const control = ENABLES.get(intercept);
+		return control !== undefined && (this.secondary & control) === 0;
 	}
 
 	// ---- entry and exit ------------------------------------------------------------------------------

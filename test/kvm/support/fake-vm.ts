@@ -135,6 +135,7 @@ function fakeOps(guest: FakeGuest): VendorOps {
 	const nothing = () => {};
 	return {
 		vcpuCreate: nothing,
+		afterSetCpuid: nothing,
 		setDr7: nothing,
 		syncDirtyDebugRegs: nothing,
 		interceptNm: nothing,

@@ -130,6 +130,7 @@ const FIXED = new Map<K, Register>([
 	[K.eax, Register.EAX],
 	[K.rax, Register.RAX],
 	[K.cl, Register.CL],
+	[K.st0, Register.ST0],
 	[K.es, Register.ES],
 	[K.cs, Register.CS],
 	[K.ss, Register.SS],
@@ -221,6 +222,11 @@ export class Assembler {
 		if (fixed !== undefined || kind === K.seg_reg) {
 			i.setOpKind(at, OpKind.Register);
 			i.setOpRegister(at, fixed ?? Register.ES + random.below(6));
+			return false;
+		}
+		if (kind === K.sti_opcode) {
+			i.setOpKind(at, OpKind.Register);
+			i.setOpRegister(at, Register.ST0 + random.below(8));
 			return false;
 		}
 		const immediate = IMMEDIATES.get(kind);

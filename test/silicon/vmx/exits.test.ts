@@ -82,6 +82,25 @@ describe("instructions that exit", () => {
 		},
 	);
 
+	it.each([
+		["RDTSCP", ASM.rdtscp, SECONDARY.rdtscp],
+		["RDPID", [0xf3, 0x0f, 0xc7, 0xf8], SECONDARY.rdtscp],
+		["INVPCID", [0x66, 0x0f, 0x38, 0x82, 0x08], SECONDARY.invpcid],
+		["XSAVES", [0x0f, 0xc7, 0x28], SECONDARY.xsaves],
+		["XRSTORS", [0x0f, 0xc7, 0x18], SECONDARY.xsaves],
+	] as const)("%s is #UD where no secondary control enables it (SDM 26.3)", (_name, code, control) => {
+		for (const on of [true, false]) {
+			const guest = running(code, (one) => {
+				one.cpu.setGpr(L.RAX, BigInt(AT.data));
+				one.cpu.setGpr(L.RCX, 2n);
+				adjust(one.control, "SECONDARY_VM_EXEC_CONTROL", on ? control : 0, control);
+			});
+			expect(vmxExit(guest).reason).toBe(EXIT_REASON.hlt);
+			const undefinedOpcode = BigInt(AT.handler + 6 * 16);
+			expect(guest.control.get("GUEST_RIP") === undefinedOpcode).toBe(!on);
+		}
+	});
+
 	it("MOV DR gives the register, the direction and the GPR (SDM table 28-4)", () => {
 		const movDr = ({ control }: Guest<Vmcs>) =>
 			adjust(control, "CPU_BASED_VM_EXEC_CONTROL", CPU_BASED.movDrExiting);

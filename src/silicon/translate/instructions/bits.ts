@@ -341,6 +341,62 @@ function mulx(e: Emitter): void {
 	e.write(0);
 }
 
+/** PEXT and PDEP: one round for each bit set in the mask. @param deposit PDEP: bits go to the mask's places */
+function parallelBits(deposit: boolean): Definition {
+	return (e) => {
+		const bytes = e.bytes(0);
+		const code = e.code;
+		const [source, mask, result, next, lowest] = [e.temp64(), e.temp64(), e.temp64(), e.temp64(), e.temp64()];
+		for (const [at, local] of [source, mask].entries()) {
+			e.read(at + 1);
+			e.widen(bytes);
+			code.set(local);
+		}
+		code.i64(0);
+		code.set(result);
+		code.i64(1);
+		code.set(next);
+		code.get(mask);
+		code.i64(0);
+		code.op(O.i64Ne);
+		code.if();
+		const again = code.loop();
+		code.get(mask);
+		code.i64(0);
+		code.get(mask);
+		code.op(O.i64Sub);
+		code.op(O.i64And);
+		code.set(lowest);
+		code.get(result);
+		code.get(deposit ? lowest : next);
+		code.i64(0);
+		code.get(source);
+		code.get(deposit ? next : lowest);
+		code.op(O.i64And);
+		code.i64(0);
+		code.op(O.i64Ne);
+		code.op(O.select);
+		code.op(O.i64Or);
+		code.set(result);
+		code.get(next);
+		code.i64(1);
+		code.op(O.i64Shl);
+		code.set(next);
+		code.get(mask);
+		code.get(lowest);
+		code.op(O.i64Xor);
+		code.tee(mask);
+		code.i64(0);
+		code.op(O.i64Ne);
+		code.brIf(again);
+		code.end();
+		code.end();
+		code.get(result);
+		e.narrow(bytes);
+		e.write(0);
+	};
+}
+
 /** ADCX and ADOX: an addition whose carry chain runs through one flag, the others staying. */
 function addChain(flag: number): Definition {
 	return (e) => {
@@ -472,6 +528,8 @@ export const BITS_CHAPTER: ReadonlyMap<number, Definition> = new Map<number, Def
 	[M.Bzhi,   bzhi],
 	[M.Bextr,  bextr],
 	[M.Mulx,   mulx],
+	[M.Pext,   parallelBits(false)],
+	[M.Pdep,   parallelBits(true)],
 	[M.Adcx,   addChain(FLAG.CF)],
 	[M.Adox,   addChain(FLAG.OF)],
 	[M.Clc,    carryFlag("clear")],
