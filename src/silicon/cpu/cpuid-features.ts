@@ -62,6 +62,7 @@ const WORDS: readonly Word[] = [
 		["cmov",            15, all,    "CMOV"],
 		["pat",             16, all],
 		["clflush",         19, all,    "CLFSH"],
+		["mmx",             23, all,    "MMX"],
 		["fxsr",            24, all,    "FXSR"],
 		["sse",             25, all,    "SSE"],
 		["sse2",            26, all,    "SSE2"],
@@ -133,6 +134,7 @@ const WORDS: readonly Word[] = [
 	[0x8000_0001, 0, "edx", [
 		["syscall",         11, all,    "SYSCALL"],
 		["nx",              20, all],
+		["mmxext",          22, amd],
 		["pdpe1gb",         26, all],
 		["rdtscp",          27, all,    "RDTSCP"],
 		["lm",              29, all],

@@ -1,6 +1,7 @@
 /** Vector operations that Wasm has no instructions for, or not with x86's results: by number, for translated code. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { noteUnavailableMmx } from "../x87/instruction.ts";
 import { AES } from "./aes.ts";
 import { CONVERT } from "./convert.ts";
 import { FLOAT } from "./float.ts";
@@ -16,6 +17,7 @@ const table: readonly (readonly [string, VectorOperation])[] = [
 	...STRINGS,
 	...AES,
 	...SHA,
+	["mmx", noteUnavailableMmx],
 ];
 
 const numbers = new Map(table.map(([name], number) => [name, number]));

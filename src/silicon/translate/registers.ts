@@ -33,6 +33,11 @@ export function segmentOf(register: number): number {
 	return register >= Register.ES && register <= Register.GS ? register - Register.ES : -1;
 }
 
+/** Number of an MMX register, or -1 for any other register. */
+export function mmxIndexOf(register: number): number {
+	return register >= Register.MM0 && register <= Register.MM7 ? register - Register.MM0 : -1;
+}
+
 /** Where a vector register lies: XMM and YMM registers of one number share their low half. */
 export interface VectorPlace {
 	readonly index: number;

@@ -4,8 +4,9 @@ import * as L from "../cpu/layout.ts";
 import { fromF80, isNaNValue, KIND } from "../fpu/value.ts";
 import type { Insn } from "../translate/insn.ts";
 import { hasFault } from "../translate/memory-operands.ts";
-import type { Services } from "../translate/services.ts";
-import { type Effect, loadAt, probe, storeAt } from "./instruction.ts";
+import type { Microcode } from "../translate/microcode.ts";
+import { OUTCOME, type Services } from "../translate/services.ts";
+import { type Effect, loadAt, noteUnavailableMmx, probe, storeAt } from "./instruction.ts";
 import * as X from "./state.ts";
 
 const INITIAL_CONTROL = 0x37f;
@@ -52,10 +53,13 @@ export const fnstsw: Effect = (cpu, insn, services) => {
 	return true;
 };
 
-/** EMMS: all registers are empty. */
-export const emms: Effect = (cpu) => {
+/** EMMS: all registers are empty. It has the exceptions of an MMX instruction. */
+export const emms: Microcode = (cpu) => {
+	noteUnavailableMmx(cpu);
+	if (hasFault(cpu)) return OUTCOME.fault;
+	X.touch(cpu);
 	X.setTags(cpu, 0);
-	return true;
+	return OUTCOME.next;
 };
 
 /** FNENI, FNDISI, FNSETPM: of the 8087 and 80287, without effect since. */

@@ -30,6 +30,14 @@ export function hasPending(cpu: Cpu): boolean {
 	return (status(cpu) & STATUS.summary) !== 0 && (cpu.read32(L.CR0) & CR0.NE) !== 0;
 }
 
+/** Notes why an MMX instruction may not run: #UD with CR0.EM, #NM with CR0.TS, #MF if an exception is pending (SDM table 14-1). */
+export function noteUnavailableMmx(cpu: Cpu): void {
+	const cr0 = cpu.read32(L.CR0);
+	if ((cr0 & CR0.EM) !== 0) raise(cpu, VECTOR.UD);
+	else if ((cr0 & CR0.TS) !== 0) raise(cpu, VECTOR.NM);
+	else if (hasPending(cpu)) raise(cpu, VECTOR.MF);
+}
+
 /** A control instruction that does not wait: FNINIT, FNSTSW … */
 export function nonWaiting(effect: Effect): Microcode {
 	return (cpu, insn, services) => {

@@ -80,7 +80,7 @@ const NUMERIC: readonly (readonly [number, Effect])[] = [
 // biome-ignore format: one row an instruction
 export const X87: ReadonlyMap<number, Microcode> = new Map<number, Microcode>([
 	...NUMERIC.map(([mnemonic, effect]) => [mnemonic, numeric(effect)] as const),
-	[M.Emms, waiting(E.emms)],
+	[M.Emms, E.emms],
 	[M.Fninit, nonWaiting(E.fninit)],
 	[M.Fnclex, nonWaiting(E.fnclex)],
 	[M.Fnstcw, nonWaiting(E.fnstcw)],

@@ -36,7 +36,7 @@ function featuresOf(code: number): string[] {
 }
 
 /** Encodings in 64-bit mode, each with the bits that tell of it; without those that no row tells of. */
-const told = allEncodings()
+const told = allEncodings(true)
 	.filter(({ bitnesses }) => bitnesses.includes(64))
 	.map((encoding) => ({ encoding, names: featuresOf(encoding.code) }))
 	.filter(({ names }) => names.some((name) => bitOfInstructions(name) !== undefined))

@@ -51,6 +51,51 @@ describe("an SSE instruction", () => {
 	});
 });
 
+describe("an MMX instruction", () => {
+	const PADDB_MM = [0x0f, 0xfc, 0xc1];
+	const MOVQ_STORE = [0x0f, 0x7f, 0x04, 0x25, AT.data & 0xff, (AT.data >> 8) & 0xff, AT.data >> 16, 0];
+	const EMMS = [0x0f, 0x77];
+	const CVTPI2PS = [0x0f, 0x2a, 0xc1];
+	const MMX = [PADDB_MM, MOVQ_STORE, EMMS];
+
+	it("runs whatever CR4.OSFXSR says, unless it has an XMM operand", () => {
+		for (const code of MMX) expect(run(code, 0, 0)).toBe("ran");
+		expect(run(CVTPI2PS, 0, CR4.OSFXSR)).toBe("ran");
+		expect(run(CVTPI2PS, 0, 0)).toBe(UD);
+	});
+	it("raises #UD with CR0.EM, else #NM with CR0.TS", () => {
+		for (const code of MMX) {
+			expect(run(code, CR0.EM | CR0.TS, ALL)).toBe(UD);
+			expect(run(code, CR0.TS, ALL)).toBe(NM);
+		}
+	});
+	it("raises #MF while an x87 exception is pending; CVTPI2PS from memory has nothing to do with x87", () => {
+		const pending = (code: readonly number[]) => {
+			const { cpu } = bareMachine("vmx");
+			program(cpu, code);
+			cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.OSFXSR);
+			// FCW without the mask of #Z; FSW with ZE, ES and B, and TOP 5.
+			cpu.write32(L.XSTATE, 0x037b | (0xa884 << 16));
+			cpu.setGpr(L.RAX, BigInt(AT.data));
+			return outcome(cpu);
+		};
+		for (const code of [...MMX, CVTPI2PS]) expect(pending(code)).toBe(16);
+		expect(pending([0x0f, 0x2a, 0x00])).toBe("ran");
+	});
+	it("leaves TOP at 0 and no register empty; EMMS empties them", () => {
+		const { cpu } = bareMachine("vmx");
+		cpu.write32(L.XSTATE, 0x037f | (0x2800 << 16));
+		cpu.write32(L.XSTATE + 4, 0x10);
+		program(cpu, PADDB_MM);
+		outcome(cpu);
+		expect([cpu.read32(L.XSTATE) >>> 16, cpu.read32(L.XSTATE + 4)]).toEqual([0, 0xff]);
+		expect(cpu.read32(L.XSTATE + 32 + 8) & 0xffff).toBe(0xffff);
+		program(cpu, EMMS);
+		outcome(cpu);
+		expect(cpu.read32(L.XSTATE + 4)).toBe(0);
+	});
+});
+
 describe("an instruction encoded with VEX", () => {
 	it("runs with CR4.OSXSAVE and XCR0[2:1], whatever CR0.EM and CR4.OSFXSR say", () => {
 		expect(run(VPADDB, 0, ALL)).toBe("ran");

@@ -21,8 +21,11 @@ export interface Encoding {
 	readonly bitnesses: readonly (32 | 64)[];
 }
 
-/** All encodings of legacy and VEX instructions that iced-x86 knows, but for those of other makers' processors. */
-export function allEncodings(): Encoding[] {
+/**
+ * All encodings of legacy and VEX instructions that iced-x86 knows, but for those of other makers' processors.
+ * @param mmx with those that have MMX registers, which the reference interpreter does not know
+ */
+export function allEncodings(mmx = false): Encoding[] {
 	const found: Encoding[] = [];
 	for (const [name, code] of Object.entries(Code)) {
 		if (
@@ -36,8 +39,7 @@ export function allEncodings(): Encoding[] {
 		for (let at = 0; at < info.opCount; at++) operands.push(info.opKind(at));
 		// Control, debug and test registers are the system side's.
 		if (operands.some((kind) => kind === K.cr_reg || kind === K.dr_reg || kind === K.tr_reg)) continue;
-		// MMX registers are x87's.
-		if (operands.some((kind) => MMX.has(kind))) continue;
+		if (!mmx && operands.some((kind) => MMX.has(kind))) continue;
 		const bitnesses = ([32, 64] as const).filter((bitness) => info.isAvailableInMode(bitness));
 		found.push({ code, name, mnemonic: info.mnemonic, operands, bitnesses });
 		info.free();
@@ -218,6 +220,11 @@ export class Assembler {
 			i.setOpRegister(at, vector + random.below(bitness === 64 ? random.pick([3, 16]) : 8));
 			return false;
 		}
+		if (MMX.has(kind) && (kind !== K.mm_or_mem || random.oneIn(2))) {
+			i.setOpKind(at, OpKind.Register);
+			i.setOpRegister(at, Register.MM0 + random.below(8));
+			return false;
+		}
 		const fixed = FIXED.get(kind);
 		if (fixed !== undefined || kind === K.seg_reg) {
 			i.setOpKind(at, OpKind.Register);
@@ -251,7 +258,13 @@ export class Assembler {
 		if (gathered !== undefined) this.gathered(i, ...gathered);
 		else if (kind === K.seg_rBX_al) this.xlat(i);
 		else if (kind === K.mem_offs) this.absolute(i, random.oneIn(3) ? bitness / 16 : bitness / 8);
-		else if (kind === K.mem || kind === K.mem_mib || EITHER.has(kind) || VECTOR_OR_MEMORY.has(kind))
+		else if (
+			kind === K.mem ||
+			kind === K.mem_mib ||
+			EITHER.has(kind) ||
+			VECTOR_OR_MEMORY.has(kind) ||
+			MMX.has(kind)
+		)
 			this.memory(i);
 		else throw new Error(`no instance of an operand of kind ${K[kind]}`);
 		return true;

@@ -1,7 +1,8 @@
-/** Encodings for the native harness: every x87 opcode, and random instances of the integer instructions. */
+/** Encodings for the native harness: every x87 opcode, and random instances of the integer and vector instructions. */
 import { Mnemonic } from "iced-x86";
 import { decode } from "../../../src/silicon/translate/decode.ts";
 import { definitionOf } from "../../../src/silicon/translate/instructions/definitions.ts";
+import { isMmxForm, vectorDefinitionOf } from "../../../src/silicon/translate/instructions/vector/forms.ts";
 import { allEncodings, Assembler } from "../translate/encodings.ts";
 import { Random } from "../translate/random.ts";
 import { CLASS, type Pin, type Record } from "./state.ts";
@@ -25,7 +26,13 @@ export function x87Records(): Record[] {
 		const bytes = new Uint8Array([opcode, modrm]);
 		const insn = decode(bytes, BigInt(CODE), 64);
 		if (insn.mnemonic === Mnemonic.INVALID || ENVIRONMENT.has(insn.mnemonic)) return;
-		records.push({ bytes, classes: CLASS.x87, region: REGION, pins: [exact(RBX, BigInt(REGION + 64))] });
+		records.push({
+			bytes,
+			classes: CLASS.x87,
+			region: REGION,
+			pins: [exact(RBX, BigInt(REGION + 64))],
+			indices: null,
+		});
 	};
 	for (let opcode = 0xd8; opcode <= 0xdf; opcode++) {
 		for (let reg = 0; reg < 8; reg++) add(opcode, (reg << 3) | RBX);
@@ -69,7 +76,45 @@ export function integerRecords(seed: number, instances: number): Record[] {
 			if (made.bitOffset >= 0) pins.push({ register: made.bitOffset, and: 0x1ffn, add: 0n });
 			if (made.bitOffset >= 0 && insn.operands[1]?.kind !== "register") continue;
 			if (made.pinned.has(RSP)) continue;
-			records.push({ bytes: made.bytes, classes: 0, region: REGION, pins });
+			records.push({ bytes: made.bytes, classes: 0, region: REGION, pins, indices: null });
+		}
+	}
+	return records;
+}
+
+/** Approximations, which hardware makes as it likes (SDM Vol. 2B, RCPPS). */
+const APPROXIMATE = /^(VEX_V)?R(cp|sqrt)[ps]s_/i;
+/** Where an EPYC lets its operand be misaligned and the manual does not: docs/limits.md. */
+const ALIGNED = /^Sha/;
+
+/** Random instances of the translated instructions with MMX registers, or of those with vector registers only. */
+export function vectorRecords(seed: number, instances: number, mmx: boolean): Record[] {
+	const random = new Random(seed);
+	const assembler = new Assembler(random);
+	const records: Record[] = [];
+	for (const encoding of allEncodings(true)) {
+		if (!encoding.bitnesses.includes(64) || APPROXIMATE.test(encoding.name)) continue;
+		for (let at = 0; at < instances; at++) {
+			const aligned = ALIGNED.test(encoding.name) || random.oneIn(2);
+			const surroundings = {
+				bitness: 64,
+				rip: BigInt(CODE),
+				target: BigInt(REGION + 64 + (aligned ? 0 : random.below(32))),
+				bases: [0n, 0n, 0n, 0n, 0n, 0n],
+			} as const;
+			let made: ReturnType<Assembler["make"]> = null;
+			try {
+				made = assembler.make(encoding, surroundings);
+			} catch {
+				break;
+			}
+			if (made === null || /\b[fg]s\b/.test(made.text) || made.pinned.has(RSP)) continue;
+			const insn = decode(made.bytes, BigInt(CODE), 64);
+			if (vectorDefinitionOf(insn) === null) break;
+			if (isMmxForm(insn.code) !== mmx) break;
+			const pins = [...made.pinned].map(([register, value]) => exact(register, value));
+			const classes = mmx ? CLASS.x87 | CLASS.vector : CLASS.vector;
+			records.push({ bytes: made.bytes, classes, region: REGION, pins, indices: made.indices });
 		}
 	}
 	return records;
@@ -81,8 +126,9 @@ export function encodeRecords(records: readonly Record[]): Uint8Array {
 	const put = (value: bigint, count: number): void => {
 		for (let at = 0; at < count; at++) bytes.push(Number((value >> BigInt(8 * at)) & 0xffn));
 	};
-	for (const { bytes: code, classes, region, pins } of records) {
-		bytes.push(code.length, ...code, classes, 16, 0);
+	for (const { bytes: code, classes, region, pins, indices } of records) {
+		// Register 16 is none.
+		bytes.push(code.length, ...code, classes, indices?.register ?? 16, indices?.bytes ?? 0);
 		put(BigInt(region), 4);
 		bytes.push(pins.length);
 		for (const { register, and, add } of pins) {
@@ -103,6 +149,7 @@ export function decodeRecords(file: Uint8Array): Record[] {
 		const bytes = file.slice(at + 1, at + 1 + length);
 		at += 1 + length;
 		const classes = file[at]!;
+		const indices = file[at + 1]! < 16 ? { register: file[at + 1]!, bytes: file[at + 2]! } : null;
 		const region = view.getUint32(at + 3, true);
 		const count = file[at + 7]!;
 		at += 8;
@@ -114,7 +161,7 @@ export function decodeRecords(file: Uint8Array): Record[] {
 				add: view.getBigUint64(at + 9, true),
 			});
 		}
-		records.push({ bytes, classes, region, pins });
+		records.push({ bytes, classes, region, pins, indices });
 	}
 	return records;
 }

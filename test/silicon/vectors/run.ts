@@ -4,17 +4,25 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Comparer } from "./compare.ts";
-import { encodeRecords, integerRecords, x87Records } from "./records.ts";
+import type { Record } from "./state.ts";
+import { encodeRecords, integerRecords, vectorRecords, x87Records } from "./records.ts";
 
 const INSTANCES = 3;
 const [root, native, kind, seedText, casesText, option] = process.argv.slice(2);
 const seed = Number(seedText);
 const cases = Number(casesText);
-if ((kind !== "x87" && kind !== "integer") || !Number.isInteger(seed) || !(cases > 0)) {
-	console.error("usage: npm run vectors -- x87|integer SEED CASES [--write]");
+const kinds: Readonly<{ [kind: string]: () => Record[] }> = {
+	x87: x87Records,
+	integer: () => integerRecords(seed, INSTANCES),
+	mmx: () => vectorRecords(seed, INSTANCES, true),
+	vector: () => vectorRecords(seed, INSTANCES, false),
+};
+const make = kinds[kind ?? ""];
+if (make === undefined || !Number.isInteger(seed) || !(cases > 0)) {
+	console.error(`usage: npm run vectors -- ${Object.keys(kinds).join("|")} SEED CASES [--write]`);
 	process.exit(2);
 }
-const records = kind === "x87" ? x87Records() : integerRecords(seed, INSTANCES);
+const records = make();
 const encoded = encodeRecords(records);
 const folder = dirname(native!);
 const paths = { records: join(folder, "records"), results: join(folder, "results") };

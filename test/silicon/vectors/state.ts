@@ -21,6 +21,8 @@ export interface Record {
 	/** Linear address of the memory that is random. */
 	readonly region: number;
 	readonly pins: readonly Pin[];
+	/** A gather's vector register of indices, which stay small, and their bytes. */
+	readonly indices: { readonly register: number; readonly bytes: number } | null;
 }
 
 const SHIFTS = [0, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 64, 24, 23, 52, 62];
@@ -146,7 +148,7 @@ export class CaseState {
 				return [set, sign | (16368 + (pick % 48))];
 		}
 	}
-	private makeX(classes: number): void {
+	private makeX({ classes, indices }: Record): void {
 		const a = this.next();
 		const b = this.next();
 		const x87 = (classes & CLASS.x87) !== 0;
@@ -172,6 +174,9 @@ export class CaseState {
 		if (vector) {
 			const kinds = this.next();
 			for (let at = 0; at < 64; at++) this.x[18 + at] = this.lane((kinds >>> ((at >> 2) * 2)) & 3);
+			if (indices === null) return;
+			const mask = indices.bytes === 4 ? 0x0000001f0000001fn : 0x1fn;
+			for (let at = 0; at < 4; at++) this.x[18 + 4 * indices.register + at]! &= mask;
 		}
 	}
 	/** Makes the state of a case. @param number of the record in its file @param at number of the case */
@@ -183,6 +188,6 @@ export class CaseState {
 			this.gpr[register] = mask64((this.gpr[register]! & and) + add);
 		}
 		for (let word = 0; word < REGION_BYTES / 8; word++) this.memory[word] = this.lane(this.next() & 3);
-		if (record.classes !== 0) this.makeX(record.classes);
+		if (record.classes !== 0) this.makeX(record);
 	}
 }

@@ -6,16 +6,21 @@ import { expect, test } from "vitest";
 import { Comparer } from "./compare.ts";
 import { decodeRecords } from "./records.ts";
 
-/** As the sample was made. */
+/** As the samples were made. */
 const SEED = 1;
-const CASES = 12;
+const SAMPLES: readonly (readonly [kind: string, cases: number])[] = [
+	["x87", 12],
+	["integer", 12],
+	["mmx", 6],
+	["vector", 3],
+];
 
 const read = (name: string) => gunzipSync(readFileSync(join(import.meta.dirname, name)));
 
-test.each(["x87", "integer"])("%s instructions do what a real processor does", (name) => {
+test.each(SAMPLES)("%s instructions do what a real processor does", (name, cases) => {
 	const records = decodeRecords(read(`${name}.records.gz`));
 	const comparer = new Comparer(read(`${name}.results.gz`));
-	const differences = records.flatMap((record, at) => comparer.run(record, SEED, at, CASES, 1));
+	const differences = records.flatMap((record, at) => comparer.run(record, SEED, at, cases, 1));
 	expect(differences.map(({ mnemonic, text }) => `${mnemonic}: ${text}`)).toEqual([]);
-	expect(comparer.cases).toBe(records.length * CASES);
+	expect(comparer.cases).toBe(records.length * cases);
 });

@@ -8,7 +8,7 @@ import { BITS_CHAPTER } from "./bits.ts";
 import { DATA, cmovcc, setcc } from "./data.ts";
 import type { Definition } from "./definition.ts";
 import { SHIFT } from "./shift.ts";
-import { vectorDefinitionOf } from "./vector/forms.ts";
+import { isMmxForm, vectorDefinitionOf } from "./vector/forms.ts";
 import { RAISES } from "./vector/vector.ts";
 
 /** Conditions in encoding order. */
@@ -79,7 +79,7 @@ const FAULTS_WITHOUT_OPERAND = new Set<number>([
 export function canFault(insn: Insn): boolean {
 	if (FAULTS_WITHOUT_OPERAND.has(insn.mnemonic)) return true;
 	if (TOUCHES_NO_MEMORY.has(insn.mnemonic)) return false;
-	if (RAISES.has(insn.mnemonic) && vectorDefinitionOf(insn) !== null) return true;
+	if (vectorDefinitionOf(insn) !== null && (RAISES.has(insn.mnemonic) || isMmxForm(insn.code))) return true;
 	return insn.operands.some((operand) => operand.kind === "memory");
 }
 

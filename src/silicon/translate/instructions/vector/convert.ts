@@ -29,11 +29,20 @@ import {
 	SINGLE,
 	tempFloat,
 } from "./float-lanes.ts";
-import { immediateOf, zeroExtendScalar } from "./moves.ts";
+import { immediateOf } from "./moves.ts";
 import { callOperation, elseExactly } from "./operations.ts";
 import type { Row } from "./named.ts";
 import { scalarSource, upperIndex, writeScalar } from "./packed-float.ts";
-import { hasVex, isMemory, source, vectorBytes, vectorIndex, writeLow, writeRegister } from "./operands.ts";
+import {
+	hasVex,
+	isMemory,
+	source,
+	vectorBytes,
+	vectorIndex,
+	writeLow,
+	writeRegister,
+	zeroExtendScalar,
+} from "./operands.ts";
 
 // ---- scalars between integers and floating point -----------------------------------------------------
 

@@ -16,7 +16,7 @@ import {
 } from "../../vector-memory.ts";
 import type { Definition } from "../definition.ts";
 import type { Row } from "./named.ts";
-import { isMemory, registerVector, vectorBytes, vectorIndex, writeRegister } from "./operands.ts";
+import { isMemory, registerVector, source, vectorBytes, vectorIndex, writeRegister } from "./operands.ts";
 
 /** Lanes of a size in bytes: how a sign is spread over its lane. */
 interface Signs {
@@ -105,13 +105,16 @@ function maskedMove(signs: Signs): Definition {
 	};
 }
 
-/** MASKMOVDQU: to where RDI points. */
-function maskmovdqu(e: Emitter): void {
+/** MASKMOVDQU and MASKMOVQ: to where RDI points. */
+function maskmov(e: Emitter): void {
 	e.code.get(e.registerLocal(L.RDI));
 	e.cutAddress(e.insn.addressBytes);
-	e.addSegmentBase(e.insn.segment, 16, true);
-	const value = registerVector(e, vectorIndex(e, 1), 16);
-	store(e, BYTES, registerVector(e, vectorIndex(e, 2), 16), value);
+	e.addSegmentBase(e.insn.segment, e.bytes(1), true);
+	const linear = e.temp64();
+	e.code.set(linear);
+	const [value, mask] = [source(e, 1), source(e, 2)];
+	e.code.get(linear);
+	store(e, BYTES, mask, value);
 }
 
 // ---- gathers ---------------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ function clearUpper(e: Emitter, local: number): void {
 export const MASKED: readonly Row[] = [
 	["MASKMOVPS", maskedMove(DOUBLEWORDS)], ["MASKMOVPD", maskedMove(QUADWORDS)],
 	["PMASKMOVD", maskedMove(DOUBLEWORDS)], ["PMASKMOVQ", maskedMove(QUADWORDS)],
-	["MASKMOVDQU", maskmovdqu],
+	["MASKMOVDQU", maskmov],  ["MASKMOVQ", maskmov],
 	["PGATHERDD", gather(4, 4)],  ["PGATHERDQ", gather(4, 8)],
 	["PGATHERQD", gather(8, 4)],  ["PGATHERQQ", gather(8, 8)],
 	["GATHERDPS", gather(4, 4)],  ["GATHERDPD", gather(4, 8)],

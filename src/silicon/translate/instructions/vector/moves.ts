@@ -17,6 +17,7 @@ import {
 	writeHalves,
 	writeLow,
 	writeRegister,
+	zeroExtendScalar,
 } from "./operands.ts";
 
 /** MOVAPS and its like. @param aligned the memory operand has to be, with VEX too */
@@ -36,15 +37,6 @@ function move(aligned: boolean): Definition {
 export function pushScalar(e: Emitter, vector: number, bytes: number): void {
 	e.code.get(vector);
 	e.code.simdLane(bytes === 8 ? SIMD.i64x2ExtractLane : SIMD.i32x4ExtractLane, 0);
-}
-
-/** Pops an integer of 4 or 8 bytes, pushes a vector with it at the bottom and 0 above. */
-export function zeroExtendScalar(e: Emitter, bytes: number): void {
-	const value = e.temp(bytes);
-	e.code.set(value);
-	e.code.v128(0n, 0n);
-	e.code.get(value);
-	e.code.simdLane(bytes === 8 ? SIMD.i64x2ReplaceLane : SIMD.i32x4ReplaceLane, 0);
 }
 
 /** Stores a scalar of a vector register. @param lane of its size */

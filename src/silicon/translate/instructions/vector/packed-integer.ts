@@ -158,16 +158,19 @@ const pick = (bytes: number, odd: boolean) =>
 		return lane * bytes + (at % bytes);
 	});
 
-/** PHADDW and its like: neighbours within each source combined. @param bytes of a lane */
+/** Pushes neighbours within each of two vectors combined. @param bytes of a lane */
+export function pushHorizontal(e: Emitter, a: number, b: number, bytes: number, opcode: number): void {
+	for (const odd of [false, true]) {
+		e.code.get(a);
+		e.code.get(b);
+		e.code.shuffle(pick(bytes, odd));
+	}
+	e.code.simd(opcode);
+}
+
+/** PHADDW and its like. @param bytes of a lane */
 export function horizontal(bytes: number, opcode: number): Definition {
-	return halfwise((e, a, b) => {
-		for (const odd of [false, true]) {
-			e.code.get(a);
-			e.code.get(b);
-			e.code.shuffle(pick(bytes, odd));
-		}
-		e.code.simd(opcode);
-	});
+	return halfwise((e, a, b) => pushHorizontal(e, a, b, bytes, opcode));
 }
 
 /** By name. */

@@ -5,15 +5,7 @@ import type { Emitter } from "../../emitter.ts";
 import type { Definition } from "../definition.ts";
 import { immediateOf } from "./moves.ts";
 import type { Row } from "./named.ts";
-import {
-	hasVex,
-	registerVector,
-	source,
-	sources,
-	vectorBytes,
-	vectorIndex,
-	writeHalves,
-} from "./operands.ts";
+import { hasVex, source, sources, writeHalves } from "./operands.ts";
 
 /** A shift of lanes: its Wasm opcode, their bits, and whether it fills with the sign. */
 interface Shift {
@@ -24,8 +16,7 @@ interface Shift {
 
 /** The vector that is shifted: the destination, or with VEX the first source. */
 function shifted(e: Emitter) {
-	const at = hasVex(e) ? 1 : 0;
-	return registerVector(e, vectorIndex(e, at), vectorBytes(e, 0));
+	return source(e, hasVex(e) ? 1 : 0);
 }
 
 /** By an immediate: one past the lane's bits gives zeros or signs. */

@@ -4,7 +4,7 @@ import { SIMD as S } from "../../../wasm/simd.ts";
 import type { Emitter } from "../../emitter.ts";
 import type { Vector } from "../../vector-memory.ts";
 import type { Definition } from "../definition.ts";
-import { immediateOf, zeroExtendScalar } from "./moves.ts";
+import { immediateOf } from "./moves.ts";
 import type { Row } from "./named.ts";
 import { binary, halfwise } from "./packed-integer.ts";
 import {
@@ -17,6 +17,7 @@ import {
 	vectorIndex,
 	writeHalves,
 	writeLow,
+	zeroExtendScalar,
 } from "./operands.ts";
 
 /** Byte lanes from lanes of a size. */
