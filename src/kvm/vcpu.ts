@@ -2,6 +2,7 @@
  * A virtual CPU: `struct kvm_vcpu` with its `arch`, and the vendor's part. Fields carry the kernel's names
  * in camelCase.
  */
+import type { SwapState } from "./x86/trace-exit.ts";
 import type { FpState } from "../host/fpu.ts";
 import type { Kernel } from "../host/kernel.ts";
 import type { Thread } from "../host/thread.ts";
@@ -52,6 +53,10 @@ export interface VcpuStat {
 	nmiExits: number;
 	/** Exits by the vendor's exit reason number. */
 	readonly byReason: Map<number, number>;
+	/** Exits by what they swap; few, since guests seldom change it. */
+	readonly swapStates: SwapState[];
+	/** That of the last exit. */
+	swapState: SwapState | null;
 }
 
 export class Vcpu {
@@ -94,6 +99,8 @@ export class Vcpu {
 		mmioExits: 0,
 		nmiExits: 0,
 		byReason: new Map(),
+		swapStates: [],
+		swapState: null,
 	};
 	/** Completes an access that user space served: arch.complete_userspace_io. Returns as an exit handler does. */
 	completeUserspaceIo: (() => number) | null = null;

@@ -27,8 +27,10 @@ export interface CostOptions {
 	readonly model: CpuModel;
 	/** CR4.OSXSAVE. Default true. */
 	readonly osxsave?: boolean;
-	/** CR4.PKE with a PKRU of all ones but the two low bits, as in patch 4's mail. Default false. */
+	/** CR4.PKE, with `pkru`. Default false. */
 	readonly pke?: boolean;
+	/** The guest's PKRU. Default: all ones but the two low bits, as in patch 4's mail. */
+	readonly pkru?: number;
 	/** The guest's XCR0. Default 1: x87 only, what a CPU has at reset. */
 	readonly xcr0?: number;
 	/** The guest's IA32_XSS. Default 0. */
@@ -67,7 +69,7 @@ export function measureCost(options: CostOptions): CostResult {
 				xcr0: options.xcr0 ?? 0,
 				xss: options.xss ?? 0,
 				pke: options.pke ?? false,
-				pkru: PKRU_OF_THE_MAIL,
+				pkru: options.pkru ?? PKRU_OF_THE_MAIL,
 			},
 		});
 		cpu.opCounts.fill(0);

@@ -5,6 +5,7 @@ import { applyGuestCpu, parseGuestCpu } from "../kvm/api/guest-cpu.ts";
 import { createMachine } from "../kvm/api/kvm.ts";
 import { Vmm, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
+import { type Saved, savedIn } from "./saved.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
 /** Guest memory that one machine is given at most. */
@@ -33,6 +34,8 @@ export interface RunOptions {
 	readonly pit?: boolean;
 	/** Guest memory; at most 1 GiB is given. Default: what the image needs. */
 	readonly ramBytes?: number;
+	/** Trees whose costs for this run's exits are compared. */
+	readonly compare?: { readonly from: Tree; readonly to: Tree };
 	readonly onConsole: (byte: number) => void;
 }
 
@@ -54,6 +57,8 @@ export interface RunOutcome {
 	readonly exitCounts: Readonly<Record<string, { readonly count: number }>>;
 	readonly instructions: number;
 	readonly cycles: number;
+	/** What a tree saves, or would have saved, in these exits; null if none was named. */
+	readonly saved: Saved | null;
 }
 
 /** What a Linux kernel is told when nothing else is: print to the serial port, from the first line on. */
@@ -84,7 +89,7 @@ export function runImage(options: RunOptions): RunOutcome {
 		pit: options.pit ?? true,
 		smp: { seed: options.seed ?? 1 },
 	});
-	const { cpu, vcpu, vm } = machine;
+	const { vcpu, vm } = machine;
 	const vmm = new Vmm(machine, { guestRamBytes, onConsole: options.onConsole });
 	if (options.guestCpu !== undefined && options.guestCpu !== null) {
 		const guestCpu = parseGuestCpu(options.guestCpu);
@@ -103,7 +108,10 @@ export function runImage(options: RunOptions): RunOutcome {
 		}
 	}
 	const instructions = machine.processors.reduce((sum, processor) => sum + processor.cpu.instructions, 0);
-	const rest = { exitCounts, instructions, cycles: cpu.cycles };
+	const cycles = Math.max(...machine.processors.map((processor) => processor.cpu.cycles));
+	const { compare } = options;
+	const saved = compare === undefined ? null : savedIn({ ...compare, vcpus: vm.vcpus, model, vendor });
+	const rest = { exitCounts, instructions, cycles, saved };
 	switch (result.kind) {
 		case "exit":
 			return { kind: "exit", code: result.code, message: "", ...rest };

@@ -1,13 +1,17 @@
 /** `reenter run`. */
-import { EXIT, UsageError } from "../io.ts";
+import { EXIT, type Io, UsageError } from "../io.ts";
 import { ImageError } from "../../guests/image.ts";
+import type { Tree } from "../../kvm/flow/flow.ts";
 import { RAM_BYTES_MAX } from "../../review/run.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree } from "../resolve.ts";
-import { statText } from "../text/cost.ts";
+import { savedText, statText } from "../text/cost.ts";
+
+const BASE_TREE = "v6.18";
+const SERIES_TREE = "series-v2";
 
 interface RunArguments extends CommonOptions {
 	readonly tree: string;
@@ -55,6 +59,14 @@ function readMemory(text: string | undefined): number | undefined {
 	return bytes;
 }
 
+/** What a run's exits are priced under: the tree it ran and v6.18, or, under v6.18, the merged series. */
+async function comparedTrees(io: Io, name: string, tree: Tree): Promise<{ from: Tree; to: Tree }> {
+	const base = await resolveTree(io, BASE_TREE);
+	return name === BASE_TREE
+		? { from: base, to: await resolveTree(io, SERIES_TREE) }
+		: { from: base, to: tree };
+}
+
 /** The image's file: named as such, or by --kernel. */
 function imageFile(file: string | undefined, kernel: string | undefined): string {
 	if (file !== undefined && kernel !== undefined)
@@ -93,6 +105,7 @@ async function runCommand(
 			budgetInstructions,
 			vcpus: readCount("--smp", options.smp, 1, 64),
 			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
+			compare: await comparedTrees(io, options.tree, tree),
 			onConsole: (byte) => {
 				if (toConsole) io.outByte(byte);
 				else text.push(byte);
@@ -110,7 +123,10 @@ async function runCommand(
 			() => said,
 			() => ({ ...outcome, console: said }),
 		);
-	if (options.json !== true) io.err(statText(outcome));
+	if (options.json !== true) {
+		io.err(statText(outcome));
+		if (outcome.saved !== null) io.err(savedText(outcome.saved, outcome));
+	}
 	if (outcome.kind === "exit" || outcome.kind === "power-off") return outcome.code;
 	io.err(`reenter: ${outcome.message}\n`);
 	return EXIT.guest;
@@ -119,7 +135,7 @@ async function runCommand(
 /** Adds `reenter run`. */
 export function registerRun({ context, command, action }: Registry): void {
 	command("run [file]", "run a guest image: ELF64, multiboot, or a Linux kernel")
-		.option("--tree <tree>", "the tree", "v6.18")
+		.option("--tree <tree>", "the tree", BASE_TREE)
 		.option("--cpu <model>", "CPU model")
 		.option("--vendor <vendor>", "vmx or svm")
 		.option("--kernel <file>", "the image, in QEMU's word")

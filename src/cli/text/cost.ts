@@ -1,4 +1,5 @@
 /** The texts of `reenter cost`, `run` and `models`. */
+import type { Saved } from "../../review/saved.ts";
 import type { RunOutcome } from "../../review/run.ts";
 import type { CostResult } from "../../review/types.ts";
 import type { Cost, CpuModel } from "../../silicon/models/model.ts";
@@ -57,6 +58,33 @@ export function statText(outcome: RunOutcome): string {
 		...rows,
 		"",
 		`Total Samples:${total}, ${outcome.instructions} guest instructions, ${outcome.cycles.toFixed(0)} cycles.`,
+		"",
+	].join("\n");
+}
+
+function yesNo(state: boolean): string {
+	return state ? "yes" : "no";
+}
+
+/** What a tree saves in a run's exits. */
+export function savedText({ from, to, rows, savedCycles }: Saved, outcome: RunOutcome): string {
+	const exits = rows.reduce((sum, row) => sum + row.exits, 0);
+	const fast = rows.reduce((sum, row) => sum + (row.path === "fastpath" ? row.exits : 0), 0);
+	return [
+		`${to} against ${from}, for the exits of this run:`,
+		...columns([
+			["  exits", "went back by", "OSXSAVE", "XCR0", "XSS", "PKE", "cycles saved an exit"],
+			...rows.map(({ path, swaps, exits: count, savedCyclesPerExit }) => [
+				`  ${count}`,
+				path === "fastpath" ? "the fastpath" : "the outer loop",
+				yesNo(swaps.osxsave),
+				`0x${swaps.xcr0.toString(16)}`,
+				`0x${swaps.xss.toString(16)}`,
+				`${yesNo(swaps.pke)}${swaps.pkruDiffers ? ", PKRU differs" : ""}`,
+				savedCyclesPerExit.toFixed(1),
+			]),
+		]),
+		`  ${fast} of ${exits} exits stayed in the fastpath; ${savedCycles} cycles saved, ${((100 * savedCycles) / outcome.cycles).toFixed(4)} % of the run's`,
 		"",
 	].join("\n");
 }

@@ -1,8 +1,62 @@
 /** The tracepoint kvm_exit, which perf kvm stat counts: every VM exit passes it, fastpath or not. */
 import type { Vcpu } from "../vcpu.ts";
 
-/** Counts an exit by its vendor's reason. */
+const X86_CR4_OSXSAVE = 1 << 18;
+const X86_CR4_PKE = 1 << 22;
+
+/** What the swaps of XCR0, XSS and PKRU at an exit depend on, and how many exits there were with it. */
+export interface SwapState {
+	readonly osxsave: boolean;
+	readonly pke: boolean;
+	readonly xcr0: number;
+	readonly xss: number;
+	/** The guest's PKRU is not the host's. */
+	readonly pkruDiffers: boolean;
+	exits: number;
+	/** Of these, exits after which the fastpath went back into the guest. */
+	reentered: number;
+}
+
+/** Counts an exit by its vendor's reason, and by what it swaps. */
 export function traceKvmExit(v: Vcpu, reason: number): void {
-	const { byReason } = v.stat;
+	const { stat } = v;
+	const { byReason } = stat;
 	byReason.set(reason, (byReason.get(reason) ?? 0) + 1);
+	const last = stat.swapState;
+	if (last === null || !isState(v, last)) stat.swapState = swapStateOf(v);
+	stat.swapState!.exits++;
+}
+
+function isState(v: Vcpu, state: SwapState): boolean {
+	return (
+		state.osxsave === ((v.cr4Bits & X86_CR4_OSXSAVE) !== 0) &&
+		state.pke === ((v.cr4Bits & X86_CR4_PKE) !== 0) &&
+		state.xcr0 === v.xcr0 &&
+		state.xss === v.iaXss &&
+		state.pkruDiffers === (v.pkru !== v.hostPkru)
+	);
+}
+
+function swapStateOf(v: Vcpu): SwapState {
+	const { swapStates } = v.stat;
+	const known = swapStates.find((state) => isState(v, state));
+	if (known !== undefined) return known;
+	const made: SwapState = {
+		osxsave: (v.cr4Bits & X86_CR4_OSXSAVE) !== 0,
+		pke: (v.cr4Bits & X86_CR4_PKE) !== 0,
+		xcr0: v.xcr0,
+		xss: v.iaXss,
+		pkruDiffers: v.pkru !== v.hostPkru,
+		exits: 0,
+		reentered: 0,
+	};
+	swapStates.push(made);
+	return made;
+}
+
+/** The exit that was counted last was one that the fastpath goes back from. */
+export function countReentry(v: Vcpu): void {
+	v.stat.exits++;
+	const { swapState } = v.stat;
+	if (swapState !== null) swapState.reentered++;
 }

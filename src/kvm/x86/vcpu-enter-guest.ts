@@ -13,6 +13,7 @@ import { type Vcpu, checkRequest, keepFastpath, makeRequest } from "../vcpu.ts";
 import { cancelInjection, checkAndInjectEvents, processNmi } from "./events.ts";
 import { handleExit } from "./exits.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "./handling.ts";
+import { countReentry } from "./trace-exit.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeWorkPending } from "./work.ts";
 
@@ -174,7 +175,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 			"run_flags = 0",
 			(v) => {
 				v.runFlags = 0;
-				v.stat.exits++;
+				countReentry(v);
 			},
 			2,
 		),
