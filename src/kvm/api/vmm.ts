@@ -15,6 +15,7 @@ import { ACPI_GPA, acpiTables } from "../devices/acpi.ts";
 import { makePc, type Pc } from "../devices/pc.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmSetIrq } from "../irqchip/routing.ts";
+import { leaveAsFirmware } from "./firmware.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
@@ -154,6 +155,7 @@ export class Vmm {
 				boot(vcpu, longModeState(image, options.parameters ?? { iterations: 1 }));
 				break;
 			case "multiboot":
+				leaveAsFirmware(vm, vcpu.cpu.cycles);
 				boot(vcpu, multibootState(image, options.commandLine ?? "", this.guestRamBytes));
 				writeGuestPhysical(vm, ACPI_GPA, acpiTables(vm.vcpus.length));
 				break;

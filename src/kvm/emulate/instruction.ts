@@ -17,6 +17,7 @@ import { setSegment } from "../../silicon/cpu/segments.ts";
 import type { MachineMemory } from "../../silicon/machine.ts";
 import { STACK } from "../../silicon/paging/access.ts";
 import { protectCodePage } from "../../silicon/paging/tlb.ts";
+import type { CpuModel } from "../../silicon/models/model.ts";
 import { createProcessor } from "../../silicon/processor.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { kvmSetCr0 } from "./control.ts";
@@ -32,17 +33,33 @@ const PAGE_BYTES = 4096;
 /** A breakpoint that no access meets: with one on, a string instruction is done after each element, as KVM does it. */
 const ONE_ELEMENT = { dr0: 1n << 62n, dr7: 0x401 } as const;
 
-/** The spare processor of each machine: the one behind those that run. */
-const emulators = new WeakMap<MachineMemory, Cpu>();
+type Maker = CpuModel["vendorString"];
 
-function emulatorOf(v: Vcpu): Cpu {
+/** The spare processors of each machine, by maker: all in the place behind those that run. */
+const emulators = new WeakMap<MachineMemory, Map<Maker, Cpu>>();
+
+function emulatorOf(v: Vcpu, maker: Maker): Cpu {
 	const { memory } = v.vm;
-	let cpu = emulators.get(memory);
+	let made = emulators.get(memory);
+	if (made === undefined) {
+		made = new Map();
+		emulators.set(memory, made);
+	}
+	let cpu = made.get(maker);
 	if (cpu === undefined) {
-		cpu = createProcessor(memory, v.cpu.model, memory.ramBase / L.CPU_AREA_BYTES - 1);
-		emulators.set(memory, cpu);
+		const model = { ...v.cpu.model, vendorString: maker };
+		cpu = createProcessor(memory, model, memory.ramBase / L.CPU_AREA_BYTES - 1);
+		made.set(maker, cpu);
 	}
 	return cpu;
+}
+
+/** What an instruction needs of the spare processor beside the usual. */
+export interface Emulation {
+	/** Whose processor it is to be; default the host's. */
+	readonly maker?: Maker;
+	/** Further registers, by their place in the state block. */
+	readonly registers?: readonly (readonly [offset: number, value: bigint])[];
 }
 
 /** A write to guest physical memory or to a device there, of at most 8 bytes. */
@@ -258,12 +275,14 @@ export function finishWrites(
 /**
  * Emulates the instruction at RIP.
  * @param answers of devices to reads that it made before
+ * @param emulation on what
  * @returns 1 to go on, 0 to leave to user space
  */
-export function emulateOnSilicon(v: Vcpu, answers: bigint[] = []): number {
-	const cpu = emulatorOf(v);
+export function emulateOnSilicon(v: Vcpu, answers: bigint[] = [], emulation: Emulation = {}): number {
+	const cpu = emulatorOf(v, emulation.maker ?? v.cpu.model.vendorString);
 	const memory = new EmulatorMemory(v, answers);
 	loadRegisters(v, cpu);
+	for (const [offset, value] of emulation.registers ?? []) cpu.write64(offset, value);
 	cpu.emulated = memory;
 	const complete = cpu.executeOne(cpu);
 	cpu.emulated = null;
@@ -272,7 +291,7 @@ export function emulateOnSilicon(v: Vcpu, answers: bigint[] = []): number {
 		exitToUserForMmio(v, gpa, bytes, null);
 		v.completeUserspaceIo = () => {
 			memory.answers.push(mmioAnswer(v));
-			return emulateOnSilicon(v, memory.answers);
+			return emulateOnSilicon(v, memory.answers, emulation);
 		};
 		return 0;
 	}
@@ -281,8 +300,10 @@ export function emulateOnSilicon(v: Vcpu, answers: bigint[] = []): number {
 		kvmQueueException(v, cpu.read32(L.FAULT_VECTOR), code, cpu.read64(L.FAULT_LINEAR));
 		return 1;
 	}
-	const stepped = (v.vm.ops.getRflags(v) & FLAG.TF) !== 0;
+	const before = v.vm.ops.getRflags(v);
 	storeRegisters(v, cpu);
+	// An instruction that clears TF, as SYSCALL can, is not stepped over (em_syscall()).
+	const stepped = (before & v.vm.ops.getRflags(v) & FLAG.TF) !== 0;
 	if (stepped) kvmQueueDebug(v, DR6.BS);
 	return finishWrites(v, memory.writes, 0);
 }

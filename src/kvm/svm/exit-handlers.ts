@@ -5,6 +5,7 @@ import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmPassDebugRegisters, kvmQueueDebug } from "../emulate/debug.ts";
+import { handleUd } from "../emulate/undefined-opcode.ts";
 import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateOnSilicon } from "../emulate/instruction.ts";
@@ -27,6 +28,7 @@ type Handler = (v: Vcpu) => number;
 /** exception_interception's family. */
 function handleException(vector: number): Handler {
 	if (vector === VECTOR.MC) return () => 1;
+	if (vector === VECTOR.UD) return handleUd;
 	if (vector === VECTOR.DB) {
 		return (v) => {
 			// The processor has written DR6 already; what KVM loaded there had nothing set.

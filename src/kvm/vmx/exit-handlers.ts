@@ -8,6 +8,7 @@ import { vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silicon/vmx/vm
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmQueueDebug } from "../emulate/debug.ts";
+import { handleUd } from "../emulate/undefined-opcode.ts";
 import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
 import { emulateMmio } from "../emulate/mmio.ts";
@@ -44,6 +45,7 @@ function handleException(v: Vcpu): number {
 		return 1;
 	}
 	if (vector === VECTOR.DB) return handleDebugException(v, info);
+	if (vector === VECTOR.UD) return handleUd(v);
 	const errorCode =
 		(info & INTR_INFO.errorCode) !== 0 ? vmread32(v.cpu, v.vmx!.vmcs, F.VM_EXIT_INTR_ERROR_CODE) : null;
 	kvmQueueException(v, vector, errorCode);

@@ -66,9 +66,12 @@ function overflow(
 	last: number,
 ): Value {
 	env.flags |= EXCEPTION.overflow;
-	if ((env.masks & EXCEPTION.overflow) === 0 && env.x87) {
+	if ((env.masks & EXCEPTION.overflow) === 0) {
+		// Inexact is judged with an unbounded exponent.
 		if (rounded.inexact) env.flags |= EXCEPTION.precision;
 		env.roundedUp = rounded.up;
+		// SSE delivers no result.
+		if (!env.x87) return infinity(negative);
 		if (last + precision - 1 - SCALED_BY <= format.maxExponent) {
 			return finite(negative, rounded.significand, last - SCALED_BY);
 		}
