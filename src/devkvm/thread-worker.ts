@@ -1,4 +1,4 @@
-/** The worker behind a VcpuThread: KVM_RUN when it is told to, and nothing else. */
+/** The worker behind a DevVcpuThread: KVM_RUN when it is told to, and nothing else. */
 import { parentPort, workerData } from "node:worker_threads";
 import { KvmError } from "../uapi/api.ts";
 import { buffer } from "../uapi/layout.ts";

@@ -2,7 +2,7 @@
  * A vCPU in a thread of its own, because KVM_RUN blocks. The worker does nothing but KVM_RUN; exits are read, and
  * answered, here, from this thread's mapping of `struct kvm_run`.
  *
- *     const thread = await VcpuThread.start(vcpu);
+ *     const thread = await DevVcpuThread.start(vcpu);
  *     const exit = await thread.run();
  *     await thread.stop();
  *
@@ -11,7 +11,7 @@
  * begin. The signal never has a handler to run.
  */
 import { Worker } from "node:worker_threads";
-import { KvmError } from "../uapi/api.ts";
+import { KvmError, type VcpuThread } from "../uapi/api.ts";
 import type { VcpuExit } from "../uapi/exit.ts";
 import type { WorkerAnswer, WorkerSetup } from "./thread-worker.ts";
 import type { DevVcpu } from "./vcpu.ts";
@@ -31,7 +31,7 @@ export interface Alarm {
 	cancel(): void;
 }
 
-export class VcpuThread {
+export class DevVcpuThread implements VcpuThread {
 	private readonly vcpu: DevVcpu;
 	private readonly worker: Worker;
 	private readonly tid: number;
@@ -51,7 +51,7 @@ export class VcpuThread {
 	 * Starts a thread for a vCPU. Until `stop`, nobody else may run it.
 	 * @param cpu CPU that the thread is bound to; none if not given
 	 */
-	static start(vcpu: DevVcpu, cpu = -1): Promise<VcpuThread> {
+	static start(vcpu: DevVcpu, cpu = -1): Promise<DevVcpuThread> {
 		const setup: WorkerSetup = { fd: vcpu.fd.number, signal: KICK_SIGNAL, cpu };
 		// In a checkout the worker is TypeScript, which tests run as such; dist/ has it as JavaScript.
 		const file = import.meta.url.endsWith(".ts")
@@ -62,7 +62,7 @@ export class VcpuThread {
 			worker.once("error", reject);
 			worker.once("message", (answer: WorkerAnswer) => {
 				worker.off("error", reject);
-				if (answer.kind === "ready") resolve(new VcpuThread(vcpu, worker, answer.tid));
+				if (answer.kind === "ready") resolve(new DevVcpuThread(vcpu, worker, answer.tid));
 				else reject(new KvmError("VcpuThread", "EIO", answer.kind));
 			});
 		});
@@ -88,7 +88,6 @@ export class VcpuThread {
 		}
 	}
 
-	/** One KVM_RUN. Views in the exit hold until the next. @throws KvmError; also when one is under way already */
 	run(): Promise<VcpuExit> {
 		if (this.ended !== null) return Promise.reject(this.ended);
 		if (this.waiting !== null)
@@ -99,7 +98,6 @@ export class VcpuThread {
 		});
 	}
 
-	/** Ends the KVM_RUN under way, or the next: its exit is "intr". */
 	kick(): void {
 		if (this.ended !== null) return;
 		this.vcpu.page.immediateExit = true;
@@ -116,7 +114,6 @@ export class VcpuThread {
 		return alarm;
 	}
 
-	/** Ends KVM_RUN if it is under way, and the thread. The vCPU can be run by others again. */
 	async stop(): Promise<void> {
 		if (this.ended === null) {
 			if (this.waiting !== null) {

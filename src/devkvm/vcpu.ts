@@ -26,6 +26,7 @@ import type { Fd } from "./fd.ts";
 import type { Mapping } from "./libc.ts";
 import { getCpuid, getMsrs, setCpuid, setMsrs } from "./lists.ts";
 import { RunPage } from "./run-page.ts";
+import { DevVcpuThread } from "./thread.ts";
 
 export class DevVcpu implements KvmVcpu {
 	readonly id: number;
@@ -160,6 +161,10 @@ export class DevVcpu implements KvmVcpu {
 			return exitAfterError(error);
 		}
 		return this.page.exit();
+	}
+
+	startThread(): Promise<DevVcpuThread> {
+		return DevVcpuThread.start(this);
 	}
 
 	setImmediateExit(on: boolean): void {

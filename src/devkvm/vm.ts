@@ -48,6 +48,13 @@ export class DevMemory implements GuestMemory {
 		return this.mapped.bytes;
 	}
 
+	read(offset: number, bytes: number): Uint8Array {
+		return this.bytes.slice(offset, offset + bytes);
+	}
+	write(offset: number, data: Uint8Array): void {
+		this.bytes.set(data, offset);
+	}
+
 	/** Where it lies in this process. @throws KvmError once it was removed */
 	get mapped(): Mapping {
 		if (this.mapping === null) throw new KvmError("GuestMemory", "EFAULT", `slot ${this.slot} was removed`);

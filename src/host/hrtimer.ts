@@ -24,6 +24,11 @@ export class HrtimerQueue {
 		return this.timers.length === 0 ? Number.POSITIVE_INFINITY : this.timers[0]!.expiresCycles;
 	}
 
+	/** How many are armed. */
+	get size(): number {
+		return this.timers.length;
+	}
+
 	/** Starts, or moves, a timer. */
 	start(timer: Hrtimer, expiresCycles: number): void {
 		this.remove(timer);

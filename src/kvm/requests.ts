@@ -45,6 +45,12 @@ export const MP_STATE = {
 	SIPI_RECEIVED: 4,
 } as const;
 
+/** KVM_X86_SHADOW_INT_MOV_SS and _STI (arch/x86/include/uapi/asm/kvm.h): what holds interrupts back for one instruction. */
+export const INTERRUPT_SHADOW = { MOV_SS: 1, STI: 2 } as const;
+
+/** KVM_INTERNAL_ERROR_* (include/uapi/linux/kvm.h). */
+export const INTERNAL_ERROR = { EMULATION: 1, UNEXPECTED_EXIT_REASON: 4 } as const;
+
 /** vcpu->run->exit_reason (include/uapi/linux/kvm.h). */
 export const KVM_EXIT = {
 	UNKNOWN: 0,

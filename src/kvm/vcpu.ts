@@ -36,10 +36,11 @@ export interface KvmRun {
 	readonly io: { write: boolean; port: number; bytes: number; count: number; data: Uint8Array };
 	/** KVM_EXIT_MMIO. */
 	readonly mmio: { write: boolean; gpa: number; bytes: number; data: Uint8Array };
+	/** KVM_EXIT_FAIL_ENTRY: the hardware's reason. KVM_EXIT_INTERNAL_ERROR: one of INTERNAL_ERROR. */
+	code: number;
 	/** KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR: what the hardware said, as one line. */
 	message: string;
-	/** Set by user space: KVM_RUN returns at once. */
-	immediateExit: boolean;
+	/** Set by user space. */
 	requestInterruptWindow: boolean;
 }
 
@@ -87,8 +88,8 @@ export class Vcpu {
 		exitReason: 0,
 		io: { write: false, port: 0, bytes: 0, count: 0, data: new Uint8Array(4096) },
 		mmio: { write: false, gpa: 0, bytes: 0, data: new Uint8Array(8) },
+		code: 0,
 		message: "",
-		immediateExit: false,
 		requestInterruptWindow: false,
 	};
 	readonly stat: VcpuStat = {

@@ -25,6 +25,8 @@ export interface VendorOps {
 	/** Base, limit, attributes (VMCS access-rights format) and selector. @param segment layout.ts ES…IDTR */
 	getSegment(vcpu: Vcpu, segment: number): Segment;
 	setSegment(vcpu: Vcpu, segment: number, value: Segment): void;
+	/** KVM's copies of CR0, CR3 and CR4 become what the guest has now: kvm_x86_ops.cache_reg(). */
+	cacheControlRegisters(vcpu: Vcpu): void;
 	setCr0(vcpu: Vcpu, cr0: bigint): void;
 	setCr3(vcpu: Vcpu, cr3: bigint): void;
 	setCr4(vcpu: Vcpu, cr4: bigint): void;
@@ -49,6 +51,12 @@ export interface VendorOps {
 	nmiAllowed(vcpu: Vcpu): boolean;
 	/** The guest is in an NMI handler: get_nmi_mask. */
 	nmiMasked(vcpu: Vcpu): boolean;
+	/** set_nmi_mask(). */
+	setNmiMask(vcpu: Vcpu, masked: boolean): void;
+	/** get_interrupt_shadow(): a set of INTERRUPT_SHADOW bits. */
+	getInterruptShadow(vcpu: Vcpu): number;
+	/** set_interrupt_shadow(). @param shadow a set of INTERRUPT_SHADOW bits */
+	setInterruptShadow(vcpu: Vcpu, shadow: number): void;
 	/** The hardware holds an NMI that it will deliver by itself: is_vnmi_pending. */
 	vnmiPending(vcpu: Vcpu): boolean;
 	/** Gives the hardware an NMI to deliver. @returns false if it cannot take one */

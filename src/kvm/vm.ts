@@ -1,8 +1,10 @@
 /** A virtual machine: `struct kvm` with what all vendors share. */
 import type { Kernel } from "../host/kernel.ts";
+import type { HostPages } from "../host/pages.ts";
 import type { MachineMemory } from "../silicon/machine.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import type { CompiledTree } from "./flow/compile.ts";
+import { IoBus } from "./io-bus.ts";
 import type { Mmu } from "./mmu/mmu.ts";
 import type { VendorOps } from "./vendor-ops.ts";
 import type { Td } from "../silicon/tdx/td.ts";
@@ -14,7 +16,10 @@ export interface MemorySlot {
 	readonly bytes: number;
 	/** Host physical address of its first byte. */
 	readonly hpa: number;
+	/** KVM_MEM_READONLY. */
 	readonly readOnly: boolean;
+	/** KVM_MEM_LOG_DIRTY_PAGES: a bit a page, the least significant first. Absent: nothing is logged. */
+	readonly dirtyBitmap?: Uint8Array;
 }
 
 export interface VmOptions {
@@ -35,23 +40,29 @@ export class Vm {
 	readonly vcpus: Vcpu[] = [];
 	/** The TDX module's side of a TD; null for other VMs, and before the first vCPU. */
 	td: Td | null = null;
-	readonly irqchip: boolean;
-	readonly pit: boolean;
+	/** KVM_CREATE_IRQCHIP was called; before the first vCPU. */
+	irqchip: boolean;
+	/** KVM_CREATE_PIT2 was called. */
+	pit: boolean;
+	/** Accesses that user space wants no exits for. */
+	readonly ioBus = new IoBus();
 	/** kvm_x86_ops. */
 	readonly ops: VendorOps;
 	readonly mmu: Mmu;
 	/** When the guest's clock stood at 0, in cycles of the host. */
-	readonly clockBaseCycles: number;
+	clockBaseCycles: number;
 	wallClockVersion = 0;
-	/** Next free host physical page for KVM's own tables, and its end. */
-	private nextHpa: number;
+	private readonly pages: HostPages;
+	/** What was taken, to be given back. */
+	private readonly taken: { readonly hpa: number; readonly bytes: number }[] = [];
 
+	/** @param pages the host's memory, from which KVM's tables and memory slots are taken */
 	constructor(
 		kernel: Kernel,
 		ops: VendorOps,
 		makeMmu: (vm: Vm) => Mmu,
 		options: VmOptions,
-		firstHpa: number,
+		pages: HostPages,
 	) {
 		this.kernel = kernel;
 		this.memory = kernel.cpu.memory;
@@ -60,7 +71,7 @@ export class Vm {
 		this.irqchip = options.irqchip;
 		this.pit = options.pit ?? options.irqchip;
 		this.ops = ops;
-		this.nextHpa = firstHpa;
+		this.pages = pages;
 		this.clockBaseCycles = kernel.cpu.cycles;
 		this.mmu = makeMmu(this);
 	}
@@ -81,19 +92,41 @@ export class Vm {
 	 * @throws RangeError when the machine has no more
 	 */
 	reserve(bytes: number, align = 4096): number {
-		const hpa = (this.nextHpa + align - 1) & -align;
-		if (hpa + bytes > this.memory.ramBytes) {
-			throw new RangeError(
-				`the machine has ${this.memory.ramBytes} bytes of memory; ${bytes} more are wanted`,
-			);
-		}
-		this.nextHpa = hpa + bytes;
+		const hpa = this.pages.take(bytes, align);
+		this.taken.push({ hpa, bytes });
 		return hpa;
+	}
+
+	/** Gives one reservation back. @param hpa what `reserve` returned */
+	release(hpa: number): void {
+		const at = this.taken.findIndex((one) => one.hpa === hpa);
+		const [one] = this.taken.splice(at, 1);
+		this.pages.give(hpa, one!.bytes);
+	}
+
+	/** Gives all of the VM's memory back: kvm_destroy_vm(). */
+	destroy(): void {
+		for (const { hpa, bytes } of this.taken) this.pages.give(hpa, bytes);
+		this.taken.length = 0;
 	}
 
 	/** End of the host memory that was taken so far. */
 	get endHpa(): number {
-		return this.nextHpa;
+		return this.pages.endHpa;
+	}
+
+	/** The slot that holds a guest physical address. */
+	slotOf(gpa: number): MemorySlot | undefined {
+		for (const slot of this.slots) if (gpa >= slot.gpa && gpa < slot.gpa + slot.bytes) return slot;
+		return undefined;
+	}
+
+	/** mark_page_dirty(): the page of a guest physical address was written, by the guest or by KVM for it. */
+	markDirty(gpa: number): void {
+		const slot = this.slotOf(gpa);
+		if (slot?.dirtyBitmap === undefined) return;
+		const page = Math.floor((gpa - slot.gpa) / 4096);
+		slot.dirtyBitmap[page >> 3]! |= 1 << (page & 7);
 	}
 
 	/** Host physical address behind a guest physical one, or -1 when no slot holds it. */

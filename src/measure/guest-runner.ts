@@ -2,7 +2,7 @@
  * A VM on the real KVM in which this project's guest programs run their iterations, and the time of each run from
  * outside: KVM_RUN to the write to the exit port. A guest's own RDTSC may be emulated, so it is not relied on.
  */
-import { VcpuThread } from "../devkvm/thread.ts";
+import { DevVcpuThread } from "../devkvm/thread.ts";
 import type { DevKvm } from "../devkvm/system.ts";
 import type { DevVcpu } from "../devkvm/vcpu.ts";
 import type { DevMemory, DevVm } from "../devkvm/vm.ts";
@@ -129,7 +129,7 @@ export class GuestRunner {
 			if (error instanceof KvmError) throw new CannotMeasure(error.message);
 			throw error;
 		}
-		const thread = await VcpuThread.start(this.vcpu);
+		const thread = await DevVcpuThread.start(this.vcpu);
 		const alarm = thread.kickAfter(TRIAL_TIMEOUT_MS);
 		try {
 			for (;;) {

@@ -58,8 +58,15 @@ export interface Xcr {
 export interface GuestMemory {
 	readonly slot: number;
 	readonly gpa: number;
-	/** The memory itself, seen by this thread. */
+	/**
+	 * The memory itself, seen by this thread. What is written here the guest sees at the next KVM_RUN. On the software
+	 * machine each KVM_RUN looks for changed code once this was asked for; `write` tells it.
+	 */
 	readonly bytes: Uint8Array;
+	/** A copy of a part. @param offset from the slot's beginning, in bytes */
+	read(offset: number, bytes: number): Uint8Array;
+	/** Stores into a part. @param offset from the slot's beginning, in bytes */
+	write(offset: number, data: Uint8Array): void;
 }
 
 /** A slot to make. */
@@ -159,6 +166,16 @@ export interface KvmVm {
 	close(): void;
 }
 
+/** A vCPU in a thread of its own. */
+export interface VcpuThread {
+	/** One KVM_RUN. Views in the exit hold until the next. @throws KvmError; also when one is under way already */
+	run(): Promise<VcpuExit>;
+	/** Ends the KVM_RUN under way, or the next: its exit is "intr". */
+	kick(): void;
+	/** Ends KVM_RUN if it is under way, and the thread. The vCPU can be run by others again. */
+	stop(): Promise<void>;
+}
+
 export interface KvmVcpu {
 	readonly id: number;
 	getRegs(): KvmRegs;
@@ -199,6 +216,8 @@ export interface KvmVcpu {
 	nmi(): void;
 	/** KVM_RUN, until it returns. Blocks this thread. */
 	run(): VcpuExit;
+	/** A thread for this vCPU, in which KVM_RUN blocks nobody. Until it is stopped, nothing else may run the vCPU. */
+	startThread(): Promise<VcpuThread>;
 	/** kvm_run.immediate_exit: the next KVM_RUN returns at once, before it enters the guest. */
 	setImmediateExit(on: boolean): void;
 	/** kvm_run.request_interrupt_window. */

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { DevKvm } from "../../src/devkvm/system.ts";
-import { VcpuThread } from "../../src/devkvm/thread.ts";
+import { DevVcpuThread } from "../../src/devkvm/thread.ts";
 import { KvmError } from "../../src/uapi/api.ts";
 import { UNAVAILABLE, realModeGuest } from "./support.ts";
 
@@ -132,7 +132,7 @@ describe.skipIf(UNAVAILABLE !== null)(`a vCPU in a thread${suffix}`, () => {
 	it("runs, answers and ends as one that is run in place", async () => {
 		const kvm = DevKvm.open();
 		const { vcpu } = realModeGuest(kvm, [...inp(0x11), ...out(0x12), HLT]);
-		const thread = await VcpuThread.start(vcpu);
+		const thread = await DevVcpuThread.start(vcpu);
 		const first = await thread.run();
 		if (first.reason !== "io") throw new Error(`want io, have ${first.reason}`);
 		first.data[0] = 9;
@@ -147,7 +147,7 @@ describe.skipIf(UNAVAILABLE !== null)(`a vCPU in a thread${suffix}`, () => {
 	it("is stopped while the guest spins, and runs again in place afterwards", async () => {
 		const kvm = DevKvm.open();
 		const { vcpu, memory } = realModeGuest(kvm, SPIN);
-		const thread = await VcpuThread.start(vcpu);
+		const thread = await DevVcpuThread.start(vcpu);
 		const running = thread.run();
 		await new Promise((resolve) => setTimeout(resolve, 20));
 		await thread.stop();
@@ -160,7 +160,7 @@ describe.skipIf(UNAVAILABLE !== null)(`a vCPU in a thread${suffix}`, () => {
 	it("is kicked out of a KVM_RUN and goes on where it was", async () => {
 		const kvm = DevKvm.open();
 		const { vcpu } = realModeGuest(kvm, SPIN);
-		const thread = await VcpuThread.start(vcpu);
+		const thread = await DevVcpuThread.start(vcpu);
 		for (let round = 0; round < 5; round++) {
 			const running = thread.run();
 			thread.kick();
@@ -181,7 +181,7 @@ describe.skipIf(UNAVAILABLE !== null)(`a vCPU in a thread${suffix}`, () => {
 			const kvm = DevKvm.open();
 			const { vcpu, vm } = realModeGuest(kvm, SPIN);
 			vm.ioeventfd({ address: 0x10, bytes: 1, pio: true });
-			const thread = await VcpuThread.start(vcpu);
+			const thread = await DevVcpuThread.start(vcpu);
 			const running = thread.run();
 			await thread.stop();
 			await running;

@@ -12,6 +12,8 @@ const ROOMS = [
 	"review",
 	"check",
 	"measure",
+	"backends",
+	"softkvm",
 	"kvm",
 	"devkvm",
 	"host",

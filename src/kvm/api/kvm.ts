@@ -7,6 +7,7 @@
  */
 import { FpState, kernelFeatures } from "../../host/fpu.ts";
 import { Kernel, type KernelOptions } from "../../host/kernel.ts";
+import { HostPages } from "../../host/pages.ts";
 import { Smp, type SmpOptions } from "../../host/smp.ts";
 import { Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
@@ -28,14 +29,14 @@ import { MP_STATE, VCPU_MODE } from "../requests.ts";
 import { svmOps } from "../svm/ops.ts";
 import { tdxOps } from "../tdx/ops.ts";
 import { Vcpu } from "../vcpu.ts";
-import { Vm } from "../vm.ts";
+import { Vm, type VmOptions } from "../vm.ts";
 import { vmxOps } from "../vmx/ops.ts";
 
 /** Bytes of host memory when none are asked for. */
 const DEFAULT_RAM_BYTES = 16 << 20;
 
 /** Host physical memory below this is the kernel's own. */
-const FIRST_FREE_HPA = 0x1000;
+export const FIRST_FREE_HPA = 0x1000;
 
 export interface MachineOptions {
 	readonly model: CpuModel;
@@ -120,24 +121,31 @@ export function createMachine(options: MachineOptions): Machine {
 	const smp = several ? new Smp(kernels, options.smp) : null;
 	const tree = "ioctlRun" in options.tree ? options.tree : compileTree(options.tree, vendor);
 	for (const { cpu } of silicon.processors) installCustomOps(cpu, tree.tree);
-	const ops = vendor === "svm" ? svmOps : vendor === "tdx" ? tdxOps : vmxOps;
-	const vm = new Vm(
-		kernel,
-		ops,
-		(made) => new Mmu(made),
-		{
-			vendor,
-			tree,
-			irqchip: options.irqchip ?? true,
-			...(options.pit === undefined ? {} : { pit: options.pit }),
-		},
-		FIRST_FREE_HPA,
-	);
-	for (let id = 0; id < vcpus; id++) createVcpu(vm, kernels[id % kernels.length]!);
+	const vm = createVm(kernel, vendor, tree, new HostPages(silicon.memory, FIRST_FREE_HPA), {
+		irqchip: options.irqchip ?? true,
+		...(options.pit === undefined ? {} : { pit: options.pit }),
+	});
+	for (let id = 0; id < vcpus; id++) createVcpu(vm, kernels[id % kernels.length]!, id);
 	return { ...silicon, kernels, kernel, smp, vm, vcpu: vm.vcpus[0]! };
 }
 
-function bootProcessor({ cpu, apic }: Processor, options: KernelOptions | undefined): Kernel {
+/**
+ * KVM_CREATE_VM.
+ * @param pages the host's memory
+ */
+export function createVm(
+	kernel: Kernel,
+	vendor: Vendor,
+	tree: CompiledTree,
+	pages: HostPages,
+	devices: Pick<VmOptions, "irqchip" | "pit">,
+): Vm {
+	const ops = vendor === "svm" ? svmOps : vendor === "tdx" ? tdxOps : vmxOps;
+	return new Vm(kernel, ops, (made) => new Mmu(made), { vendor, tree, ...devices }, pages);
+}
+
+/** Boots a kernel on a processor. */
+export function bootProcessor({ cpu, apic }: Processor, options?: KernelOptions): Kernel {
 	resetCpu(cpu);
 	apic.reset();
 	const kernel = new Kernel(cpu, apic, options);
@@ -169,9 +177,9 @@ function isIntel(cpu: Cpu): boolean {
 	return cpu.model.vendorString === "GenuineIntel";
 }
 
-/** KVM_CREATE_VCPU. */
-function createVcpu(vm: Vm, kernel: Kernel): Vcpu {
-	const vcpu = new Vcpu(vm, kernel, vm.vcpus.length);
+/** KVM_CREATE_VCPU. @param id of the vCPU, its APIC id */
+export function createVcpu(vm: Vm, kernel: Kernel, id: number): Vcpu {
+	const vcpu = new Vcpu(vm, kernel, id);
 	vm.vcpus.push(vcpu);
 	vcpu.guestFpu = new FpState(kernelFeatures(kernel.xcr0, kernel.xss));
 	vcpu.guestStateProtected = vm.vendor === "tdx";

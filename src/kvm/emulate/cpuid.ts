@@ -1,5 +1,6 @@
 /** CPUID for guests (arch/x86/kvm/cpuid.c): the leaves given at creation, and what follows the guest's state. */
 import { CR4 } from "../../silicon/cpu/control.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
 import { cpuid } from "../../silicon/cpu/cpuid.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { compactedSize, standardSize } from "../../silicon/cpu/state-components.ts";
@@ -50,24 +51,64 @@ function isEmpty(entry: CpuidEntry): boolean {
 	return (entry.eax | entry.ebx | entry.ecx | entry.edx) === 0;
 }
 
-/** One leaf as KVM_GET_SUPPORTED_CPUID would offer it, and the VMM pass it on. */
-function guestEntry(v: Vcpu, leaf: number, subleaf: number | null): CpuidEntry {
-	let { eax, ebx, ecx, edx } = cpuid(v.cpu, leaf, subleaf ?? 0);
-	const apic = v.apic !== null;
+/** What the table of a vCPU depends on beside the processor. */
+export interface CpuidSubject {
+	readonly cpu: Cpu;
+	/** The local APIC is in the kernel. */
+	readonly apic: boolean;
+	/** APIC id. */
+	readonly id: number;
+}
+
+/** One leaf as KVM_GET_SUPPORTED_CPUID offers it, and the VMM passes it on. */
+function guestEntry({ cpu, apic, id }: CpuidSubject, leaf: number, subleaf: number | null): CpuidEntry {
+	let { eax, ebx, ecx, edx } = cpuid(cpu, leaf, subleaf ?? 0);
 	if (leaf === 1) {
 		ecx = (ecx & ~LEAF_1_ECX.hidden & ~LEAF_1_ECX.osxsave) | LEAF_1_ECX.hypervisor;
 		ecx = apic ? ecx | LEAF_1_ECX_APIC : ecx & ~LEAF_1_ECX_APIC;
 		edx = apic ? edx | LEAF_1_EDX_APIC : edx & ~LEAF_1_EDX_APIC;
-		ebx = (ebx & 0x0000_ffff) | (1 << 16) | (v.id << 24);
+		ebx = (ebx & 0x0000_ffff) | (1 << 16) | (id << 24);
 	} else if (leaf === 7 && subleaf === 0) {
 		ebx |= LEAF_7_EBX_TSC_ADJUST;
 		ecx &= ~LEAF_7_ECX_OSPKE;
 	} else if (leaf === 5) eax = ebx = ecx = 0;
-	else if (leaf === 0xb) edx = v.id;
+	else if (leaf === 0xb) edx = id;
 	else if (leaf === 0x8000_0001) ecx &= ~LEAF_80000001_ECX_SVM;
 	else if (leaf === 0x8000_0008) ebx &= ~LEAF_80000008_EBX_RDPRU;
 	else if (leaf === 0x8000_000a) eax = ebx = ecx = edx = 0;
 	return { leaf, subleaf, eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 };
+}
+
+/** KVM_GET_SUPPORTED_CPUID, with the ids of one vCPU in it. */
+export function supportedCpuid(subject: CpuidSubject): CpuidEntry[] {
+	const { cpu, apic } = subject;
+	const entries: CpuidEntry[] = [];
+	const addRange = (first: number, last: number) => {
+		for (let leaf = first; leaf <= last; leaf++) {
+			const count = SUBLEAVES.get(leaf);
+			if (count === undefined) {
+				entries.push(guestEntry(subject, leaf, null));
+				continue;
+			}
+			for (let subleaf = 0; subleaf < count; subleaf++) {
+				const entry = guestEntry(subject, leaf, subleaf);
+				if (subleaf < 2 || !isEmpty(entry)) entries.push(entry);
+			}
+		}
+	};
+	addRange(0, cpuid(cpu, 0, 0).eax);
+	const base = { subleaf: null };
+	entries.push({ ...base, leaf: KVM_CPUID_SIGNATURE, eax: KVM_CPUID_FEATURES, ...KVM_SIGNATURE });
+	entries.push({
+		...base,
+		leaf: KVM_CPUID_FEATURES,
+		eax: apic ? KVM_FEATURES | KVM_FEATURES_APIC : KVM_FEATURES,
+		ebx: 0,
+		ecx: 0,
+		edx: 0,
+	});
+	addRange(0x8000_0000, cpuid(cpu, 0x8000_0000, 0).eax);
+	return entries;
 }
 
 /**
@@ -76,31 +117,7 @@ function guestEntry(v: Vcpu, leaf: number, subleaf: number | null): CpuidEntry {
  */
 export function buildGuestCpuid(v: Vcpu): void {
 	v.cpuid.length = 0;
-	const addRange = (first: number, last: number) => {
-		for (let leaf = first; leaf <= last; leaf++) {
-			const count = SUBLEAVES.get(leaf);
-			if (count === undefined) {
-				v.cpuid.push(guestEntry(v, leaf, null));
-				continue;
-			}
-			for (let subleaf = 0; subleaf < count; subleaf++) {
-				const entry = guestEntry(v, leaf, subleaf);
-				if (subleaf < 2 || !isEmpty(entry)) v.cpuid.push(entry);
-			}
-		}
-	};
-	addRange(0, cpuid(v.cpu, 0, 0).eax);
-	const base = { subleaf: null };
-	v.cpuid.push({ ...base, leaf: KVM_CPUID_SIGNATURE, eax: KVM_CPUID_FEATURES, ...KVM_SIGNATURE });
-	v.cpuid.push({
-		...base,
-		leaf: KVM_CPUID_FEATURES,
-		eax: v.apic === null ? KVM_FEATURES : KVM_FEATURES | KVM_FEATURES_APIC,
-		ebx: 0,
-		ecx: 0,
-		edx: 0,
-	});
-	addRange(0x8000_0000, cpuid(v.cpu, 0x8000_0000, 0).eax);
+	v.cpuid.push(...supportedCpuid({ cpu: v.cpu, apic: v.apic !== null, id: v.id }));
 	kvmVcpuAfterSetCpuid(v);
 }
 

@@ -5,7 +5,7 @@
 import * as L from "../../silicon/cpu/layout.ts";
 import { type Bitness, decode, Mnemonic } from "../../silicon/translate/decode.ts";
 import type { Insn } from "../../silicon/translate/insn.ts";
-import { KVM_EXIT } from "../requests.ts";
+import { INTERNAL_ERROR, KVM_EXIT } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { GuestFault } from "./guest-fault.ts";
 import { ACCESS, readGuestVirtual } from "./guest-memory.ts";
@@ -57,6 +57,7 @@ export function advance(v: Vcpu, insn: Insn): number {
 export function emulationFailure(v: Vcpu, insn: Insn, gpa: number): number {
 	const what = Mnemonic[insn.mnemonic] ?? `mnemonic ${insn.mnemonic}`;
 	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
+	v.run.code = INTERNAL_ERROR.EMULATION;
 	v.run.message = `emulation failure: ${what.toUpperCase()} at rip 0x${insn.rip.toString(16)}${
 		gpa >= 0 ? `, guest physical address 0x${gpa.toString(16)} has no memory` : ""
 	}`;

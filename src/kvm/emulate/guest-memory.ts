@@ -4,6 +4,7 @@
  */
 import { CR0, CR4, EFER } from "../../silicon/cpu/control.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
+import type { MachineMemory } from "../../silicon/machine.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Vm } from "../vm.ts";
 import { srcuDereference } from "../x86/srcu.ts";
@@ -114,16 +115,30 @@ export function writeGuestPhysical(vm: Vm, gpa: number, bytes: Uint8Array): bool
 		const hpa = vm.gpaToHpa(gpa + done);
 		if (hpa < 0) complete = false;
 		else {
-			const to = memory.ramBase + hpa;
-			if (differs(memory.u8, to, bytes, done, count)) {
-				const page = Math.floor(hpa / PAGE_BYTES);
-				if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
-				memory.u8.set(bytes.subarray(done, done + count), to);
-			}
+			vm.markDirty(gpa + done);
+			storePart(memory, hpa, bytes, done, count);
 		}
 		done += count;
 	}
 	return complete;
+}
+
+/** Stores a part of `bytes` within one page of host physical memory, as guest code that may have been translated. */
+function storePart(memory: MachineMemory, hpa: number, bytes: Uint8Array, from: number, count: number): void {
+	const to = memory.ramBase + hpa;
+	if (!differs(memory.u8, to, bytes, from, count)) return;
+	const page = Math.floor(hpa / PAGE_BYTES);
+	if (memory.codePages[page] !== 0) memory.onCodeWrite(page);
+	memory.u8.set(bytes.subarray(from, from + count), to);
+}
+
+/** Stores bytes in host physical memory, as user space does through its mapping: no page is marked dirty. */
+export function storeHostPhysical(memory: MachineMemory, hpa: number, bytes: Uint8Array): void {
+	for (let done = 0; done < bytes.length; ) {
+		const count = Math.min(bytes.length - done, PAGE_BYTES - ((hpa + done) % PAGE_BYTES));
+		storePart(memory, hpa + done, bytes, done, count);
+		done += count;
+	}
 }
 
 function differs(memory: Uint8Array, at: number, bytes: Uint8Array, from: number, count: number): boolean {

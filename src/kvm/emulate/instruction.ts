@@ -263,7 +263,7 @@ export function finishWrites(
 			const data = new Uint8Array(8);
 			new DataView(data.buffer).setBigUint64(0, value, true);
 			writeGuestPhysical(v.vm, gpa, data.subarray(0, bytes));
-		} else if (!kernelMmioWrite(v, gpa, bytes, Number(BigInt.asUintN(32, value)) | 0)) {
+		} else if (!kernelMmioWrite(v, gpa, bytes, value)) {
 			exitToUserForMmio(v, gpa, bytes, value);
 			v.completeUserspaceIo = () => finishWrites(v, writes, at + 1, done);
 			return 0;

@@ -40,18 +40,23 @@ function part(value: number, byteOffset: number, bytes: number): number {
 	return bytes >= 4 ? value >>> 0 : Math.floor(shifted) % 2 ** (8 * bytes);
 }
 
-/** vcpu_mmio_write(). @param value its low 32 bits @returns whether a device in the kernel took it */
-export function kernelMmioWrite(v: Vcpu, gpa: number, bytes: number, value: number): boolean {
+/** vcpu_mmio_write(). @param value `bytes` wide @returns whether a device in the kernel, an eventfd or the ring took it */
+export function kernelMmioWrite(v: Vcpu, gpa: number, bytes: number, value: bigint): boolean {
 	if (inApicPage(v, gpa)) {
 		const offset = gpa % PAGE_BYTES;
 		// Narrower and misaligned writes have no effect: apic_mmio_write().
-		if (bytes === 4 && (offset & 0xf) === 0 && !isHole(v)) writeApicRegister(v.apic!, offset, value);
+		if (bytes === 4 && (offset & 0xf) === 0 && !isHole(v)) {
+			writeApicRegister(v.apic!, offset, Number(BigInt.asIntN(32, value)));
+		}
 		return true;
 	}
 	const chip = kernelIrqchip(v.vm);
-	if (chip === null || !IoApic.covers(gpa)) return false;
-	chip.ioapic.write(gpa - IOAPIC_DEFAULT_PHYS_BASE, value >>> 0);
-	return true;
+	if (chip !== null && IoApic.covers(gpa)) {
+		chip.ioapic.write(gpa - IOAPIC_DEFAULT_PHYS_BASE, Number(BigInt.asUintN(32, value)));
+		return true;
+	}
+	const { ioBus } = v.vm;
+	return ioBus.inUse && ioBus.write(false, gpa, bytes, BigInt.asUintN(8 * bytes, value));
 }
 
 /**

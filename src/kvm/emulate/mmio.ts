@@ -77,7 +77,7 @@ function emulateMove(v: Vcpu, insn: Insn, gpa: number): number {
 }
 
 function storeMove(v: Vcpu, insn: Insn, gpa: number, bytes: number, value: bigint): number {
-	if (kernelMmioWrite(v, gpa, bytes, Number(BigInt.asUintN(32, value)) | 0)) return advance(v, insn);
+	if (kernelMmioWrite(v, gpa, bytes, value)) return advance(v, insn);
 	exitToUserForMmio(v, gpa, bytes, value);
 	v.completeUserspaceIo = () => advance(v, insn);
 	return 0;

@@ -5,7 +5,7 @@
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { kvmSkipEmulatedInstruction } from "./inject.ts";
-import { exitToUserForIo, kernelIn, kernelOut } from "./pio-bus.ts";
+import { exitToUserForIo, kernelIn, kernelOut, littleEndian } from "./pio-bus.ts";
 import { emulateStringPio } from "./string-pio.ts";
 
 /** The completions of one vCPU, made once: an exit allocates nothing. */
@@ -23,19 +23,13 @@ function completionsOf(v: Vcpu): Completions {
 			fastOut: () => kvmSkipEmulatedInstruction(v),
 			fastIn: () => {
 				const { bytes, data } = v.run.io;
-				writeIn(v, bytes, littleEndian(data, bytes));
+				writeIn(v, bytes, littleEndian(data, 0, bytes));
 				return kvmSkipEmulatedInstruction(v);
 			},
 		};
 		completions.set(v, found);
 	}
 	return found;
-}
-
-function littleEndian(data: Uint8Array, bytes: number): number {
-	if (bytes === 1) return data[0]!;
-	if (bytes === 2) return data[0]! | (data[1]! << 8);
-	return (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
 }
 
 /** The result of IN in AL, AX or EAX; EAX clears the upper half of RAX. */
@@ -68,7 +62,7 @@ export function kvmFastPio(v: Vcpu, bytes: number, port: number, isIn: boolean):
 		return 0;
 	}
 	const value = v.regs32[L.RAX * 2]!;
-	if (kernelOut(v, port, value)) return kvmSkipEmulatedInstruction(v);
+	if (kernelOut(v, port, bytes, value)) return kvmSkipEmulatedInstruction(v);
 	exitToUserForIo(v, true, port, bytes, 1);
 	const { data } = v.run.io;
 	data[0] = value;

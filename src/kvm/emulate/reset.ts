@@ -1,8 +1,11 @@
 /** kvm_vcpu_reset(): registers at power-on and by INIT (SDM Vol. 3A, table 10-1). */
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { kvmUpdateDr7 } from "./debug.ts";
 
+/** What a vCPU without a CPUID table has in EDX. */
+const SIGNATURE_WITHOUT_CPUID = 0x600;
 const REAL_MODE_DATA = { base: 0n, limit: 0xffff, attributes: 0x93, selector: 0 } as const;
 
 /**
@@ -33,7 +36,7 @@ export function kvmVcpuReset(v: Vcpu, initEvent: boolean): void {
 	}
 	v.regs.fill(0n);
 	// EDX holds the signature: family, model, stepping.
-	v.regs[L.RDX] = BigInt(v.cpu.model.signature);
+	v.regs[L.RDX] = BigInt(kvmFindCpuidEntry(v, 1, 0)?.eax ?? SIGNATURE_WITHOUT_CPUID);
 	ops.setRflags(v, 2);
 	ops.setRip(v, 0xfff0n);
 	ops.setRsp(v, 0n);

@@ -7,7 +7,7 @@ import type { Vcpu } from "../vcpu.ts";
 import { advance, emulateInstruction, emulationFailure, withGuestFaults } from "./fetch.ts";
 import { ACCESS, readGuestVirtual } from "./guest-memory.ts";
 import { finishWrites, writesOf } from "./instruction.ts";
-import { exitToUserForIo, kernelIn, kernelOut } from "./pio-bus.ts";
+import { exitToUserForIo, kernelIn, kernelOut, littleEndian } from "./pio-bus.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
 const IO_DATA_BYTES = 4096;
@@ -80,8 +80,9 @@ function emulateOuts(v: Vcpu, insn: Insn): number {
 	if (run.count === 0) return advance(v, insn);
 	const { data } = v.run.io;
 	readGuestVirtual(v, run.linear, data.subarray(0, run.bytes * run.count), run.access);
-	if (kernelOut(v, run.port, data[0]!)) {
-		for (let i = 1; i < run.count; i++) kernelOut(v, run.port, data[i * run.bytes]!);
+	const element = (i: number) => littleEndian(data, i * run.bytes, run.bytes);
+	if (kernelOut(v, run.port, run.bytes, element(0))) {
+		for (let i = 1; i < run.count; i++) kernelOut(v, run.port, run.bytes, element(i));
 		return finishString(v, insn, L.RSI, run);
 	}
 	exitToUserForIo(v, true, run.port, run.bytes, run.count);

@@ -22,6 +22,11 @@ export function writeTsc(v: Vcpu, value: bigint): void {
 	adjustOffset(v, Number(change));
 }
 
+/** KVM_SET_MSRS of IA32_TSC: what the guest reads from now on; IA32_TSC_ADJUST stays. */
+export function setTscForHost(v: Vcpu, value: bigint): void {
+	adjustOffset(v, Number(BigInt.asIntN(64, value - BigInt(guestTsc(v)))));
+}
+
 /** A guest's write to IA32_TSC_ADJUST: the time stamp counter changes by as much. */
 export function writeTscAdjust(v: Vcpu, value: bigint): void {
 	const change = BigInt.asIntN(64, value - (v.msrs.get(MSR.IA32_TSC_ADJUST) ?? 0n));

@@ -61,6 +61,12 @@ export const APIC_DM_MASK = 0x700;
 export const APIC_TIMER_MODE_MASK = 3 << 17;
 export const APIC_TIMER = { ONESHOT: 0, PERIODIC: 1 << 17, TSCDEADLINE: 2 << 17 } as const;
 
+/** update_divide_count(). @param tdcr the divide configuration register @returns 1, 2, 4 … 128 */
+export function divideCount(tdcr: number): number {
+	const code = (tdcr & 3) | ((tdcr & 8) >> 1);
+	return 1 << ((code + 1) & 7);
+}
+
 export const XAPIC_BROADCAST = 0xff;
 export const X2APIC_BROADCAST = 0xffff_ffff;
 

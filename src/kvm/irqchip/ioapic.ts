@@ -1,8 +1,13 @@
 /** The I/O APIC (arch/x86/kvm/ioapic.c): an index and a data register over 24 redirection entries. */
 import type { Hrtimer } from "../../host/hrtimer.ts";
+import type { StructValue } from "../../uapi/layout.ts";
+import type { kvmIoapicState } from "../../uapi/structs.ts";
 import type { Vm } from "../vm.ts";
 import { APIC_DM_MASK, APIC_SHORTHAND } from "./apic-registers.ts";
 import { deliverToApics } from "./delivery.ts";
+
+/** What KVM_GET_IRQCHIP says of it. */
+export type IoapicState = StructValue<typeof kvmIoapicState>;
 
 export const IOAPIC_DEFAULT_PHYS_BASE = 0xfec0_0000;
 const IOAPIC_MEM_LENGTH = 0x100;
@@ -40,6 +45,34 @@ export class IoApic {
 	constructor(vm: Vm) {
 		this.vm = vm;
 		for (let pin = 0; pin < PINS; pin++) this.entries[pin * 2] = ENTRY.masked;
+	}
+
+	/** kvm_get_ioapic(). */
+	getState(): IoapicState {
+		const redirtbl = Array.from({ length: PINS }, (_, pin) => {
+			const [low, high] = [this.entries[pin * 2]!, this.entries[pin * 2 + 1]!];
+			return (BigInt(high) << 32n) | BigInt(low);
+		});
+		return {
+			base_address: BigInt(IOAPIC_DEFAULT_PHYS_BASE),
+			ioregsel: this.select,
+			id: this.id,
+			irr: this.irr >>> 0,
+			pad: 0,
+			redirtbl,
+		};
+	}
+
+	/** kvm_set_ioapic(): lines that were up are raised again. */
+	setState({ ioregsel, id, irr, redirtbl }: IoapicState): void {
+		this.select = ioregsel & 0xff;
+		this.id = id & 0xf;
+		this.irr = 0;
+		for (const [pin, entry] of redirtbl.entries()) {
+			this.entries[pin * 2] = Number(entry & 0xffff_ffffn);
+			this.entries[pin * 2 + 1] = Number(entry >> 32n);
+		}
+		for (let pin = 0; pin < PINS; pin++) if ((irr & (1 << pin)) !== 0) this.setIrq(pin, true);
 	}
 
 	/** Whether a guest physical address is one of its registers: ioapic_in_range(). */

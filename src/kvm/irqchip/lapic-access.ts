@@ -18,6 +18,7 @@ import {
 	APIC_TIMER,
 	APIC_TIMER_MODE_MASK,
 	LVT_MASK,
+	divideCount,
 	LVT_OFFSETS,
 	x2apicReadable,
 } from "./apic-registers.ts";
@@ -117,8 +118,7 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 			return true;
 		case APIC.TDCR: {
 			regs[offset >> 4] = value & 0xb;
-			const code = (value & 3) | ((value & 8) >> 1);
-			apic.timer.setDivide(1 << ((code + 1) & 7));
+			apic.timer.setDivide(divideCount(value));
 			return true;
 		}
 		case APIC.SELF_IPI:

@@ -20,13 +20,17 @@ import {
 	APIC_SHORTHAND,
 	APIC_SPIV_ENABLED,
 	APIC_TIMER,
+	APIC_TIMER_MODE_MASK,
 	APIC_VERSION,
 	LVT_OFFSETS,
+	divideCount,
 } from "./apic-registers.ts";
 import { ApicTimer } from "./apic-timer.ts";
 import type { ApicMessage } from "./delivery.ts";
 import { kernelIrqchip } from "./irqchip.ts";
 
+/** KVM_APIC_REG_SIZE. */
+const APIC_PAGE_BYTES = 1024;
 /** CPUID.1:ECX.x2APIC. */
 const CPUID_X2APIC = 1 << 21;
 
@@ -86,6 +90,47 @@ export class Lapic {
 		regs[APIC.SPIV >> 4] = 0xff;
 		this.initPending = false;
 		this.sipiVector = -1;
+	}
+
+	// ---- user space ----------------------------------------------------------------------------------
+
+	/** kvm_apic_get_state(): the register page; its words lie 16 bytes apart. */
+	getState(): Uint8Array {
+		const page = new Uint8Array(APIC_PAGE_BYTES);
+		const view = new DataView(page.buffer);
+		for (const [at, value] of this.regs.entries()) view.setUint32(at * 16, value, true);
+		view.setUint32(APIC.TMCCT, this.timer.currentCount(), true);
+		if (this.isX2apic) view.setUint32(APIC.ICR2, this.icrHigh, true);
+		return page;
+	}
+
+	/** kvm_apic_set_state(): the timer starts anew with what is left of its count. */
+	setState(page: Uint8Array): void {
+		const view = new DataView(page.buffer, page.byteOffset, APIC_PAGE_BYTES);
+		const { regs, timer, vcpu } = this;
+		timer.cancel();
+		for (const at of regs.keys()) regs[at] = view.getUint32(at * 16, true);
+		regs[APIC.LVR >> 4] = APIC_VERSION;
+		if (this.isX2apic) this.icrHigh = regs[APIC.ICR2 >> 4]!;
+		timer.mode = regs[APIC.LVTT >> 4]! & APIC_TIMER_MODE_MASK;
+		timer.setDivide(divideCount(regs[APIC.TDCR >> 4]!));
+		timer.start(view.getUint32(APIC.TMCCT, true));
+		this.updatePpr();
+		makeRequest(vcpu, KVM_REQ.EVENT);
+	}
+
+	/** KVM_SET_SREGS of the APIC base: steps that guests may not make are allowed, reserved bits are not. */
+	setBaseForHost(value: number): boolean {
+		const before = this.baseValue;
+		this.baseValue = 0;
+		const enabled = (value & APIC_BASE.ENABLE) !== 0;
+		if (enabled && !this.setBase(value - (value & APIC_BASE.EXTD))) {
+			this.baseValue = before;
+			return false;
+		}
+		if (this.setBase(value)) return true;
+		this.baseValue = before;
+		return false;
 	}
 
 	// ---- mode ----------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
 /** The two 8259A interrupt controllers and their edge/level registers (arch/x86/kvm/i8259.c; Intel 8259A data sheet). */
+import type { StructValue } from "../../uapi/layout.ts";
+import type { kvmPicState } from "../../uapi/structs.ts";
 
 const LINES = 8;
 /** Line of the master that the slave is behind. */
@@ -6,9 +8,16 @@ const CASCADE = 2;
 /** What a controller answers whose request has gone: line 7. */
 const SPURIOUS = 7;
 
+/** What KVM_GET_IRQCHIP says of one controller: struct kvm_pic_state without its paddings. */
+export type PicState = StructValue<typeof kvmPicState>;
+
+/** ICW that is awaited, as struct kvm_pic_state has it: 0 none, 1 ICW2, 2 ICW3, 3 ICW4. */
+const STEP_TO_STATE = [0, 0, 1, 2, 3] as const;
+const STATE_TO_STEP = [0, 2, 3, 4] as const;
+
 /** One controller. */
 class Pic {
-	imr = 0xff;
+	imr = 0;
 	irr = 0;
 	isr = 0;
 	elcr = 0;
@@ -172,6 +181,47 @@ class Pic {
 		}
 	}
 
+	/** kvm_vm_ioctl_get_irqchip(). */
+	getState(): PicState {
+		return {
+			last_irr: this.lastIrr,
+			irr: this.irr,
+			imr: this.imr,
+			isr: this.isr,
+			priority_add: this.priorityAdd,
+			irq_base: this.vectorBase,
+			read_reg_select: this.readIsr ? 1 : 0,
+			poll: this.poll ? 1 : 0,
+			special_mask: this.specialMask ? 1 : 0,
+			init_state: STEP_TO_STATE[this.initStep]!,
+			auto_eoi: this.autoEoi ? 1 : 0,
+			rotate_on_auto_eoi: this.rotateOnAutoEoi ? 1 : 0,
+			special_fully_nested_mode: this.specialFullyNested ? 1 : 0,
+			init4: this.needsIcw4 ? 1 : 0,
+			elcr: this.elcr,
+			elcr_mask: this.elcrMask,
+		};
+	}
+
+	/** kvm_vm_ioctl_set_irqchip(). */
+	setState(state: PicState): void {
+		this.lastIrr = state.last_irr;
+		this.irr = state.irr;
+		this.imr = state.imr;
+		this.isr = state.isr;
+		this.priorityAdd = state.priority_add & 7;
+		this.vectorBase = state.irq_base;
+		this.readIsr = state.read_reg_select !== 0;
+		this.poll = state.poll !== 0;
+		this.specialMask = state.special_mask !== 0;
+		this.initStep = STATE_TO_STEP[state.init_state & 3]!;
+		this.autoEoi = state.auto_eoi !== 0;
+		this.rotateOnAutoEoi = state.rotate_on_auto_eoi !== 0;
+		this.specialFullyNested = state.special_fully_nested_mode !== 0;
+		this.needsIcw4 = state.init4 !== 0;
+		this.elcr = state.elcr;
+	}
+
 	writeElcr(value: number): void {
 		this.elcr = value & this.elcrMask;
 	}
@@ -186,6 +236,17 @@ export class PicPair {
 	/** @param onOutput called when an interrupt has become pending */
 	constructor(onOutput: () => void) {
 		this.onOutput = onOutput;
+	}
+
+	/** The state of one of the two. @param chip 0 the master, 1 the slave */
+	getState(chip: number): PicState {
+		return (chip === 0 ? this.master : this.slave).getState();
+	}
+
+	/** Sets it, and looks whether an interrupt is pending now. */
+	setState(chip: number, state: PicState): void {
+		(chip === 0 ? this.master : this.slave).setState(state);
+		this.update();
 	}
 
 	/** Whether INTR is up: the output that goes to LINT0 of the first local APIC. */

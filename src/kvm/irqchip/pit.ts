@@ -3,6 +3,8 @@
  * are behind port 61H.
  */
 import type { Hrtimer } from "../../host/hrtimer.ts";
+import type { StructValue } from "../../uapi/layout.ts";
+import type { KvmPitState2, kvmPitChannelState } from "../../uapi/structs.ts";
 import type { Vm } from "../vm.ts";
 import { pulseIrq } from "./routing.ts";
 
@@ -15,6 +17,8 @@ const REFRESH_HZ = 66_287;
 /** Periods below this would keep the host busy: min_timer_period_us. */
 const LEAST_PERIOD_NS = 200_000;
 const READ_BACK = 3;
+
+type PitChannelState = StructValue<typeof kvmPitChannelState>;
 
 class Channel {
 	mode = 0;
@@ -132,6 +136,39 @@ class Channel {
 		this.gate = on;
 	}
 
+	/** kvm_vm_ioctl_get_pit2(). @param nsOf makes ns of cycles */
+	getState(nsOf: (cycles: number) => number): PitChannelState {
+		return {
+			count: this.reload,
+			latched_count: Math.max(this.latchedCount, 0),
+			count_latched: this.latchedCount < 0 ? 0 : this.access,
+			status_latched: this.latchedStatus < 0 ? 0 : 1,
+			status: Math.max(this.latchedStatus, 0),
+			read_state: this.access === 3 && this.readHigh ? 4 : this.access,
+			write_state: this.access === 3 && this.writeHigh ? 4 : this.access,
+			write_latch: this.writtenLow,
+			rw_mode: this.access,
+			mode: this.mode,
+			bcd: 0,
+			gate: this.gate ? 1 : 0,
+			count_load_time: BigInt(Math.round(nsOf(this.startCycles))),
+		};
+	}
+
+	/** kvm_vm_ioctl_set_pit2(). @param cycles the time: counting begins anew */
+	setState(state: PitChannelState, cycles: number): void {
+		this.reload = state.count === 0 ? 0x10000 : state.count;
+		this.latchedCount = state.count_latched === 0 ? -1 : state.latched_count;
+		this.latchedStatus = state.status_latched === 0 ? -1 : state.status;
+		this.access = state.rw_mode & 3;
+		this.readHigh = state.read_state === 4;
+		this.writeHigh = state.write_state === 4;
+		this.writtenLow = state.write_latch;
+		this.mode = state.mode;
+		this.gate = state.gate !== 0;
+		this.startCycles = cycles;
+	}
+
 	get isPeriodic(): boolean {
 		return this.mode === 2 || this.mode === 3;
 	}
@@ -149,6 +186,22 @@ export class Pit implements Hrtimer {
 		this.tscHz = vm.kernel.cpu.model.tscHz;
 		this.channels = [new Channel(this.tscHz), new Channel(this.tscHz), new Channel(this.tscHz)];
 		this.channels[2].gate = false;
+	}
+
+	/** KVM_GET_PIT2. */
+	getState(): KvmPitState2 {
+		const nsOf = (cycles: number) => (cycles * 1e9) / this.tscHz;
+		return {
+			channels: this.channels.map((channel) => channel.getState(nsOf)),
+			flags: 0,
+			reserved: Array.from({ length: 9 }, () => 0),
+		};
+	}
+
+	/** KVM_SET_PIT2: the counts are loaded now. @param cycles the time */
+	setState(state: KvmPitState2, cycles: number): void {
+		for (const [at, channel] of this.channels.entries()) channel.setState(state.channels[at]!, cycles);
+		this.start(cycles);
 	}
 
 	/** @param cycles the time @returns the byte, or -1 for a port that is not the timer's */
@@ -194,6 +247,11 @@ export class Pit implements Hrtimer {
 	private get periodCycles(): number {
 		const cycles = (this.channels[0].reload * this.tscHz) / PIT_HZ;
 		return Math.max(cycles, (LEAST_PERIOD_NS * this.tscHz) / 1e9);
+	}
+
+	/** kvm_free_pit(). */
+	stop(): void {
+		this.vm.kernel.hrtimers.cancel(this);
 	}
 
 	/** create_pit_timer(). */

@@ -70,14 +70,17 @@ export class Mmu {
 	pageFault(vcpu: Vcpu | null, gpa: number, write: boolean, _fetch: boolean): PageFaultResult {
 		if (vcpu !== null) srcuDereference(vcpu);
 		const slotGpa = gpa % this.gpaModulus;
-		const slot = this.findSlot(slotGpa);
-		if (slot === null || (write && slot.readOnly)) return "mmio";
+		const slot = this.vm.slotOf(slotGpa);
+		if (slot === undefined || (write && slot.readOnly)) return "mmio";
 		const { format } = this;
-		const writable = slot.readOnly ? ~format.write : ~0;
+		// What is logged is mapped read-only until it is written: kvm_tdp_mmu_clear_dirty_pt_masked().
+		const logged = slot.dirtyBitmap !== undefined;
+		if (logged && write) this.vm.markDirty(slotGpa);
+		const writable = slot.readOnly || (logged && !write) ? ~format.write : ~0;
 		const largeGpa = slotGpa - (slotGpa % LARGE_PAGE_BYTES);
 		const table2m = this.walkTo(gpa);
 		const at2m = this.entryIndex(table2m, gpa, 21);
-		if (this.fitsLargePage(slot, largeGpa)) {
+		if (!logged && this.fitsLargePage(slot, largeGpa)) {
 			const hpa = slot.hpa + (largeGpa - slot.gpa);
 			this.writeEntry(at2m, hpa, (format.leaf & writable) | format.large);
 			this.stat.pages2m++;
@@ -131,11 +134,6 @@ export class Mmu {
 			table = address;
 		}
 		return -1;
-	}
-
-	private findSlot(gpa: number): MemorySlot | null {
-		for (const slot of this.vm.slots) if (gpa >= slot.gpa && gpa < slot.gpa + slot.bytes) return slot;
-		return null;
 	}
 
 	/** The 2 MiB page lies inside the slot, and gpa and hpa are equal modulo 2 MiB. */

@@ -20,8 +20,9 @@ import {
 	kvmEmulateWbinvd,
 	kvmHandleInvalidOp,
 } from "../emulate/simple.ts";
-import { KVM_EXIT, KVM_REQ } from "../requests.ts";
+import { INTERNAL_ERROR, KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { interruptWindowOpened } from "../x86/events.ts";
 
 type Handler = (v: Vcpu) => number;
 
@@ -116,7 +117,7 @@ const handlers: ReadonlyMap<number, Handler> = (() => {
 		v.svm!.vmcb.closeInterruptWindow();
 		v.svm!.irqWindow = false;
 		makeRequest(v, KVM_REQ.EVENT);
-		return 1;
+		return interruptWindowOpened(v);
 	});
 	table.set(EXIT_CODE.iret, (v) => {
 		v.svm!.nmiMasked = false;
@@ -168,12 +169,14 @@ export function svmHandleExit(v: Vcpu): number {
 	v.cpu.code(20);
 	if (code === EXIT_CODE.invalid) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
+		v.run.code = code;
 		v.run.message = `VMRUN refused: ${vmcb.failedCheck ?? "VMEXIT_INVALID"}`;
 		return 0;
 	}
 	const handler = handlers.get(code);
 	if (handler !== undefined) return handler(v);
 	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
+	v.run.code = INTERNAL_ERROR.UNEXPECTED_EXIT_REASON;
 	v.run.message = `unexpected #VMEXIT, code ${v.vm.ops.exitReasonName(code)}`;
 	return 0;
 }

@@ -6,7 +6,7 @@ import { featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
-import { DEBUGREG } from "../requests.ts";
+import { DEBUGREG, INTERRUPT_SHADOW } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
@@ -136,6 +136,10 @@ export const svmOps: VendorOps = {
 	getCpl: (v) => v.svm!.vmcb.cpl,
 	getSegment: (v, segment) => v.svm!.vmcb.getSegment(segment),
 	setSegment: (v, segment, value) => v.svm!.vmcb.setSegment(segment, value),
+	// Writes of CR0 and CR4 all exit.
+	cacheControlRegisters: (v) => {
+		v.cr3 = v.svm!.vmcb.cr3;
+	},
 	setCr0: (v, cr0) => {
 		v.cr0 = cr0;
 		v.svm!.vmcb.cr0 = cr0;
@@ -212,6 +216,21 @@ export const svmOps: VendorOps = {
 	interruptAllowed: (v) => (v.svm!.vmcb.rflagsLow & FLAG.IF) !== 0 && !v.svm!.vmcb.interruptShadow,
 	nmiAllowed: (v) => !isNmiMasked(v) && !v.svm!.vmcb.interruptShadow,
 	nmiMasked: isNmiMasked,
+	setNmiMask: (v, masked) => {
+		const { vmcb } = v.svm!;
+		if (vmcb.vNmiEnable) {
+			vmcb.vNmiMask = masked;
+			return;
+		}
+		v.svm!.nmiMasked = masked;
+		vmcb.interceptIret = masked;
+	},
+	// The VMCB has one bit for both.
+	getInterruptShadow: (v) =>
+		v.svm!.vmcb.interruptShadow ? INTERRUPT_SHADOW.STI | INTERRUPT_SHADOW.MOV_SS : 0,
+	setInterruptShadow: (v, shadow) => {
+		v.svm!.vmcb.interruptShadow = shadow !== 0;
+	},
 	vnmiPending: (v) => v.svm!.vmcb.vNmiPending,
 	setVnmiPending: (v) => {
 		const { vmcb } = v.svm!;

@@ -22,9 +22,10 @@ import {
 	kvmEmulateWbinvd,
 	kvmHandleInvalidOp,
 } from "../emulate/simple.ts";
-import { KVM_EXIT, KVM_REQ } from "../requests.ts";
+import { INTERNAL_ERROR, KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 import { cacheControlRegisters } from "./control-registers.ts";
+import { interruptWindowOpened } from "../x86/events.ts";
 import { setWindow } from "./events.ts";
 
 const again = () => 1;
@@ -129,7 +130,7 @@ const handlers: readonly (Handler | undefined)[] = (() => {
 	set(EXIT_REASON.interruptWindow, (v) => {
 		setWindow(v, "interrupt", false);
 		makeRequest(v, KVM_REQ.EVENT);
-		return 1;
+		return interruptWindowOpened(v);
 	});
 	set(EXIT_REASON.nmiWindow, (v) => {
 		setWindow(v, "nmi", false);
@@ -172,18 +173,21 @@ export function vmxHandleExit(v: Vcpu): number {
 	v.cpu.code(20);
 	if (v.vmx!.fail) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
+		v.run.code = v.vmx!.vmcs.instructionError;
 		v.run.message = `VM entry refused, VM-instruction error ${v.vmx!.vmcs.instructionError}: ${v.vmx!.vmcs.failedCheck ?? "VMfail"}`;
 		return 0;
 	}
 	// An #MC during the entry, too: what it hit of the guest is not known.
 	if ((reason & ENTRY_FAILURE) !== 0) {
 		v.run.exitReason = KVM_EXIT.FAIL_ENTRY;
+		v.run.code = reason >>> 0;
 		v.run.message = `VM entry failed, exit reason ${basic}: ${v.vmx!.vmcs.failedCheck ?? v.vm.ops.exitReasonName(basic)}`;
 		return 0;
 	}
 	const handler = handlers[basic];
 	if (handler !== undefined) return handler(v);
 	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
+	v.run.code = INTERNAL_ERROR.UNEXPECTED_EXIT_REASON;
 	v.run.message = `unexpected VM exit, reason ${v.vm.ops.exitReasonName(basic)}`;
 	return 0;
 }

@@ -17,11 +17,11 @@ import {
 import { F, type VmcsFieldName } from "../../silicon/vmx/fields.ts";
 import { vmread, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
-import { DEBUGREG } from "../requests.ts";
+import { DEBUGREG, INTERRUPT_SHADOW } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
-import { CR0_GUEST_BITS, CR4_GUEST_BITS } from "./control-registers.ts";
+import { CR0_GUEST_BITS, CR4_GUEST_BITS, cacheControlRegisters } from "./control-registers.ts";
 import { dumpVmcs } from "./dump.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } from "./events.ts";
 import { vmxHandleExit } from "./exit-handlers.ts";
@@ -336,6 +336,7 @@ export const vmxOps: VendorOps = {
 	getCpl: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_SS_AR_BYTES) >> 5) & 3,
 	getSegment,
 	setSegment,
+	cacheControlRegisters,
 	setCr0,
 	setCr3: (v, cr3) => {
 		v.cr3 = cr3;
@@ -367,6 +368,20 @@ export const vmxOps: VendorOps = {
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS) & FLAG.IF) !== 0 &&
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3) === 0,
 	nmiMasked: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 8) !== 0,
+	setNmiMask: (v, masked) => {
+		const info = vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
+		vmwrite32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO, masked ? info | 8 : info & ~8);
+	},
+	getInterruptShadow: (v) => {
+		const info = vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
+		return ((info & 1) !== 0 ? INTERRUPT_SHADOW.STI : 0) | ((info & 2) !== 0 ? INTERRUPT_SHADOW.MOV_SS : 0);
+	},
+	setInterruptShadow: (v, shadow) => {
+		const info = vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & ~3;
+		// Both at once is no state that VM entry takes: MOV SS goes first, as vmx_set_interrupt_shadow() has it.
+		const bits = (shadow & INTERRUPT_SHADOW.MOV_SS) !== 0 ? 2 : (shadow & INTERRUPT_SHADOW.STI) !== 0 ? 1 : 0;
+		vmwrite32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO, info | bits);
+	},
 	vnmiPending: () => false,
 	setVnmiPending: () => false,
 	nmiAllowed: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 0xb) === 0,

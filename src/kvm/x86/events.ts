@@ -1,6 +1,6 @@
 /** Injection of exceptions, NMIs and interrupts into the guest (arch/x86/kvm/x86.c, v6.18). */
 import { kernelIrqchip } from "../irqchip/irqchip.ts";
-import { KVM_REQ } from "../requests.ts";
+import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 
 /** kvm_cpu_has_extint(): the PIC has an interrupt, and LINT0 takes it. */
@@ -60,6 +60,7 @@ export function checkAndInjectEvents(v: Vcpu): void {
 		}
 		if (v.nmiPending > 0) ops.enableNmiWindow(v);
 	}
+	if (userWantsWindow(v) && !v.interrupt.injected) ops.enableIrqWindow(v);
 	if (kvmCpuHasInterrupt(v)) {
 		if (canInject && ops.interruptAllowed(v)) {
 			v.interrupt.vector = kvmCpuGetInterrupt(v);
@@ -69,6 +70,16 @@ export function checkAndInjectEvents(v: Vcpu): void {
 		}
 		if (kvmCpuHasInterrupt(v)) ops.enableIrqWindow(v);
 	}
+}
+
+/** dm_request_for_irq_injection(): user space, which has the interrupt controller, waits until it may inject. */
+const userWantsWindow = (v: Vcpu) => v.apic === null && v.run.requestInterruptWindow;
+
+/** The guest can take interrupts again. @returns 0 for KVM_EXIT_IRQ_WINDOW_OPEN, else 1 */
+export function interruptWindowOpened(v: Vcpu): number {
+	if (!userWantsWindow(v)) return 1;
+	v.run.exitReason = KVM_EXIT.IRQ_WINDOW_OPEN;
+	return 0;
 }
 
 /** kvm_x86_ops.cancel_injection(): entry did not take place; injection is tried anew. */

@@ -142,6 +142,11 @@ export class Vmcb {
 		return (this.u32[L.INTERRUPTIBILITY >> 2]! & BLOCKING_NMI) !== 0;
 	}
 
+	set vNmiMask(on: boolean) {
+		const at = L.INTERRUPTIBILITY >> 2;
+		this.u32[at] = on ? this.u32[at]! | BLOCKING_NMI : this.u32[at]! & ~BLOCKING_NMI;
+	}
+
 	get interceptIret(): boolean {
 		return this.intercepted(EXIT_CODE.iret);
 	}

@@ -2,6 +2,7 @@
 import { FpState } from "../../../src/host/fpu.ts";
 import { HrtimerQueue } from "../../../src/host/hrtimer.ts";
 import type { Kernel } from "../../../src/host/kernel.ts";
+import { HostPages } from "../../../src/host/pages.ts";
 import { buildGuestCpuid } from "../../../src/kvm/emulate/cpuid.ts";
 import { compileTree } from "../../../src/kvm/flow/compile.ts";
 import { v618 } from "../../../src/kvm/trees/base.ts";
@@ -115,7 +116,13 @@ export function makeFakeVm(options: FakeVmOptions = {}): FakeVm {
 	const vendor = options.vendor ?? "vmx";
 	const tree = compileTree(v618, vendor);
 	const vmOptions = { vendor, tree, irqchip: options.irqchip ?? true };
-	const vm = new Vm(kernel, fakeOps(guest), (made) => new Mmu(made), vmOptions, 0x1000);
+	const vm = new Vm(
+		kernel,
+		fakeOps(guest),
+		(made) => new Mmu(made),
+		vmOptions,
+		new HostPages(memory, 0x1000),
+	);
 	const hpa = vm.reserve(ramBytes, 2 << 20);
 	vm.slots.push({ gpa: 0, bytes: ramBytes, hpa, readOnly: false });
 	for (let id = 0; id < (options.vcpus ?? 1); id++) {
@@ -160,6 +167,7 @@ function fakeOps(guest: FakeGuest): VendorOps {
 		setSegment: (_v, segment, value) => {
 			guest.segments[(segment + 10) % 10] = value;
 		},
+		cacheControlRegisters: nothing,
 		setCr0: (v, cr0) => {
 			v.cr0 = cr0;
 		},
@@ -178,6 +186,9 @@ function fakeOps(guest: FakeGuest): VendorOps {
 			guest.rip += BigInt(guest.instructionLength);
 		},
 		interruptAllowed: () => guest.interruptAllowed,
+		getInterruptShadow: () => 0,
+		setInterruptShadow: nothing,
+		setNmiMask: nothing,
 		writeTscOffset: () => {},
 		nmiMasked: () => false,
 		vnmiPending: () => false,

@@ -1,0 +1,45 @@
+/** `struct kvm_run` of the software KVM as a typed value. */
+import { KVM_EXIT } from "../kvm/requests.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import * as L from "../silicon/cpu/layout.ts";
+import type { VcpuExit } from "../uapi/exit.ts";
+
+/** What KVM_RUN left. Views in it are KVM's own: what is written into them answers a read at the next one. */
+export function readExit(v: Vcpu): VcpuExit {
+	const { run } = v;
+	switch (run.exitReason) {
+		case KVM_EXIT.IO: {
+			const { write, port, bytes, count, data } = run.io;
+			return { reason: "io", write, port, size: bytes, count, data: data.subarray(0, bytes * count) };
+		}
+		case KVM_EXIT.MMIO: {
+			const { write, gpa, bytes, data } = run.mmio;
+			return { reason: "mmio", write, gpa: BigInt(gpa), data: data.subarray(0, bytes) };
+		}
+		case KVM_EXIT.HLT:
+			// With the local APIC in the kernel a vCPU that nothing can wake stays in KVM_RUN until a signal comes.
+			return v.apic === null ? { reason: "hlt" } : { reason: "intr" };
+		case KVM_EXIT.IRQ_WINDOW_OPEN:
+			return { reason: "irq-window-open" };
+		case KVM_EXIT.SHUTDOWN:
+			return { reason: "shutdown" };
+		case KVM_EXIT.FAIL_ENTRY:
+			return { reason: "fail-entry", hardwareReason: BigInt(run.code), cpu: v.cpu.index };
+		case KVM_EXIT.INTR:
+			return { reason: "intr" };
+		case KVM_EXIT.INTERNAL_ERROR:
+			return { reason: "internal-error", suberror: run.code, data: [], message: run.message };
+		case KVM_EXIT.DEBUG:
+			return {
+				reason: "debug",
+				exception: 1,
+				pc: v.vm.ops.getSegment(v, L.CS).base + v.vm.ops.getRip(v),
+				dr6: BigInt(v.dr6),
+				dr7: BigInt(v.dr7),
+			};
+		case KVM_EXIT.UNKNOWN:
+			return { reason: "unknown", hardwareReason: 0n };
+		default:
+			return { reason: "other", number: run.exitReason };
+	}
+}
