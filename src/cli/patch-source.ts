@@ -1,23 +1,11 @@
 /** Patch files on disk: JSON with comments, TypeScript and JavaScript modules, and what they say is wrong with them. */
 import { resolve } from "node:path";
-import { type AnyNode, type DocumentNode, parse, evaluate } from "@humanwhocodes/momoa";
 import { FlowError } from "../kvm/flow/errors.ts";
 import { lineIn } from "../kvm/patch/guard-code.ts";
+import { parsePatchJson } from "../kvm/patch/json.ts";
 import type { Path } from "../kvm/patch/node-reader.ts";
 import type { PatchFile } from "../kvm/patch/patch-file.ts";
 import { type Io, UsageError } from "./io.ts";
-
-/** Momoa's names of tokens, as they are written. */
-const TOKENS: Readonly<Record<string, string>> = {
-	LBrace: '"{"',
-	RBrace: '"}"',
-	LBracket: '"["',
-	RBracket: '"]"',
-	Colon: '":"',
-	Comma: '","',
-	String: "string",
-	Number: "number",
-};
 
 const MODULE = /\.(ts|mts|cts|js|mjs|cjs)$/;
 
@@ -55,37 +43,7 @@ export function loadPatchFile(io: Io, path: string): Promise<PatchFile> {
 
 async function readPatchFile(io: Io, path: string): Promise<PatchFile> {
 	const text = new TextDecoder().decode(readUserFile(io, path));
-	return MODULE.test(path) ? loadModule(path, text) : loadJson(path === "-" ? "stdin" : path, text);
-}
-
-function loadJson(file: string, text: string): PatchFile {
-	let ast: DocumentNode;
-	try {
-		ast = parse(text, { mode: "jsonc" });
-	} catch (error) {
-		const { message, line } = error as Error & { readonly line?: number };
-		const what = message
-			.replace(/ \(\d+:\d+\)$/, "")
-			.replace(/token (\w+) found/, (_, token: string) => `${TOKENS[token] ?? token}`);
-		throw new FlowError(`${file}${line === undefined ? "" : `:${line}`}: not JSON: ${what}`, true);
-	}
-	return { document: evaluate(ast), locate: (path) => `${file}:${nodeAt(ast, path).loc.start.line}` };
-}
-
-/** The node of the syntax tree for a path; what is not there stands where its parent does. */
-function nodeAt(ast: DocumentNode, path: Path): AnyNode {
-	let node: AnyNode = ast.body;
-	for (const key of path) {
-		let next: AnyNode | undefined;
-		if (node.type === "Object")
-			next = node.members.find(
-				({ name }) => (name.type === "String" ? name.value : name.name) === key,
-			)?.value;
-		else if (node.type === "Array") next = node.elements[key as number]?.value;
-		if (next === undefined) break;
-		node = next;
-	}
-	return node;
+	return MODULE.test(path) ? loadModule(path, text) : parsePatchJson(path === "-" ? "stdin" : path, text);
 }
 
 /** A module's default export. Its `import … from "reenter"` is this program itself. */

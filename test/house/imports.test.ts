@@ -8,6 +8,7 @@ const SRC = resolve(import.meta.dirname, "../../src");
 // The package's entry, src/index.ts, is under the command line.
 const ROOMS = [
 	"cli",
+	"web",
 	"index.ts",
 	"review",
 	"check",
@@ -23,10 +24,10 @@ const ROOMS = [
 ];
 
 /** Rooms that belong to Node; everything else runs in a browser worker too. devkvm/ is the real machine's. */
-const FACES = ["cli", "devkvm"];
+const FACES = ["cli", "web", "devkvm"];
 
 const files = readdirSync(SRC, { recursive: true, encoding: "utf8" })
-	.filter((name) => name.endsWith(".ts"))
+	.filter((name) => /\.tsx?$/.test(name))
 	.map((name) => join(SRC, name));
 
 const roomOf = (file: string) => relative(SRC, file).split("/")[0]!;
@@ -51,6 +52,19 @@ describe("the house", () => {
 			}
 		}
 		expect(upward).toEqual([]);
+	});
+
+	it("the page and the command line know nothing of each other", () => {
+		const faces = ["cli", "web"];
+		const across = files.filter((file) =>
+			importsOf(readFileSync(file, "utf8")).some((target) => {
+				const to = roomOf(resolve(dirname(file), target));
+				return (
+					target.startsWith(".") && faces.includes(to) && faces.includes(roomOf(file)) && to !== roomOf(file)
+				);
+			}),
+		);
+		expect(across.map((file) => relative(SRC, file))).toEqual([]);
 	});
 
 	it("nothing below the faces imports node: modules or reads clocks, randomness or the environment", () => {

@@ -1,0 +1,69 @@
+/** The page: its head with the tabs, and the tab that is open. */
+import type { JSX } from "preact";
+import { LanePatterns } from "./loop/lanes.tsx";
+import { LoopTab } from "./loop/loop-tab.tsx";
+import { go, state } from "./state/app.ts";
+import { TABS, type Tab } from "./state/url.ts";
+import { Chooser } from "./ui/chooser.tsx";
+
+const TITLES: Readonly<Record<Tab, string>> = {
+	loop: "Loop",
+	move: "Move it",
+	run: "Run",
+	profile: "Profile",
+	cost: "Cost",
+};
+
+const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = { loop: LoopTab };
+const SHOWN = TABS.filter((tab) => PANELS[tab] !== undefined);
+
+function TabList() {
+	const key = (event: KeyboardEvent) => {
+		const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+		if (step === 0) return;
+		event.preventDefault();
+		const next = SHOWN[(SHOWN.indexOf(state.value.tab) + step + SHOWN.length) % SHOWN.length]!;
+		go({ tab: next }, true);
+		document.getElementById(`tab-${next}`)?.focus();
+	};
+	return (
+		<div class="tabs" role="tablist" aria-label="views" onKeyDown={key}>
+			{SHOWN.map((tab) => (
+				<button
+					key={tab}
+					type="button"
+					role="tab"
+					id={`tab-${tab}`}
+					aria-selected={state.value.tab === tab}
+					aria-controls="panel"
+					tabIndex={state.value.tab === tab ? 0 : -1}
+					onClick={() => go({ tab }, true)}
+				>
+					{TITLES[tab]}
+				</button>
+			))}
+		</div>
+	);
+}
+
+/** The page. */
+export function App() {
+	const Panel = PANELS[state.value.tab] ?? LoopTab;
+	return (
+		<>
+			<LanePatterns />
+			<header>
+				<h1>
+					Reenter <span class="tagline">KVM’s run loop, to look at and to change</span>
+				</h1>
+				<TabList />
+				<Chooser />
+			</header>
+			<main>
+				<div id="panel" role="tabpanel" aria-labelledby={`tab-${state.value.tab}`}>
+					<Panel />
+				</div>
+			</main>
+		</>
+	);
+}

@@ -1,0 +1,123 @@
+/** Which rows of a path are shown, and what the drawing needs to know of them. */
+import type { PathRow } from "../../kvm/flow/path.ts";
+import type { StepSurvey, Survey } from "../../review/survey.ts";
+
+/** One row as it is drawn. */
+export interface OutlineRow {
+	readonly row: PathRow;
+	/** Index in the whole path. */
+	readonly index: number;
+	/** What the run has seen of it; null if it was never passed. */
+	readonly seen: StepSurvey | null;
+	/** Cycles a passage with everything below it. */
+	readonly cycles: number;
+	/** The guest runs in this step. */
+	readonly entersGuest: boolean;
+}
+
+/** Cycles of everything from a row to its end, of all passages. */
+function totalCycles(rows: readonly PathRow[], survey: Survey, from: number): number {
+	let total = 0;
+	for (let at = from; at < rows[from]!.end; at++) {
+		const seen = survey.steps[rows[at]!.place];
+		if (seen !== undefined && rows[at]!.place !== "") total += seen.cycles * seen.passages;
+	}
+	return total;
+}
+
+/** The path with what was seen of it. */
+export function outline(rows: readonly PathRow[], survey: Survey): OutlineRow[] {
+	return rows.map((row, index) => {
+		const seen = survey.steps[row.place] ?? null;
+		const passages = seen?.passages ?? 1;
+		return {
+			row,
+			index,
+			seen,
+			cycles: totalCycles(rows, survey, index) / passages,
+			entersGuest: row.place !== "" && row.place === survey.guestPlace,
+		};
+	});
+}
+
+/** Indices of the rows that the run has passed: guards only where something below them was. */
+export function passedRows(all: readonly OutlineRow[]): ReadonlySet<number> {
+	const passed = new Set<number>();
+	for (let at = all.length - 1; at >= 0; at--) {
+		const { row, seen } = all[at]!;
+		let below = false;
+		for (let inner = at + 1; inner < row.end && !below; inner++) below = passed.has(inner);
+		const own = row.kind === "step" || row.kind === "return" || row.kind === "break";
+		if (below || (own && seen !== null) || row.depth === 0) passed.add(at);
+	}
+	return passed;
+}
+
+/** The rows that are drawn, in order. @param closed indices of rows whose inside is folded */
+export function visibleRows(
+	all: readonly OutlineRow[],
+	shown: ReadonlySet<number> | null,
+	closed: ReadonlySet<number>,
+): OutlineRow[] {
+	const visible: OutlineRow[] = [];
+	for (let at = 0; at < all.length; ) {
+		const one = all[at]!;
+		if (shown === null || shown.has(at)) visible.push(one);
+		at = closed.has(at) ? one.row.end : at + 1;
+	}
+	return visible;
+}
+
+/** A loop as it is drawn: from its first line to its last one. */
+export interface LoopSpan {
+	readonly name: string;
+	readonly from: number;
+	readonly to: number;
+	/** Loops around it. */
+	readonly level: number;
+}
+
+/** The loops among drawn rows; lines are counted from 0. */
+export function loopSpans(visible: readonly OutlineRow[]): LoopSpan[] {
+	const spans: LoopSpan[] = [];
+	for (const [line, { row, index }] of visible.entries()) {
+		if (row.kind !== "loop") continue;
+		let to = line;
+		while (to + 1 < visible.length && visible[to + 1]!.index < row.end) to++;
+		const level = spans.filter((outer) => outer.to >= to).length;
+		if (to > line && index >= 0) spans.push({ name: row.name, from: line, to, level });
+	}
+	return spans;
+}
+
+/** A stretch of one lane in which it holds the same. */
+export interface LaneSegment {
+	readonly lane: number;
+	readonly from: number;
+	/** The last line. */
+	readonly to: number;
+	readonly value: string;
+}
+
+/** The stretches of all lanes. Lines that were never passed go on with what stands above them. */
+export function laneSegments(visible: readonly OutlineRow[], lanes: number): LaneSegment[] {
+	const segments: LaneSegment[] = [];
+	for (let lane = 0; lane < lanes; lane++) {
+		let from = 0;
+		let value = "";
+		const close = (to: number) => {
+			if (value !== "") segments.push({ lane, from, to, value });
+		};
+		for (const [line, { seen, row }] of visible.entries()) {
+			// What stands above its inside says nothing of what holds behind it.
+			const own = row.kind === "step" || row.kind === "return" || row.kind === "break" ? seen : null;
+			const now = own?.lanes[lane] ?? value;
+			if (now === value) continue;
+			close(line - 1);
+			from = value === "" ? 0 : line;
+			value = now;
+		}
+		close(visible.length - 1);
+	}
+	return segments;
+}

@@ -1,0 +1,85 @@
+/** The controls above every tab: the tree, the tree beside it, the vendor. */
+import { catalogue, go, state } from "../state/app.ts";
+import type { Vendor } from "../../silicon/models/model.ts";
+
+const VENDORS: readonly (readonly [Vendor, string, string])[] = [
+	["vmx", "VMX", "Intel"],
+	["svm", "SVM", "AMD"],
+	["tdx", "TDX", "Intel, trust domains"],
+];
+
+/** A choice among the trees. */
+function TreeSelect({
+	label,
+	value,
+	none,
+	onChange,
+}: {
+	readonly label: string;
+	readonly value: string;
+	/** What choosing none is called; absent: one must be chosen. */
+	readonly none?: string;
+	readonly onChange: (tree: string) => void;
+}) {
+	const known = catalogue.value;
+	const names = [
+		...(known?.trees.map(({ name }) => name) ?? []),
+		...(known?.cases.map(({ name }) => name) ?? []),
+	];
+	return (
+		<label class="field">
+			<span>{label}</span>
+			<select value={value} onChange={({ currentTarget }) => onChange(currentTarget.value)}>
+				{none === undefined ? null : <option value="">{none}</option>}
+				{names.includes(value) || value === "" ? null : <option value={value}>{value}</option>}
+				<optgroup label="trees">
+					{known?.trees.map(({ name }) => (
+						<option key={name} value={name}>
+							{name}
+						</option>
+					))}
+				</optgroup>
+				<optgroup label="bugs of the past">
+					{known?.cases.map(({ name }) => (
+						<option key={name} value={name}>
+							{name}
+						</option>
+					))}
+				</optgroup>
+			</select>
+		</label>
+	);
+}
+
+/** The controls. */
+export function Chooser() {
+	const { tree, with: other, vendor, tab } = state.value;
+	return (
+		<div class="chooser">
+			<TreeSelect label="tree" value={tree} onChange={(name) => go({ tree: name, step: "" }, true)} />
+			{tab === "move" || tab === "run" ? null : (
+				<TreeSelect
+					label="beside it"
+					value={other}
+					none="nothing"
+					onChange={(name) => go({ with: name }, true)}
+				/>
+			)}
+			<fieldset class="segments">
+				<legend class="offscreen">vendor</legend>
+				{VENDORS.map(([value, short, title]) => (
+					<label key={value} title={title}>
+						<input
+							type="radio"
+							name="vendor"
+							value={value}
+							checked={vendor === value}
+							onChange={() => go({ vendor: value, step: "" }, true)}
+						/>
+						<span>{short}</span>
+					</label>
+				))}
+			</fieldset>
+		</div>
+	);
+}

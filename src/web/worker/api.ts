@@ -1,0 +1,73 @@
+/** What the page asks of the engine, and what it answers: plain data, which crosses from the worker to the page as it is. */
+import type { CheckResult, Injection } from "../../check/types.ts";
+import type { PathRow } from "../../kvm/flow/path.ts";
+import type { BuiltInTree } from "../../kvm/trees/trees.ts";
+import type { Survey } from "../../review/survey.ts";
+import type { CostResult } from "../../review/types.ts";
+import type { Vendor } from "../../silicon/models/model.ts";
+
+/** A tree as the page names it: a built-in one, and a patch file's text on top of it. */
+export interface TreeReference {
+	readonly tree: string;
+	/** JSON, or "" for none. */
+	readonly patch: string;
+}
+
+/** A tree on a vendor's usual CPU model. */
+export interface Target extends TreeReference {
+	readonly vendor: Vendor;
+}
+
+/** What there is to choose from. */
+export interface Catalogue {
+	readonly trees: readonly BuiltInTree[];
+	/** Trees of the casebook, by name. */
+	readonly cases: readonly { readonly name: string; readonly title: string }[];
+	readonly guests: readonly {
+		readonly name: string;
+		readonly description: string;
+		readonly vendors: readonly string[];
+	}[];
+	readonly events: readonly { readonly kind: string; readonly title: string }[];
+}
+
+/** One tree as the tab "Loop" draws it. */
+export interface LoopView {
+	readonly name: string;
+	readonly title: string;
+	readonly cpu: string;
+	readonly rows: readonly PathRow[];
+	readonly survey: Survey;
+	/** Cycles of an exit that the fastpath handles, or of a TD's hypercall. */
+	readonly cost: CostResult;
+}
+
+/** A verdict, with how long it took. */
+export interface Verdict {
+	readonly vendor: Vendor;
+	readonly check: CheckResult;
+	/** Milliseconds in the worker. */
+	readonly tookMs: number;
+}
+
+/** The engine's methods: what each is given and what it gives. */
+export interface Engine {
+	catalogue(): Catalogue;
+	loop(target: Target): LoopView;
+	check(target: Target): Verdict;
+	cost(question: Target & { readonly guest: string }): CostResult;
+}
+
+export type Schedule = readonly Injection[];
+
+/** A message to the worker. */
+export interface Request {
+	readonly id: number;
+	readonly method: keyof Engine;
+	readonly argument: unknown;
+}
+
+/** Its answer: a value, or one line of what is wrong. */
+export type Answer =
+	| { readonly id: number; readonly value: unknown }
+	| { readonly id: number; readonly error: string };

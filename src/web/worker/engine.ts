@@ -1,0 +1,64 @@
+/** The engine's methods for the page. */
+import { runSearch } from "../../check/search/check.ts";
+import { DEFAULT_CONFIGURATION } from "../../check/configuration.ts";
+import { EVENTS } from "../../check/events.ts";
+import { PROGRAMS } from "../../guests/programs.ts";
+import { treePath } from "../../kvm/flow/path.ts";
+import { HISTORY } from "../../kvm/trees/history/cases.ts";
+import { BUILT_IN_TREES, findTree } from "../../kvm/trees/trees.ts";
+import { measureCost } from "../../review/cost.ts";
+import { surveyTree } from "../../review/survey.ts";
+import { defaultModel } from "../../silicon/models/models.ts";
+import type { Vendor } from "../../silicon/models/model.ts";
+import type { Engine } from "./api.ts";
+import { treeOf } from "./trees.ts";
+
+/** The guest by whose exit a tree's cost is told in one figure. */
+const usualGuest = (vendor: Vendor) => (vendor === "tdx" ? "td-vmcall" : "invd");
+
+/** Everything that the page asks. */
+export const engine: Engine = {
+	catalogue: () => ({
+		trees: BUILT_IN_TREES,
+		cases: HISTORY.flatMap(({ name, title }) => [
+			{ name: `${name}-before`, title },
+			{ name: `${name}-after`, title },
+		]),
+		guests: PROGRAMS.map(({ name, description, vendors }) => ({ name, description, vendors })),
+		events: EVENTS.map(({ kind, title }) => ({ kind, title })),
+	}),
+
+	loop(target) {
+		const tree = treeOf(target);
+		const { vendor } = target;
+		const model = defaultModel(vendor);
+		return {
+			name: tree.name,
+			title: tree.title,
+			cpu: model.name,
+			rows: treePath(tree, vendor),
+			survey: surveyTree(tree, vendor, model),
+			cost: measureCost({ guest: usualGuest(vendor), tree, vendor, model }),
+		};
+	},
+
+	check(target) {
+		const { vendor, tree } = target;
+		const began = performance.now();
+		const check = runSearch({
+			tree: treeOf(target),
+			base: target.patch === "" ? findTree("v6.18") : treeOf({ tree, patch: "" }),
+			vendor,
+			model: defaultModel(vendor),
+			mceHandler: "task-work",
+			configuration: DEFAULT_CONFIGURATION,
+			configurations: "pairs",
+			eventsMax: 1,
+		});
+		return { vendor, check, tookMs: performance.now() - began };
+	},
+
+	cost({ guest, vendor, ...reference }) {
+		return measureCost({ guest, tree: treeOf(reference), vendor, model: defaultModel(vendor) });
+	},
+};
