@@ -42,6 +42,7 @@ const FACTORS = {
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
+	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
 

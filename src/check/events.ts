@@ -11,6 +11,8 @@ import { PENDING } from "../silicon/cpu/cpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vendor } from "../silicon/models/model.ts";
+import type { Configuration } from "./configuration.ts";
+import { pairOf } from "./other-vcpu.ts";
 import type { EventKind } from "./types.ts";
 
 /** Where an event can be placed. */
@@ -45,6 +47,10 @@ export interface EventRow {
 	readonly places: readonly Place[];
 	/** Vendors that have it; absent: all. */
 	readonly exists?: (vendor: Vendor) => boolean;
+	/** Whether a run under a configuration has it; absent: yes. */
+	readonly existsIn?: (configuration: Configuration) => boolean;
+	/** It can come several times at one place. */
+	readonly repeats?: boolean;
 	/** Phases in which it must have come, where these are fewer than its places allow. */
 	readonly phases?: readonly PhaseName[];
 	/**
@@ -238,6 +244,18 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.mutex,
 		inject: ({ vcpu }) => vcpu.mutexWaiters.push(readRegisters),
 		isNew: ({ vcpu }) => vcpu.mutexWaiters.length === 0,
+	},
+	{
+		kind: "vcpu",
+		title: "the other vCPU runs on to where it communicates",
+		places: ["host", "guest"],
+		exists: (vendor) => vendor !== "tdx",
+		existsIn: ({ vcpus }) => vcpus === "2",
+		repeats: true,
+		waits: interruptWaits,
+		sets: FLAG_READ.requests,
+		inject: (machine) => pairOf(machine)?.other.slice(),
+		isNew: (machine) => pairOf(machine)?.other.canRun === true,
 	},
 	{
 		kind: "mce",

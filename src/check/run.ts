@@ -122,6 +122,8 @@ class Watcher implements OpObserver, PropertyContext, GuestLedger {
 		this.ask((property, memory) => property.onEnd?.(this, memory));
 	}
 
+	readonly isBeingKicked = false;
+
 	owed(kind: EventKind): number {
 		const { handled } = eventRow(kind);
 		return handled === undefined ? 0 : (this.arrived.get(kind) ?? 0) - handled(this.machine);

@@ -5,6 +5,7 @@
  * Time stands still: ops cost nothing here, so that no state differs from another by the clock alone. A timer expires
  * when the vCPU waits for it, or when a deadline that is written has passed.
  */
+import { type GuestParameters, longModeState } from "../guests/boot.ts";
 import { HostFault, HostInvariant } from "../host/errors.ts";
 import {
 	type Machine,
@@ -13,6 +14,7 @@ import {
 	createSilicon,
 	serveMutexWaiters,
 } from "../kvm/api/kvm.ts";
+import { boot } from "../kvm/api/vmm-boot.ts";
 import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
 import { type Program, ProgramRunner } from "../kvm/flow/program.ts";
@@ -27,6 +29,7 @@ import { flushTlb } from "../silicon/paging/tlb.ts";
 import { SvmGuestMode } from "../silicon/svm/guest-mode.ts";
 import { VmxGuestMode } from "../silicon/vmx/guest-mode.ts";
 import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
+import { CpuPair, pairOf } from "./other-vcpu.ts";
 import { endedByMachineCheck } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
 import { decodeCode, scriptExecutor } from "./guest/executor.ts";
@@ -72,18 +75,21 @@ export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 
 /** IA32_APIC_BASE of a boot processor in x2APIC mode. */
 const X2APIC_BASE = 0xfee0_0d00;
+const APIC_BASE_BSP = 1 << 8;
 const HOST_RAM_BYTES = 8 << 20;
-const timeless = new Map<CpuModel, Silicon>();
+const timeless = new Map<CpuModel, Silicon[]>();
 
-/** One silicon a model, without costs: what was translated on it is kept from run to run. */
-function siliconFor(model: CpuModel): Silicon {
-	let silicon = timeless.get(model);
+/** One silicon a model and number of CPUs, without costs: what was translated on it is kept from run to run. */
+function siliconFor(model: CpuModel, cpus: number): Silicon {
+	const silicons = timeless.get(model) ?? [];
+	timeless.set(model, silicons);
+	let silicon = silicons[cpus];
 	if (silicon === undefined) {
 		const free = <T extends { cycles: number }>(costs: Readonly<Record<string, T>>) =>
 			Object.fromEntries(Object.entries(costs).map(([name, cost]) => [name, { ...cost, cycles: 0 }]));
 		const still = { ...model, costs: free(model.costs), guestCosts: free(model.guestCosts) } as CpuModel;
-		silicon = createSilicon(still, HOST_RAM_BYTES);
-		timeless.set(model, silicon);
+		silicon = createSilicon(still, HOST_RAM_BYTES, cpus);
+		silicons[cpus] = silicon;
 	}
 	return silicon;
 }
@@ -158,50 +164,83 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 
 	constructor(setup: ScriptSetup, witness: ScriptWitness | null = null) {
 		const { model, program, configuration } = setup;
-		const silicon = siliconFor(model);
+		const vcpus = Number(configuration.vcpus);
+		const silicon = siliconFor(model, vcpus);
 		this.witness = witness;
 		this.script = scriptFor(program.vendor, configuration, model);
-		silicon.cpu.cycles = SCRIPT_NOW_CYCLES;
+		for (const { cpu } of silicon.processors) cpu.cycles = SCRIPT_NOW_CYCLES;
 		this.machine = createMachine({
 			model: silicon.cpu.model,
 			vendor: program.vendor,
 			tree: program.compiled,
 			silicon,
+			vcpus,
 			kernel: kernelOptions(configuration),
 		});
 		const { cpu, vcpu } = this.machine;
 		applyConfiguration(this.machine, configuration);
 		this.vmm = new Vmm(this.machine, { guestRamBytes: guestRamBytesFor(this.script.image) });
 		this.vmm.load(this.script.image, { parameters: guestParameters(configuration, model, program.vendor) });
+		if (vcpus > 1) this.bootSecond(guestParameters(configuration, model, program.vendor));
+		const fail: ConstructorParameters<typeof CpuPair>[2] = (property, detail, where) =>
+			this.fail(property, detail, stackOf(where));
+		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
 		this.prepare();
 		this.runner = new ProgramRunner(program, vcpu);
-		this.execute(cpu, setup.translated === true);
-		watchFlags(this.machine.kernel, vcpu, this.flagReads);
+		for (const processor of silicon.processors) this.execute(processor.cpu, setup.translated === true);
+		for (const one of this.machine.vm.vcpus) watchFlags(one.kernel, one, this.flagReads);
 		cpu.stackDepth = 0;
 		cpu.observer = this;
 		vcpu.ledger = this;
 		if (witness?.onNode !== undefined) {
 			vcpu.nodeObserver = { onNode: (_v, place) => witness.onNode!(place, this.machine, this.ops) };
 		}
+		if (pair !== null) this.startSecond(pair);
 		this.runner.start();
+	}
+
+	/** The second vCPU as an operating system that is up has it: no INIT, no SIPI. */
+	private bootSecond(parameters: GuestParameters): void {
+		const vcpu = this.machine.vm.vcpus[1]!;
+		const { helpers } = this.machine.vm.tree;
+		const { image, secondEntry, stacks } = this.script;
+		const state = longModeState({ ...image, entry: secondEntry }, parameters);
+		helpers.kvm_arch_vcpu_load(vcpu);
+		boot(vcpu, { ...state, regs: { ...state.regs, rsp: BigInt(stacks[1]!.endGpa) } });
+		helpers.kvm_arch_vcpu_put(vcpu);
+	}
+
+	private startSecond(pair: CpuPair): void {
+		const { witness, machine } = this;
+		const { vcpu } = pair.other.machine;
+		if (witness?.onNode !== undefined) {
+			vcpu.nodeObserver = {
+				onNode: (_v, place) =>
+					witness.onNode!({ ...place, flow: `vCPU 1: ${place.flow}` }, machine, this.ops),
+			};
+		}
+		pair.other.enterGuest();
 	}
 
 	/** Things that KVM and the processor make when they first need them are made now: all runs begin with them. */
 	private prepare(): void {
-		const { cpu, vcpu, vm } = this.machine;
-		if (vcpu.vmx !== null) vcpu.vmx.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.vmx.vmcs);
-		if (vcpu.tdx !== null) vcpu.tdx.td.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.tdx.td.vmcs);
-		if (vcpu.svm !== null) vcpu.svm.vmcb.guestMode = new SvmGuestMode(cpu, vcpu.svm.vmcb);
+		const { vm } = this.machine;
 		kernelIrqchip(vm);
-		// The other task has run on this CPU before.
-		this.machine.kernel.schedule();
-		if (vm.vendor === "tdx") return;
-		// KVM_SET_LAPIC: the guest's timer and IPIs go through x2APIC MSRs.
-		const apic = vcpu.apic!;
-		apic.setBase(X2APIC_BASE);
-		writeApicRegister(apic, APIC.SPIV, 0x1ff);
-		writeApicRegister(apic, APIC.LVTT, APIC_TIMER.TSCDEADLINE | SCRIPT_TIMER_VECTOR);
-		vm.mmu.pageFault(vcpu, 0, true, false);
+		for (const vcpu of vm.vcpus) {
+			const { cpu, kernel } = vcpu;
+			if (vcpu.vmx !== null) vcpu.vmx.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.vmx.vmcs);
+			if (vcpu.tdx !== null) vcpu.tdx.td.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.tdx.td.vmcs);
+			if (vcpu.svm !== null) vcpu.svm.vmcb.guestMode = new SvmGuestMode(cpu, vcpu.svm.vmcb);
+			// The other task has run on this CPU before.
+			kernel.schedule();
+			if (vm.vendor === "tdx") return;
+			// KVM_SET_LAPIC: the guest's timer and IPIs go through x2APIC MSRs.
+			const apic = vcpu.apic!;
+			apic.setBase(X2APIC_BASE - (vcpu.id === 0 ? 0 : APIC_BASE_BSP));
+			writeApicRegister(apic, APIC.SPIV, 0x1ff);
+			writeApicRegister(apic, APIC.LVTT, APIC_TIMER.TSCDEADLINE | SCRIPT_TIMER_VECTOR);
+		}
+		vm.mmu.pageFault(this.machine.vcpu, 0, true, false);
 	}
 
 	private execute(cpu: Cpu, translated: boolean): void {
@@ -271,6 +310,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	private finish(end: VmmResult): void {
+		pairOf(this.machine)?.other.finish();
 		this.ledger.end = end;
 		const gaveUp = end.kind === "entry-failure" || end.kind === "internal-error";
 		const ended = (end.kind === "exit" && end.code === 0) || (gaveUp && endedByMachineCheck(this.machine));
@@ -299,6 +339,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	/** Takes the hardware back from a run, so that the next one can have it. */
 	detach(): void {
 		const { cpu, vcpu } = this.machine;
+		pairOf(this.machine)?.other.detach();
 		cpu.observer = null;
 		cpu.guest = null;
 		vcpu.nodeObserver = null;
@@ -400,6 +441,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	// ---- PropertyContext ---------------------------------------------------------------------------------
+
+	/** What arrives here from other CPUs, their second vCPU's included, does so at once: request and kick. */
+	readonly isBeingKicked = false;
 
 	owed(kind: EventKind): number {
 		const { handled } = eventRow(kind);

@@ -22,7 +22,8 @@ export type EventKind =
 	| "perf-nmi"
 	| "breakpoint"
 	| "zap"
-	| "ioctl";
+	| "ioctl"
+	| "vcpu";
 
 /** One event at one op of the run, counted from the first KVM_RUN. */
 export interface Injection {

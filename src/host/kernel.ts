@@ -16,7 +16,7 @@ import { GuestContext } from "./guest-context.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
-import type { Smp } from "./smp.ts";
+import type { OtherCpus } from "./smp.ts";
 import { Task } from "./task.ts";
 import { UserReturnMsrs } from "./user-return.ts";
 
@@ -124,7 +124,7 @@ export class Kernel implements HostVectors {
 	readonly userPkru: number;
 	preemptCount = 0;
 	/** The host's other CPUs and the threads on all of them; null when this one is alone. */
-	smp: Smp | null = null;
+	smp: OtherCpus | null = null;
 	/** Depth of interrupt, NMI and #MC handlers. */
 	handlerDepth = 0;
 	/** Interrupts handled, by vector. */
@@ -277,11 +277,13 @@ export class Kernel implements HostVectors {
 	 * @returns false when no interrupt can ever come
 	 */
 	idle(): boolean {
+		if (this.smp !== null) return this.smp.sleep(this);
+		return this.idleToTimer();
+	}
+
+	/** A CPU that has nothing to do idles to its next timer. @returns false if it has none */
+	idleToTimer(): boolean {
 		const { cpu, hrtimers } = this;
-		if (this.smp !== null) {
-			this.smp.sleep(this);
-			return true;
-		}
 		const next = hrtimers.nextCycles;
 		if (next === Number.POSITIVE_INFINITY) return false;
 		if (next > cpu.cycles) cpu.cycles = next;

@@ -34,6 +34,22 @@ const SLICE_CYCLES_ALONE = 100_000;
 const SCHED_SLICE_NS = 2_800_000;
 const ARRIVES = PENDING.interrupt | PENDING.nmi | PENDING.machineCheck;
 
+/** What a kernel asks of the host's other CPUs. */
+export interface OtherCpus {
+	/** The CPU that runs now, or null between slices. */
+	readonly running: Kernel | null;
+	/** wake_up_process(). @returns whether it was asleep */
+	wake(thread: Thread): boolean;
+	/** smp_send_reschedule(): an interrupt for another CPU, from the one that runs. */
+	sendReschedule(to: Kernel): void;
+	/** The current thread of a CPU sleeps. @returns false when nothing can ever come that wakes it */
+	sleep(kernel: Kernel): boolean;
+	/** schedule() of the current thread. @returns whether another thread takes its place; the CPU's other task else */
+	scheduleOther(kernel: Kernel): boolean;
+	/** A timer was armed or an interrupt raised on a CPU. */
+	somethingWillHappen(kernel: Kernel): void;
+}
+
 /** A CPU and the threads that are on it. */
 class RunQueue {
 	readonly kernel: Kernel;
@@ -64,7 +80,7 @@ class RunQueue {
 	}
 }
 
-export class Smp {
+export class Smp implements OtherCpus {
 	/** The CPU that runs now, or null between slices. */
 	running: Kernel | null = null;
 	private readonly queues: readonly RunQueue[];
@@ -139,9 +155,10 @@ export class Smp {
 	}
 
 	/** The current thread of a CPU sleeps until it is woken, or an interrupt comes. */
-	sleep(kernel: Kernel): void {
+	sleep(kernel: Kernel): boolean {
 		const thread = this.current(this.queue(kernel));
 		if (thread !== null) thread.asleep = true;
+		return true;
 	}
 
 	/**

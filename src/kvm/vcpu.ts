@@ -200,6 +200,7 @@ export class Vcpu {
 	runResult = 0;
 	/** What a flow that is called from outside of the run loop is given: XCR0 for __kvm_set_xcr, XFD for fpu_update_guest_xfd. */
 	argument = 0;
+	argumentVcpu: Vcpu | null = null;
 	/** Fields of trees that keep other state than v6.18: `guest_xcr0_loaded` of 2013, say. */
 	readonly extra = new Map<string, number>();
 

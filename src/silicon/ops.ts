@@ -83,6 +83,9 @@ const rows = [
 	["do_machine_check", "kernel"],
 	["nmi_handler", "kernel"],
 	["copy_from_user_nmi", "kernel"],
+	// On machines with several CPUs: what a vCPU does to another one.
+	["kvm_make_request", "kernel"],
+	["kvm_vcpu_kick", "kernel"],
 	["irq_handler", "kernel"],
 	// ---- plain code ----
 	["code", "code"],

@@ -37,8 +37,10 @@ export interface Script {
 	/** Where its code lies, in guest linear addresses, and the code. */
 	readonly base: number;
 	readonly code: Uint8Array;
-	/** Stack of a guest that takes interrupts: guest physical addresses; the check saves it with the machine. */
-	readonly stack: { readonly firstGpa: number; readonly endGpa: number } | null;
+	/** Stacks of the vCPUs, if they take interrupts: guest physical addresses; the check saves them with the machine. */
+	readonly stacks: readonly { readonly firstGpa: number; readonly endGpa: number }[];
+	/** Where the second vCPU begins, if there is one. */
+	readonly secondEntry: number;
 	/** Exits, by the vendor's names, that a run without events has. One that does not occur makes the check vacuous. */
 	readonly exits: readonly string[];
 }
@@ -58,8 +60,10 @@ const IDTR_GPA = 0x10_3000;
 const HANDLERS_GPA = 0x10_4000;
 const TILES_GPA = 0x10_5000;
 const PKRU_GPA = 0x10_8000;
-const END_GPA = 0x10_b000;
+const SECOND_GPA = 0x10_b000;
+const END_GPA = 0x10_c000;
 const STACK_END = 0x9_0000;
+const SECOND_STACK_END = 0x8_f000;
 const STACK_BYTES = 256;
 const TD_CODE = 0xffff_e000;
 
@@ -70,6 +74,8 @@ const PORT_EXIT = 0xf4;
 const MMIO_GPA = 0xfee0_8000;
 
 const IPI_VECTOR = 0x41;
+/** Of interrupts that the two vCPUs send each other. */
+const PEER_VECTOR = 0x42;
 const LVTT_TSC_DEADLINE = 2 << 17;
 const X2APIC = { eoi: 0x80b, icr: 0x830, lvtt: 0x832 } as const;
 /** A deadline that does not come by itself, and one so near that VMX's preemption timer starts at 0. */
@@ -118,6 +124,7 @@ const HANDLERS: readonly (readonly [vector: number, lines: () => Line[]])[] = [
 	[18, () => [I.iretq]],
 	[SCRIPT_TIMER_VECTOR, eoiHandler],
 	[IPI_VECTOR, eoiHandler],
+	[PEER_VECTOR, eoiHandler],
 ];
 
 const handlerAt = (index: number) => HANDLERS_GPA + index * HANDLER_BYTES;
@@ -182,8 +189,17 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 	return lines;
 }
 
+/** An interrupt for the vCPU of this APIC id, by x2APIC's ICR. */
+const interruptPeer = (apicId: number): Line[] =>
+	wrmsr(X2APIC.icr, (BigInt(apicId) << 32n) | BigInt(PEER_VECTOR));
+
+/** The second vCPU: it exits to KVM, interrupts the first, and waits for what the first one sends. */
+function secondBody(): Line[] {
+	return [set(L.RAX, IDTR_GPA), I.lidt, I.sti, I.cpuid, ...interruptPeer(0), I.hlt, I.hlt, I.cli, I.hlt];
+}
+
 /** Exits of all kinds: those that the fastpath handles, those that KVM handles, and those for user space. */
-function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor): Line[] {
+function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor, vcpus: number): Line[] {
 	return [
 		I.sti,
 		// To itself: the interrupt waits when the fastpath looks, is injected, and its EOI exits.
@@ -191,6 +207,7 @@ function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor)
 		...(debugRegisters === true ? [fromDr(6), ...writeDr(6, DR6_HIT)] : []),
 		I.invd,
 		...(debugRegisters === true ? [fromDr(6)] : []),
+		...(vcpus === 2 ? interruptPeer(1) : []),
 		// The preemption timer fires at the next entry; without one an hrtimer is armed.
 		...wrmsr(MSR.IA32_TSC_DEADLINE, vendor === "vmx" ? DEADLINE_NEAR : DEADLINE_FAR),
 		...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []),
@@ -221,8 +238,8 @@ const VMX_EXITS = [
 ];
 const SVM_EXITS = ["invd", "msr", "cpuid", "ioio", "npf", "hlt"];
 
-function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel): Script {
-	const code = assemble([...setup(parameters, vendor), ...body(parameters, vendor)]);
+function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel, vcpus: number): Script {
+	const code = assemble([...setup(parameters, vendor), ...body(parameters, vendor, vcpus)]);
 	const pkruOffset = model.vendorString === "AuthenticAMD" ? 2432 : 2688;
 	const image: Image = {
 		protocol: "long-mode",
@@ -234,6 +251,7 @@ function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel):
 			{ gpa: HANDLERS_GPA, bytes: handlers() },
 			{ gpa: TILES_GPA, bytes: xsaveArea(XFEATURE.xtiledata, 2816, 0xa3c5_a3c5) },
 			{ gpa: PKRU_GPA, bytes: xsaveArea(XFEATURE.pkru, pkruOffset, parameters.pkru!) },
+			{ gpa: SECOND_GPA, bytes: assemble(secondBody()) },
 		],
 		endGpa: END_GPA,
 	};
@@ -241,7 +259,10 @@ function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel):
 		image,
 		base: CODE_GPA,
 		code,
-		stack: { firstGpa: STACK_END - STACK_BYTES, endGpa: STACK_END },
+		stacks: [STACK_END, SECOND_STACK_END]
+			.slice(0, vcpus)
+			.map((endGpa) => ({ firstGpa: endGpa - STACK_BYTES, endGpa })),
+		secondEntry: SECOND_GPA,
 		exits: vendor === "svm" ? SVM_EXITS : VMX_EXITS,
 	};
 }
@@ -288,7 +309,8 @@ function tdScript(): Script {
 		image,
 		base: TD_CODE,
 		code,
-		stack: null,
+		stacks: [],
+		secondEntry: 0,
 		exits: ["CPUID", "VMCALL", "IO_INSTRUCTION", "RDMSR", "WRMSR"],
 	};
 }
@@ -297,5 +319,5 @@ function tdScript(): Script {
 export function scriptFor(vendor: Vendor, configuration: Configuration, model: CpuModel): Script {
 	return vendor === "tdx"
 		? tdScript()
-		: vmScript(vendor, guestParameters(configuration, model, vendor), model);
+		: vmScript(vendor, guestParameters(configuration, model, vendor), model, Number(configuration.vcpus));
 }

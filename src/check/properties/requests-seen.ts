@@ -18,8 +18,9 @@ export const requestsSeen: Property = {
 	name: "requests-seen",
 	title: "no request that is pending at VM entry is missed",
 	degree: "violation",
-	onGuestEntry({ machine: { cpu, vcpu } }) {
+	onGuestEntry({ machine: { cpu, vcpu }, isBeingKicked }) {
 		const leavesAtOnce =
+			isBeingKicked ||
 			(cpu.pending & (PENDING.interrupt | PENDING.nmi | PENDING.machineCheck)) !== 0 ||
 			(vcpu.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0;
 		if (vcpu.requests === 0 || leavesAtOnce) return null;

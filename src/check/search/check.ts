@@ -71,7 +71,7 @@ export function runSearch(options: SearchOptions): CheckResult {
 	}));
 	const of = (wanted: string) =>
 		explained.filter(({ degree }) => degree === wanted).map(({ violation }) => violation);
-	const sometimes = reached(options, kinds, results);
+	const sometimes = reached(options, configurations, kinds, results);
 	const vacuous = Object.values(sometimes).some((count) => count === 0);
 	const sum = (read: (result: SearchResult) => number) =>
 		results.reduce((total, one) => total + read(one), 0);
@@ -154,6 +154,7 @@ function phasesOf(kind: EventKind, vendor: Vendor): readonly number[] {
  */
 function reached(
 	options: SearchOptions,
+	configurations: readonly Configuration[],
 	kinds: readonly EventKind[],
 	results: readonly SearchResult[],
 ): Record<string, number> {
@@ -170,8 +171,8 @@ function reached(
 		sometimes["interrupt serviced"] = sum(({ opCounts }) => opCounts[OP.irq_handler]!);
 	if (kinds.includes("mce")) sometimes["#MC handled"] = sum(({ opCounts }) => opCounts[OP.do_machine_check]!);
 	if (kinds.includes("preempt")) sometimes["context switch"] = sum(({ opCounts }) => opCounts[OP.switch_to]!);
-	for (const [row, { kind, title }] of EVENTS.entries()) {
-		if (!kinds.includes(kind)) continue;
+	for (const [row, { kind, title, existsIn }] of EVENTS.entries()) {
+		if (!kinds.includes(kind) || !configurations.some((one) => existsIn?.(one) ?? true)) continue;
 		for (const phase of phasesOf(kind, vendor)) {
 			const count = sum(({ arrivals }) => arrivals[row * PHASES.length + phase]!);
 			sometimes[`${title} at ${PHASES[phase]}`] = count;

@@ -97,20 +97,20 @@ function cpuRanges(cpu: Cpu): MemoryRange[] {
 }
 
 /** The guest's RSP while it does not run. */
-function guestRsp({ vcpu }: Machine): number {
+function guestRsp(vcpu: Vcpu): number {
+	if (vcpu.cpu.guest !== null) return vcpu.cpu.readNumber(L.GPR + 8 * L.RSP);
 	if (vcpu.vmx !== null) return Number(vcpu.vmx.vmcs.get("GUEST_RSP"));
 	if (vcpu.svm !== null) return vcpu.svm.vmcb.u32[(L.GPR + 8 * L.RSP) >> 2]!;
 	return 0;
 }
 
 /** The guest's stack: what lies below its pointer is not read again. */
-function stackRange(machine: Machine, script: Script): MemoryRange[] {
-	if (script.stack === null) return [];
-	const { firstGpa, endGpa } = script.stack;
-	const { memory, vm } = machine;
-	const first = (memory.ramBase + vm.gpaToHpa(firstGpa)) >> 2;
-	const unhashed = (word: number) => firstGpa + 4 * word < guestRsp(machine);
-	return [{ words: memory.u32, first, count: (endGpa - firstGpa) >> 2, unhashed }];
+function stackRanges({ memory, vm }: Machine, script: Script): MemoryRange[] {
+	return script.stacks.map(({ firstGpa, endGpa }, at) => {
+		const first = (memory.ramBase + vm.gpaToHpa(firstGpa)) >> 2;
+		const unhashed = (word: number) => firstGpa + 4 * word < guestRsp(vm.vcpus[at]!);
+		return { words: memory.u32, first, count: (endGpa - firstGpa) >> 2, unhashed };
+	});
 }
 
 const PAGE_WORDS = 1024;
@@ -132,6 +132,7 @@ export function snapshotRules(
 	tables: readonly TableWords[],
 ): SnapshotRules {
 	const { memory, cpu } = machine;
+	const { vcpus } = machine.vm;
 	return {
 		opaque: new Set<object>([memory, cpu.model, script, program]),
 		foreign: new Set([memory.memory.buffer]),
@@ -140,13 +141,14 @@ export function snapshotRules(
 		},
 		liveWords(owner, field) {
 			if (owner instanceof XsaveImage) return () => imageWords(owner);
-			if (owner === cpu && field === "stack") return () => cpu.stackDepth;
-			if (owner === machine.vcpu.run.io && field === "data") return ioWords(machine.vcpu.run);
+			if (owner instanceof Cpu && field === "stack") return () => owner.stackDepth;
+			const user = vcpus.find(({ run }) => run.io === owner);
+			if (user !== undefined && field === "data") return ioWords(user.run);
 			return null;
 		},
 		ranges: [
-			...cpuRanges(cpu),
-			...stackRange(machine, script),
+			...machine.processors.flatMap((processor) => cpuRanges(processor.cpu)),
+			...stackRanges(machine, script),
 			...tables.map(({ first, count }) => ({
 				words: memory.u32,
 				first: (memory.ramBase >> 2) + first,

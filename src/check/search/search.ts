@@ -10,7 +10,7 @@
  * States are compared by a hash of all that influences the future (snapshot.ts), events that are owed among it. A state
  * behind a violation is unlike one without; no more events are put behind a violation.
  */
-import { type DeliveryState, EVENTS, type EventRow } from "../events.ts";
+import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
 import type { ScriptFailure, ScriptSetup } from "../subject.ts";
 import { NOTE, READ_MORE, READ_SHIFT, Subject } from "../subject.ts";
 import type { EventKind, Injection } from "../types.ts";
@@ -105,7 +105,10 @@ class Search {
 		this.subject = new Subject(options.setup);
 		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.tables));
 		this.watch = new TableWatch(this.subject.machine);
-		this.rows = EVENTS.filter(({ kind }) => options.kinds.includes(kind));
+		const { configuration } = options.setup;
+		this.rows = EVENTS.filter(
+			({ kind, existsIn }) => options.kinds.includes(kind) && (existsIn?.(configuration) ?? true),
+		);
 		this.subject.onFailure = (failure) => this.note(failure);
 	}
 
@@ -338,7 +341,9 @@ function deliveryState(note: number): DeliveryState {
 /** Whether an event at the same op comes behind another one in the order of schedules. */
 function isBehind(first: Injection, second: Injection): boolean {
 	const guest = (second.inGuest === true ? 1 : 0) - (first.inGuest === true ? 1 : 0);
-	return guest > 0 || (guest === 0 && order.get(second.event)! > order.get(first.event)!);
+	if (guest !== 0) return guest > 0;
+	const later = order.get(second.event)! - order.get(first.event)!;
+	return later > 0 || (later === 0 && eventRow(first.event).repeats === true);
 }
 
 /** Words of KVM's tables that a run changes, be it that guest memory is unmapped in it. */

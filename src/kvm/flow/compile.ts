@@ -57,6 +57,7 @@ export const HELPER_FLOWS = [
 	"__kvm_set_xcr",
 	"fpu_update_guest_xfd",
 	"kvm_pmu_instruction_retired",
+	"kvm_request_and_kick",
 ] as const;
 export type HelperFlow = (typeof HELPER_FLOWS)[number];
 

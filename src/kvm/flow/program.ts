@@ -168,6 +168,10 @@ export class ProgramRunner {
 	depth = 0;
 	/** What the last flow that returned returned. */
 	result = 0;
+	/** `step` also returns where a waiting step waits: behind a VM entry, and where the thread sleeps. */
+	stepwise = false;
+	/** It has. */
+	waits = false;
 
 	constructor(program: Program, vcpu: Vcpu) {
 		this.program = program;
@@ -179,6 +183,7 @@ export class ProgramRunner {
 		this.pc = 0;
 		this.depth = 0;
 		this.result = 0;
+		this.waits = false;
 		this.vcpu.cpu.enter(this.program.symbols[0]!);
 	}
 
@@ -198,17 +203,24 @@ export class ProgramRunner {
 				instruction.keep(vcpu, this.result);
 				return true;
 			}
-			if (instruction.place !== null && vcpu.nodeObserver !== null)
+			if (instruction.place !== null && vcpu.nodeObserver !== null && !this.waits)
 				vcpu.nodeObserver.onNode(vcpu, instruction.place);
 			switch (kind) {
-				case "step":
-					this.pc++;
-					instruction.run(vcpu);
-					if (instruction.waiting !== null) {
-						while (!instruction.waiting.isOver(vcpu));
-						instruction.waiting.end(vcpu);
+				case "step": {
+					const { waiting } = instruction;
+					if (!this.waits) instruction.run(vcpu);
+					if (waiting !== null) {
+						if (this.stepwise && !this.waits) {
+							this.waits = true;
+							return true;
+						}
+						while (!waiting.isOver(vcpu)) if (this.stepwise) return true;
+						waiting.end(vcpu);
 					}
+					this.waits = false;
+					this.pc++;
 					return true;
+				}
 				case "if":
 					this.pc = instruction.test(vcpu) ? this.pc + 1 : instruction.otherwise;
 					return true;

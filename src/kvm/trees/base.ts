@@ -4,6 +4,7 @@ import { svmFlows } from "../svm/flows.ts";
 import { tdxFlows } from "../tdx/flows.ts";
 import { vmxFlows } from "../vmx/flows.ts";
 import { fastpathFlows } from "../x86/fastpath.ts";
+import { kvmRequestAndKick } from "../x86/kick.ts";
 import { kvmPmuInstructionRetired, kvmPmuTriggerEvent } from "../x86/pmu.ts";
 import { vcpuEnterGuest } from "../x86/vcpu-enter-guest.ts";
 import { fpuUpdateGuestXfd, kvmSetXcr } from "../x86/guest-registers.ts";
@@ -23,6 +24,7 @@ const flows: readonly Flow[] = [
 	fpuUpdateGuestXfd,
 	...fastpathFlows,
 	kvmPmuInstructionRetired,
+	kvmRequestAndKick,
 	kvmPmuTriggerEvent,
 	...vmxFlows,
 	...tdxFlows,

@@ -88,6 +88,9 @@ export function resetCpu(cpu: Cpu): void {
 	cpu.pending = 0;
 	cpu.gif = true;
 	cpu.nmiBlocked = false;
+	cpu.machineCheckDuringEntry = false;
+	cpu.guestBranches = false;
+	cpu.stiShadow = "none";
 	cpu.guest = null;
 	cpu.halted = "no";
 }

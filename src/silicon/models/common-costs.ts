@@ -45,6 +45,8 @@ export const COMMON_COSTS: readonly CostRow<OpName>[] = [
 	["do_machine_check",         5000, "assumed",    WHY.handler],
 	["nmi_handler",              1500, "assumed",    WHY.handler],
 	["copy_from_user_nmi",       100,  "assumed",    WHY.kernel],
+	["kvm_make_request",         20,   "assumed",    "a locked OR"],
+	["kvm_vcpu_kick",            20,   "assumed",    "a locked compare and exchange of vcpu->mode"],
 	["irq_handler",              1000, "assumed",    WHY.handler],
 	["code",                     0.4,  "assumed",    "cycles of an instruction of compiled kernel code: 2.5 instructions a cycle"],
 ];
