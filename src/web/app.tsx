@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { LanePatterns } from "./loop/lanes.tsx";
 import { LoopTab } from "./loop/loop-tab.tsx";
+import { MoveTab } from "./move/move-tab.tsx";
 import { go, state } from "./state/app.ts";
 import { TABS, type Tab } from "./state/url.ts";
 import { Chooser } from "./ui/chooser.tsx";
@@ -14,7 +15,7 @@ const TITLES: Readonly<Record<Tab, string>> = {
 	cost: "Cost",
 };
 
-const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = { loop: LoopTab };
+const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = { loop: LoopTab, move: MoveTab };
 const SHOWN = TABS.filter((tab) => PANELS[tab] !== undefined);
 
 function TabList() {

@@ -44,9 +44,7 @@ effect(() => {
 
 /** Whether rows are drawn that the run never passed. */
 export const showsAll = signal(false);
-/** Functions outside of the loop that are folded at first. */
-const FOLDED_AT_FIRST = ["kvm_arch_vcpu_load", "kvm_arch_vcpu_put"];
-/** Rows that somebody has folded, or unfolded, by place. */
+/** Rows that somebody has folded, by place. */
 const turned = signal<ReadonlySet<string>>(new Set());
 
 /** Folds a row, or unfolds it. */
@@ -58,11 +56,7 @@ export function fold({ row }: OutlineRow): void {
 
 /** Indices of the rows of a path that are folded now. */
 export function foldedRows(all: readonly OutlineRow[]): ReadonlySet<number> {
-	return new Set(
-		all
-			.filter(({ row }) => FOLDED_AT_FIRST.includes(row.name) !== turned.value.has(row.place))
-			.map(({ index }) => index),
-	);
+	return new Set(all.filter(({ row }) => turned.value.has(row.place)).map(({ index }) => index));
 }
 
 function Summary({ view, other }: { readonly view: LoopView; readonly other: LoopView | null }) {
@@ -175,7 +169,7 @@ export function LoopTab() {
 							showsAll.value = currentTarget.checked;
 						}}
 					/>{" "}
-					also what this run never passes
+					also what lies around vcpu_run(), and what this run never passes
 				</label>
 			</div>
 			{other === null ? <Single view={view} /> : <Compare left={view} right={other} />}

@@ -40,15 +40,24 @@ export function outline(rows: readonly PathRow[], survey: Survey): OutlineRow[] 
 	});
 }
 
-/** Indices of the rows that the run has passed: guards only where something below them was. */
+/** The function from which on the path is shown at first: what lies around it are ioctl(KVM_RUN)'s own beginning and end. */
+const SHOWN_FROM = "vcpu_run";
+
+/**
+ * Indices of the rows that are shown at first: those that the run has passed, guards only where something below them was;
+ * and of what lies around vcpu_run() only what leads there.
+ */
 export function passedRows(all: readonly OutlineRow[]): ReadonlySet<number> {
 	const passed = new Set<number>();
+	const heart = all.find(({ row }) => row.kind === "function" && row.name === SHOWN_FROM);
+	const [first, end] = heart === undefined ? [0, all.length] : [heart.index, heart.row.end];
 	for (let at = all.length - 1; at >= 0; at--) {
 		const { row, seen } = all[at]!;
 		let below = false;
 		for (let inner = at + 1; inner < row.end && !below; inner++) below = passed.has(inner);
 		const own = row.kind === "step" || row.kind === "return" || row.kind === "break";
-		if (below || (own && seen !== null) || row.depth === 0) passed.add(at);
+		const within = at >= first && at < end;
+		if (below || (own && within && seen !== null) || row.depth === 0) passed.add(at);
 	}
 	return passed;
 }

@@ -1,6 +1,5 @@
 /** The page's state: one signal, kept in step with the address, and what the engine has said about it. */
 import { computed, effect, signal } from "@preact/signals";
-import type { Vendor } from "../../silicon/models/model.ts";
 import type { Catalogue, Target } from "../worker/api.ts";
 import { EngineClient } from "./engine.ts";
 import { packText, unpackText } from "./pack.ts";
@@ -11,11 +10,7 @@ export const state = signal<PageState>(readHash(location.hash));
 
 /** Answers short questions; what takes long has a worker of its own, so that nobody waits for it. */
 export const engine = new EngineClient();
-export const checkers: Readonly<Record<Vendor, EngineClient>> = {
-	vmx: new EngineClient(),
-	svm: new EngineClient(),
-	tdx: new EngineClient(),
-};
+export const checker = new EngineClient();
 
 export const catalogue = signal<Catalogue | null>(null);
 

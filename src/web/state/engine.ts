@@ -36,15 +36,6 @@ export class EngineClient {
 		});
 	}
 
-	/** Asks, and drops everything that was asked before and is not answered: its worker is stopped. */
-	askOnly<K extends keyof Engine>(
-		method: K,
-		...parameters: Parameters<Engine[K]>
-	): Promise<ReturnType<Engine[K]>> {
-		if (this.waiting.size > 0) this.stop();
-		return this.ask(method, ...parameters);
-	}
-
 	private start(): Worker {
 		const worker = new Worker(new URL("../worker/main.ts", import.meta.url), { type: "module" });
 		worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
@@ -61,7 +52,9 @@ export class EngineClient {
 		return worker;
 	}
 
-	private stop(): void {
+	/** Drops everything that is not answered yet: its worker is stopped, and the next question starts another. */
+	drop(): void {
+		if (this.waiting.size === 0) return;
 		this.worker?.terminate();
 		this.worker = null;
 		for (const { reject } of this.waiting.values()) reject(new Overtaken("overtaken"));

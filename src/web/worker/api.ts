@@ -1,5 +1,5 @@
 /** What the page asks of the engine, and what it answers: plain data, which crosses from the worker to the page as it is. */
-import type { CheckResult, Injection } from "../../check/types.ts";
+import type { CheckResult } from "../../check/types.ts";
 import type { PathRow } from "../../kvm/flow/path.ts";
 import type { BuiltInTree } from "../../kvm/trees/trees.ts";
 import type { Survey } from "../../review/survey.ts";
@@ -46,6 +46,8 @@ export interface LoopView {
 export interface Verdict {
 	readonly vendor: Vendor;
 	readonly check: CheckResult;
+	/** Kinds of event that were not looked at. */
+	readonly kindsLeft: number;
 	/** Milliseconds in the worker. */
 	readonly tookMs: number;
 }
@@ -54,11 +56,10 @@ export interface Verdict {
 export interface Engine {
 	catalogue(): Catalogue;
 	loop(target: Target): LoopView;
-	check(target: Target): Verdict;
+	/** @param kinds the kinds of event that bugs of the loop need most often, for an answer at once; or all */
+	check(question: Target & { readonly kinds: "first" | "all" }): Verdict;
 	cost(question: Target & { readonly guest: string }): CostResult;
 }
-
-export type Schedule = readonly Injection[];
 
 /** A message to the worker. */
 export interface Request {

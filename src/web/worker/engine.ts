@@ -10,11 +10,15 @@ import { measureCost } from "../../review/cost.ts";
 import { surveyTree } from "../../review/survey.ts";
 import { defaultModel } from "../../silicon/models/models.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
+import type { EventKind } from "../../check/types.ts";
 import type { Engine } from "./api.ts";
 import { treeOf } from "./trees.ts";
 
 /** The guest by whose exit a tree's cost is told in one figure. */
 const usualGuest = (vendor: Vendor) => (vendor === "tdx" ? "td-vmcall" : "invd");
+
+/** The kinds of event that an answer at once looks at. */
+const FIRST_KINDS: readonly EventKind[] = ["irq", "nmi", "mce", "mce-entry", "preempt"];
 
 /** Everything that the page asks. */
 export const engine: Engine = {
@@ -42,7 +46,7 @@ export const engine: Engine = {
 		};
 	},
 
-	check(target) {
+	check({ kinds, ...target }) {
 		const { vendor, tree } = target;
 		const began = performance.now();
 		const check = runSearch({
@@ -54,8 +58,10 @@ export const engine: Engine = {
 			configuration: DEFAULT_CONFIGURATION,
 			configurations: "pairs",
 			eventsMax: 1,
+			...(kinds === "first" ? { events: FIRST_KINDS } : {}),
 		});
-		return { vendor, check, tookMs: performance.now() - began };
+		const kindsLeft = kinds === "first" ? EVENTS.length - FIRST_KINDS.length : 0;
+		return { vendor, check, kindsLeft, tookMs: performance.now() - began };
 	},
 
 	cost({ guest, vendor, ...reference }) {

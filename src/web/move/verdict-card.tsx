@@ -1,0 +1,105 @@
+/** One vendor's verdict: what was looked at, what it costs, and of a violation how to see it. */
+import type { Violation } from "../../check/types.ts";
+import type { Vendor } from "../../silicon/models/model.ts";
+import { eventsText } from "../state/schedule.ts";
+import { go, state } from "../state/app.ts";
+import { cycles, difference, percent } from "../ui/format.ts";
+import type { Outcome } from "./verdicts.ts";
+import { DEFAULT_STATE, writeHash } from "../state/url.ts";
+
+const NAMES: Readonly<Record<Vendor, string>> = { vmx: "VMX", svm: "SVM", tdx: "TDX" };
+
+/** Where a violation's run is, as an address. */
+function runAddress(vendor: Vendor, violation: Violation) {
+	const { tree, patch } = state.value;
+	return {
+		...DEFAULT_STATE,
+		tab: "run" as const,
+		tree,
+		patch,
+		vendor,
+		guest: "script",
+		events: eventsText(violation.schedule),
+		configuration: "",
+	};
+}
+
+function Cost({ cost, baseCost }: Outcome) {
+	if (cost === undefined || baseCost === undefined) return <p class="card-cost dim">…</p>;
+	const delta = cost.cyclesPerExit - baseCost.cyclesPerExit;
+	return (
+		<p class="card-cost">
+			<b class="figure">{cycles(cost.cyclesPerExit)}</b> cycles an <code>{cost.guest}</code> exit{" "}
+			<span class={delta < -0.05 ? "good" : delta > 0.05 ? "bad" : "dim"}>
+				{difference(delta)}
+				{Math.abs(delta) < 0.05 ? "" : ` (${percent(delta / baseCost.cyclesPerExit)})`}
+			</span>
+		</p>
+	);
+}
+
+/** A card. */
+export function VerdictCard({ vendor, outcome }: { readonly vendor: Vendor; readonly outcome: Outcome }) {
+	const { verdict, problem } = outcome;
+	const check = verdict?.check;
+	const violated = check?.verdict === "violated";
+	const status =
+		problem !== undefined
+			? "does not run"
+			: check === undefined
+				? "checking …"
+				: violated
+					? "violated"
+					: check.verdict === "holds"
+						? "holds"
+						: "vacuous";
+	const sign =
+		check === undefined
+			? ""
+			: violated || problem !== undefined
+				? "✘ "
+				: check.verdict === "holds"
+					? "✔ "
+					: "⚠ ";
+	return (
+		<article class={`card ${violated || problem !== undefined ? "is-bad" : ""}`} data-verdict={status}>
+			<h3>
+				{NAMES[vendor]}
+				<span class={check === undefined ? "dim" : violated ? "bad" : "good"}>
+					{sign}
+					{status}
+				</span>
+			</h3>
+			<Cost {...outcome} />
+			{problem === undefined ? null : <p class="bad">{problem}</p>}
+			{check === undefined ? null : (
+				<>
+					{check.violations.map((violation) => (
+						<div class="violation" key={violation.property}>
+							<p>
+								<code>{violation.property}</code>: {violation.summary}
+							</p>
+							<a
+								class="button"
+								href={writeHash(runAddress(vendor, violation))}
+								onClick={(event) => {
+									event.preventDefault();
+									go(runAddress(vendor, violation), true);
+								}}
+							>
+								▶ watch it happen
+							</a>
+						</div>
+					))}
+					<p class="bounds dim">
+						{check.bounds.runs} schedules of up to {check.bounds.eventsMax} event at {check.bounds.points}{" "}
+						ops, one configuration; {((verdict?.tookMs ?? 0) / 1000).toFixed(1)} s.{" "}
+						{verdict?.kindsLeft === 0
+							? "All kinds of event."
+							: `${verdict?.kindsLeft} more kinds of event follow …`}
+					</p>
+				</>
+			)}
+		</article>
+	);
+}
