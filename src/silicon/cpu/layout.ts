@@ -187,6 +187,12 @@ export const YMM_HIGH = XSTATE + 576;
 
 export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY_BYTES = 16;
+/**
+ * An entry's offset in its table: bits of the low half of the linear address shifted right by both, XORed. With page numbers
+ * alone, pages 4 MiB apart, as a program's data and its stack often are, would drive each other out.
+ */
+export const TLB_SHIFT = 8;
+export const TLB_SHIFT_2 = 18;
 export const TLB_READ = 0x4000;
 export const TLB_WRITE = 0x8000;
 export const TLB_FETCH = 0xc000;

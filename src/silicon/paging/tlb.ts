@@ -11,11 +11,11 @@ import type { Cpu } from "../cpu/cpu.ts";
 import { DR7 } from "../cpu/debug.ts";
 import { flushJumpCache, mayHaveJumpsTo } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
+import { tlbOffset } from "../cpu/tlb-index.ts";
 import { PF } from "./physical.ts";
 
 const TWO_32 = 2 ** 32;
 const TLB_BYTES = L.TLB_FETCH - L.TLB_READ + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
-const INDEX_MASK = L.TLB_ENTRIES - 1;
 
 const PAGING_CR4 =
 	CR4.PSE | CR4.PAE | CR4.PGE | CR4.LA57 | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS;
@@ -88,7 +88,7 @@ export function flushPage(cpu: Cpu, linear: bigint): void {
 	const lo = Number(linear & 0xffffffffn);
 	const hi = Number((linear >> 32n) & 0xffffffffn);
 	const { base, u32, largePages } = cpu;
-	const offset = ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES;
+	const offset = tlbOffset(lo);
 	for (const bank of [0, L.USER_BANK]) {
 		for (const table of [L.TLB_READ, L.TLB_WRITE, L.TLB_FETCH]) {
 			const word = (base + bank + table + offset) >> 2;
@@ -154,7 +154,7 @@ export function contextChanged(cpu: Cpu): void {
  */
 export function lookUpTlb(cpu: Cpu, table: number, lo: number, hi: number): number {
 	const { u32 } = cpu;
-	const entry = (cpu.base + table + ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES) >> 2;
+	const entry = (cpu.base + table + tlbOffset(lo)) >> 2;
 	if (u32[entry] !== (lo & 0xfffff000) >>> 0 || u32[entry + 1] !== hi) return -1;
 	return (lo + u32[entry + 2]!) >>> 0;
 }
@@ -178,7 +178,7 @@ export function fillTlb(
 	shift: number,
 ): void {
 	if ((cpu.read32(L.DR7) & DR7.enables) !== 0) return;
-	const entry = (cpu.base + bank + table + ((lo >>> 12) & INDEX_MASK) * L.TLB_ENTRY_BYTES) >> 2;
+	const entry = (cpu.base + bank + table + tlbOffset(lo)) >> 2;
 	const { u32 } = cpu;
 	u32[entry] = lo & 0xfffff000;
 	u32[entry + 1] = hi;

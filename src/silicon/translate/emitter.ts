@@ -176,8 +176,13 @@ export class Emitter extends BlockEmitter {
 		const tlb = table + this.mode.bank;
 		code.get(linear);
 		code.op(O.i32WrapI64);
-		code.i32(8);
+		code.tee(entry);
+		code.i32(L.TLB_SHIFT);
 		code.op(O.i32ShrU);
+		code.get(entry);
+		code.i32(L.TLB_SHIFT_2);
+		code.op(O.i32ShrU);
+		code.op(O.i32Xor);
 		code.i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES);
 		code.op(O.i32And);
 		code.get(CPU);

@@ -4,6 +4,7 @@
  */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
+import { tlbOffset } from "../cpu/tlb-index.ts";
 import { DR7 } from "../cpu/debug.ts";
 import { CC, FLAG } from "../cpu/rflags.ts";
 import { Mnemonic as M } from "./decode.ts";
@@ -82,7 +83,7 @@ function compareFlags(cpu: Cpu, bytes: number, left: bigint, right: bigint): voi
 function hostAddress(cpu: Cpu, table: number, linear: bigint): number {
 	const low = Number(linear & 0xffffffffn);
 	const bank = isUser(cpu) ? L.USER_BANK : 0;
-	const entry = cpu.base + bank + table + ((low >>> 8) & ((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES));
+	const entry = cpu.base + bank + table + tlbOffset(low);
 	if (cpu.u64[entry >> 3] !== (linear & ~0xfffn)) return -1;
 	return (low + cpu.u32[(entry + 8) >> 2]!) >>> 0;
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { CR4 } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
+import { tlbOffset } from "../../../src/silicon/cpu/tlb-index.ts";
 import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
 import {
 	explicitAccess,
@@ -16,7 +17,7 @@ import { AT, hypervisor, longModeCpu, P, PS, poke64, RW, setLevel, step, US } fr
 
 /** Looks an address up as translated code does. @returns the Wasm offset, or undefined for a miss */
 function lookUp(cpu: Cpu, table: number, linear: number): number | undefined {
-	const entry = cpu.base + table + ((linear >>> 12) & (L.TLB_ENTRIES - 1)) * L.TLB_ENTRY_BYTES;
+	const entry = cpu.base + table + tlbOffset(linear);
 	if (cpu.memory.view.getBigInt64(entry, true) !== BigInt(linear & ~0xfff)) return undefined;
 	return (linear + cpu.memory.view.getInt32(entry + 8, true)) >>> 0;
 }

@@ -2,6 +2,7 @@
 import { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import { raise, raisePageFault, VECTOR } from "../../../src/silicon/cpu/fault.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
+import { tlbOffset } from "../../../src/silicon/cpu/tlb-index.ts";
 import { MachineMemory } from "../../../src/silicon/machine.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { Mnemonic } from "../../../src/silicon/translate/decode.ts";
@@ -81,7 +82,7 @@ export class BareMachine implements Services {
 		}
 		if (!write || this.memory.codePages[page] === 0) {
 			const table = write ? L.TLB_WRITE : L.TLB_READ;
-			const entry = this.cpu.base + table + (page & (L.TLB_ENTRIES - 1)) * L.TLB_ENTRY_BYTES;
+			const entry = this.cpu.base + table + tlbOffset((page << 12) >>> 0);
 			this.memory.u64[entry >> 3] = BigInt(page * 4096);
 			this.memory.u32[(entry + 8) >> 2] = this.memory.ramBase;
 		}

@@ -1,0 +1,9 @@
+/** Where the software TLB keeps the translation of an address. Translated code computes the same (translate/emitter.ts). */
+import * as L from "./layout.ts";
+
+const MASK = (L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES;
+
+/** Byte offset of an entry within its table. @param lo low half of the linear address */
+export function tlbOffset(lo: number): number {
+	return ((lo >>> L.TLB_SHIFT) ^ (lo >>> L.TLB_SHIFT_2)) & MASK;
+}
