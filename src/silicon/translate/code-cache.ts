@@ -189,6 +189,12 @@ export class CodeCache {
 		return true;
 	}
 
+	/** Forgets all regions. */
+	clear(): void {
+		this.dropAll();
+		this.byHigh.clear();
+	}
+
 	/** Makes all regions invalid. Stores to their pages are no longer watched. */
 	dropAll(): void {
 		for (const page of [...this.byPage.keys()]) this.drop(page);

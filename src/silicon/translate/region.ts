@@ -210,6 +210,20 @@ export function singleBlock(
 	return block;
 }
 
+/** Where direct branches and calls lead out of a region, and where its calls return to. */
+export function exitsOf(blocks: readonly Block[]): bigint[] {
+	const targets: bigint[] = [];
+	for (const { insns, ending, edges } of blocks) {
+		for (const edge of edges) if (edge.block < 0 && !edge.faults) targets.push(edge.rip);
+		if (ending !== "call" && ending !== "callIndirect") continue;
+		const call = insns.at(-1)!;
+		targets.push(call.rip + BigInt(call.length));
+		const operand = call.operands[0];
+		if (ending === "call" && operand?.kind === "near") targets.push(operand.target);
+	}
+	return targets;
+}
+
 /** Flags live before an instruction, from those live after it. */
 function liveBefore(insn: Insn, after: number): number {
 	if (canFault(insn)) return ALL_BITS;

@@ -348,16 +348,16 @@ class Structure {
 }
 
 /** Loads what the body uses. Emitted last, when that is known. */
-function prologue(e: Emitter, countsEntries: boolean): Code {
+function prologue(e: Emitter, counter: number): Code {
 	const code = new Code();
-	if (countsEntries) {
+	if (counter >= 0) {
 		code.op(O.globalGet);
-		code.unsigned(0);
+		code.unsigned(counter);
 		code.i32(1);
 		code.op(O.i32Sub);
 		code.tee(e.ccOp);
 		code.op(O.globalSet);
-		code.unsigned(0);
+		code.unsigned(counter);
 		code.get(e.ccOp);
 		code.op(O.i32Eqz);
 		code.if();
@@ -450,15 +450,10 @@ function epilogue(e: Emitter): void {
 
 /**
  * Emits a region.
- * @param countsEntries whether it counts its entries in global 0 and asks to be made hot
+ * @param counter global in which it counts its entries, to ask to be made hot; -1 for none
  * @returns the parts of the function's body
  */
-export function emitRegion(
-	e: Emitter,
-	blocks: readonly Block[],
-	costOf: CostOf,
-	countsEntries: boolean,
-): Code[] {
+export function emitRegion(e: Emitter, blocks: readonly Block[], costOf: CostOf, counter: number): Code[] {
 	const { code } = e;
 	e.leave = code.block();
 	e.checked = code.block();
@@ -473,5 +468,5 @@ export function emitRegion(
 	code.end();
 	code.end();
 	epilogue(e);
-	return [prologue(e, countsEntries), code];
+	return [prologue(e, counter), code];
 }

@@ -14,22 +14,16 @@ import * as L from "../cpu/layout.ts";
 import { checkSegment } from "../cpu/segment-access.ts";
 import type { MachineMemory } from "../machine.ts";
 import type { CpuModel } from "../models/model.ts";
-import { encodeModule } from "../wasm/builder.ts";
 import { CodeCache, type Region } from "./code-cache.ts";
-import { ACCESS, CHECK, type Core, makeCore, REGION_IMPORTS, TYPES } from "./core.ts";
-import { GuestCosts } from "./costs.ts";
-import type { Ids } from "./block-emitter.ts";
-import { Emitter } from "./emitter.ts";
+import { CodeStore, type Found, type ModuleObserver, type TranslatorStats } from "./code-store.ts";
+import { ACCESS, CHECK } from "./core.ts";
 import type { HasEncoding } from "./decode.ts";
-import { EXIT, type Site } from "./exits.ts";
+import { EXIT } from "./exits.ts";
 import { encodingsOf } from "./features.ts";
 import type { Insn } from "./insn.ts";
-import { type Microcode, microcodeOf } from "./microcode.ts";
 import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
-import { type Block, Discovery, type Limits, singleBlock } from "./region.ts";
+import { type Block, Discovery, exitsOf, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
-import { emitRegion } from "./structure.ts";
-import { isString } from "./strings.ts";
 import { carryOutVector } from "../simd/operations.ts";
 import { vectorMemory } from "./vector-slow.ts";
 
@@ -37,63 +31,22 @@ import { vectorMemory } from "./vector-slow.ts";
 const COLD: Limits = { instructions: 64, blocks: 12 };
 const HOT: Limits = { instructions: 1000, blocks: 160 };
 const ALONE: Limits = { instructions: 1, blocks: 1 };
-/** Entries after which a cold region is made again, bigger. */
-const HOT_ENTRIES = 256;
 /** Where the state block keeps the mode that each jump cache is about, and base and limit of CS with it. */
 const JUMP_MODE = L.SCRATCH + 16;
 const JUMP_MODE_BYTES = 16;
-const TABLE_GROWTH = 4096;
 /** Blocking by STI and by MOV SS. */
 const SHADOW = 3;
 
-/** An instruction that ends regions because it is not translated. */
-interface Untranslated {
-	readonly insn: Insn;
-	readonly microcode: Microcode | undefined;
-	readonly cycles: number;
-}
-
-/** Counters of what the translator did. */
-export interface TranslatorStats {
-	/** Regions compiled at first sight, and again because they were hot. */
-	coldRegions: number;
-	hotRegions: number;
-	/** Regions used again after their page was written or the machine was reset, without compiling. */
-	revalidated: number;
-	/** Pages whose regions were dropped because a store hit them. */
-	droppedPages: number;
-	/** Instructions in compiled regions, and bytes of WebAssembly. */
-	instructions: number;
-	bytes: number;
-}
-
-/** Hears of every module, before it is compiled. Tests validate and print them. */
-export type ModuleObserver = (bytes: Uint8Array<ArrayBuffer>) => void;
+/** Regions that are compiled along with one at first sight, and their instructions at most. */
+const BATCH: Limits = { instructions: 192, blocks: 8 };
 
 /** Translates and runs guest code for the processors of one machine. */
 export class Translator {
 	readonly memory: MachineMemory;
-	readonly stats: TranslatorStats = {
-		coldRegions: 0,
-		hotRegions: 0,
-		revalidated: 0,
-		droppedPages: 0,
-		instructions: 0,
-		bytes: 0,
-	};
-	onModule: ModuleObserver | null = null;
 	private readonly services: Services;
-	private readonly costs: GuestCosts;
 	private readonly has: HasEncoding;
-	private readonly table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_GROWTH });
-	private readonly core: Core;
-	private readonly imports: WebAssembly.Imports;
+	private readonly code: CodeStore;
 	private readonly cache: CodeCache;
-	/** Regions by slot of the table. */
-	private readonly regions: Region[] = [];
-	private readonly sites: Site[] = [];
-	private readonly untranslated: Untranslated[] = [];
-	private readonly ids: Ids;
 	private readonly cpus = new Set<Cpu>();
 	private running: Cpu | null = null;
 	/** The processor that ran last. */
@@ -111,10 +64,9 @@ export class Translator {
 	constructor(memory: MachineMemory, model: CpuModel, services: Services) {
 		this.memory = memory;
 		this.services = services;
-		this.costs = new GuestCosts(model);
 		this.has = encodingsOf(model);
 		this.cache = new CodeCache(memory);
-		this.core = makeCore(memory.memory, this.table, {
+		this.code = new CodeStore(memory, model, {
 			load: (linear, access) => this.load(linear, access),
 			store: (linear, access, value) => this.store(linear, access, value),
 			probe: (linear, access) => this.probe(linear, access),
@@ -124,12 +76,20 @@ export class Translator {
 				vectorMemory(this.running!, this.services, what, detail, linear, this.storePart),
 			vector: (operation, immediate) => carryOutVector(this.running!, operation, immediate),
 		});
-		this.imports = { m: { memory: memory.memory, helper: this.core.helper } };
-		this.ids = {
-			site: (site) => this.sites.push(site) - 1,
-			system: (insn) => this.untranslatedId(insn),
-		};
 		memory.onCodeWrite = (page) => this.codeWritten(page);
+	}
+
+	/** Counters of what was translated. */
+	get stats(): TranslatorStats {
+		return this.code.stats;
+	}
+	/** Hears of every module, before it is compiled. */
+	set onModule(observer: ModuleObserver | null) {
+		this.code.onModule = observer;
+	}
+	/** Host memory for translated code, in bytes, after which it is thrown away: an estimate. */
+	set codeBytesMax(bytes: number) {
+		this.code.hostBytesMax = bytes;
 	}
 
 	// ---- services of translated code -----------------------------------------------------------------
@@ -219,17 +179,6 @@ export class Translator {
 
 	// ---- translation ---------------------------------------------------------------------------------
 
-	private untranslatedId(insn: Insn): number {
-		const microcode = microcodeOf(insn);
-		const cycles =
-			microcode === undefined
-				? this.costs.untranslated(insn.mnemonic)
-				: isString(insn)
-					? 0
-					: this.costs.translated(insn.mnemonic);
-		return this.untranslated.push({ insn, microcode, cycles }) - 1;
-	}
-
 	/** The blocks of a region, and the bytes they were decoded from in at most two pieces. */
 	private discover(
 		cpu: Cpu,
@@ -284,6 +233,7 @@ export class Translator {
 
 	/** Translates the region at RIP. @returns null with a fault noted if it cannot be fetched */
 	private translate(cpu: Cpu, mode: Mode, rip: bigint, at: number, hot: boolean): Region | null {
+		if (this.code.isFull) this.evict();
 		const limits = mode.single ? ALONE : hot ? HOT : COLD;
 		const codeLimit = this.codeLimit(cpu, mode);
 		const blocks = this.discover(cpu, mode, rip, at, limits, codeLimit);
@@ -295,34 +245,48 @@ export class Translator {
 		// Ascending in memory; a straddling instruction is a region of its own.
 		const next = straddles ? this.fetchNext(cpu, mode, rip, at) : -1;
 		const region = this.cache.add(rip, mode.key, at, next, codeLimit, blocks, hot || mode.single);
-		// Compiled all the same, so that other regions can go on to it; the dispatcher needs no code for it.
-		if (blocks[0]!.ending === "system" && blocks[0]!.insns.length === 1) {
-			region.untranslated = this.untranslatedId(first);
-		}
-		this.compile(region, mode, blocks);
+		const found = [{ region, blocks }];
+		if (!region.hot && next < 0 && codeLimit < 0) this.followers(found, mode, at);
+		this.code.compile(found, mode);
 		return region;
 	}
 
-	private compile(region: Region, mode: Mode, blocks: readonly Block[]): void {
-		const countsEntries = !region.hot;
-		const emitter = new Emitter(mode, this.ids);
-		const parts = emitRegion(emitter, blocks, (mnemonic) => this.costs.translated(mnemonic), countsEntries);
-		const slot = this.regions.push(region) - 1;
-		if (slot >= this.table.length) this.table.grow(TABLE_GROWTH);
-		const bytes = encodeModule({
-			types: TYPES,
-			imports: REGION_IMPORTS,
-			globals: countsEntries ? [HOT_ENTRIES] : [],
-			functions: [{ type: 0, locals: emitter.locals, parts, exportName: "region" }],
-		});
-		this.onModule?.(bytes);
-		const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.imports);
-		this.table.set(slot, instance.exports.region);
-		region.slot = slot;
-		if (region.hot) this.stats.hotRegions++;
-		else this.stats.coldRegions++;
-		for (const block of blocks) this.stats.instructions += block.insns.length;
-		this.stats.bytes += bytes.length;
+	/**
+	 * Adds regions that the code of others leads to by calls, their returns and branches, as far as they lie on the
+	 * same page: most of them are needed soon.
+	 * @param found the first region; those that are found go behind it
+	 * @param at where its entry lies in the machine's memory
+	 */
+	private followers(found: Found[], mode: Mode, at: number): void {
+		const { rip } = found[0]!.region;
+		const offset = at & 0xfff;
+		const pageStart = at - offset;
+		const page = this.memory.u8.slice(pageStart, pageStart + 4096);
+		const seen = new Set<bigint>([rip]);
+		let instructions = 0;
+		for (let next = 0; next < found.length; next++) {
+			const { blocks } = found[next]!;
+			for (const block of blocks) instructions += block.insns.length;
+			for (const target of exitsOf(blocks)) {
+				const targetOffset = offset + Number(target - rip);
+				if (seen.has(target) || targetOffset < 0 || targetOffset >= 4096) continue;
+				if (found.length >= BATCH.blocks || instructions >= BATCH.instructions) return;
+				seen.add(target);
+				const targetAt = pageStart + targetOffset;
+				if (this.cache.find(target, mode.key, targetAt, -1, () => -1) !== null) continue;
+				const more = new Discovery(page, targetOffset, target, mode, COLD, -1, this.has).run();
+				if (more === null) continue;
+				const region = this.cache.add(target, mode.key, targetAt, -1, -1, more, false);
+				found.push({ region, blocks: more });
+			}
+		}
+	}
+
+	/** Throws all code away, because there is too much of it. */
+	private evict(): void {
+		this.code.clear();
+		this.cache.clear();
+		for (const cpu of this.cpus) flushJumpCache(cpu);
 	}
 
 	/** Finds or makes the region at RIP. @returns null with a fault noted */
@@ -383,9 +347,9 @@ export class Translator {
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
 			}
-			const direct = this.regions[slot]!.untranslated;
+			const direct = this.code.region(slot).untranslated;
 			if (direct >= 0) return this.carryOut(cpu, direct);
-			const exit = this.core.enter(cpu.base, slot, cpu.base + bank);
+			const exit = this.code.core.enter(cpu.base, slot, cpu.base + bank);
 			switch (exit & 0xff) {
 				case EXIT.next:
 					continue;
@@ -441,7 +405,7 @@ export class Translator {
 
 	/** Makes the state block exact at a site within a region. */
 	private settle(cpu: Cpu, id: number): void {
-		const site = this.sites[id]!;
+		const site = this.code.site(id);
 		cpu.write64(L.RIP, site.rip);
 		if (site.ccOp >= 0) cpu.write32(L.CC_OP, site.ccOp);
 		cpu.cycles += site.cycles;
@@ -466,7 +430,7 @@ export class Translator {
 		if (region === null) return { region, outcome: OUTCOME.fault };
 		let exit: number = EXIT.system;
 		if (region.untranslated >= 0) exit |= region.untranslated << 8;
-		else exit = this.core.enterOnce(cpu.base, region.slot);
+		else exit = this.code.core.enterOnce(cpu.base, region.slot);
 		let outcome: Outcome = OUTCOME.next;
 		if ((exit & 0xff) === EXIT.system) outcome = this.perform(cpu, exit >>> 8);
 		else if ((exit & 0xff) === EXIT.fault) {
@@ -508,7 +472,7 @@ export class Translator {
 
 	/** Carries out an instruction that is not translated. RIP is behind it, unless it faults or stops. */
 	private perform(cpu: Cpu, id: number): Outcome {
-		const { insn, microcode, cycles } = this.untranslated[id]!;
+		const { insn, microcode, cycles } = this.code.untranslated(id);
 		const outcome: Outcome =
 			microcode === undefined ? this.services.system(cpu, insn) : microcode(cpu, insn, this.services);
 		if (outcome === OUTCOME.next) {

@@ -62,6 +62,7 @@ function makeProgram(seed: number, options: ProgramOptions): Uint8Array<ArrayBuf
 }
 
 let hotRegions = 0;
+let evicting: BareMachine | null = null;
 
 /** How the outcome is to be the same. Each changes the machine before the run. */
 const WAYS: Readonly<Record<string, (machine: BareMachine, program: Uint8Array, seed: number) => void>> = {
@@ -98,6 +99,10 @@ const WAYS: Readonly<Record<string, (machine: BareMachine, program: Uint8Array, 
 		};
 		machine.cpu.deadline = 0;
 	},
+	"with code thrown away again and again, for want of room": (machine) => {
+		machine.translator.codeBytesMax = 150_000;
+		evicting = machine;
+	},
 	"on another machine, with the same modules": (machine, program, seed) => {
 		const other = new BareMachine();
 		prepare(other, program, seed);
@@ -125,6 +130,7 @@ describe("a random program leaves the same registers, flags, memory, cycles and 
 				prepare(machine, program, seed);
 				expect({ seed, ...finish(machine) }).toEqual({ seed, ...want });
 			}
+			if (way.includes("thrown away")) expect(evicting!.translator.stats.evictions).toBeGreaterThan(3);
 			if (way.includes("hot")) expect(hotRegions).toBeGreaterThan(20);
 		});
 	}
