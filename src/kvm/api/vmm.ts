@@ -185,12 +185,12 @@ export class Vmm {
 
 	/**
 	 * Runs the guest until it ends.
-	 * @param budget guest instructions after which to stop
+	 * @param budget guest instructions and VM exits after which to stop
 	 */
 	run(budget = Number.POSITIVE_INFINITY): VmmResult {
 		if (this.machine.smp !== null) return this.runThreads(this.machine.smp, budget);
-		const { cpu, kernel } = this.machine;
-		const limit = cpu.instructions + budget;
+		const { kernel } = this.machine;
+		const limit = this.spent + budget;
 		const watchdog = budget === Number.POSITIVE_INFINITY ? null : this.startWatchdog(limit);
 		try {
 			for (;;) {
@@ -202,6 +202,13 @@ export class Vmm {
 		}
 	}
 
+	/**
+	 * What a budget counts, of all CPUs: guest instructions, and VM exits, since one instruction can exit for each
+	 * element of a string that KVM emulates.
+	 */
+	private get spent(): number {
+		return this.machine.vm.vcpus.reduce((sum, { stat }) => sum + stat.exits, this.instructions);
+	}
 	/** Guest instructions of all CPUs. */
 	private get instructions(): number {
 		return this.machine.processors.reduce((sum, { cpu }) => sum + cpu.instructions, 0);
@@ -210,13 +217,13 @@ export class Vmm {
 	/** Runs the threads of all vCPUs. */
 	private runThreads(smp: Smp, budget: number): VmmResult {
 		const { vm } = this.machine;
-		const limit = this.instructions + budget;
+		const limit = this.spent + budget;
 		this.result = null;
 		for (const vcpu of vm.vcpus) {
 			if (vcpu.thread === null) startVcpuThread(this.machine, vcpu, this.vcpuThread(vcpu));
 		}
 		const isLimited = limit !== Number.POSITIVE_INFINITY;
-		const how = smp.run(() => this.result !== null || (isLimited && this.instructions >= limit));
+		const how = smp.run(() => this.result !== null || (isLimited && this.spent >= limit));
 		if (this.result !== null) return this.result;
 		return how === "stopped" ? { kind: "budget", instructions: this.instructions } : { kind: "halted" };
 	}
@@ -237,11 +244,11 @@ export class Vmm {
 	private startWatchdog(limit: number): Hrtimer {
 		const { cpu, kernel } = this.machine;
 		const interval = () =>
-			Math.max((limit - cpu.instructions) * CYCLES_PER_INSTRUCTION_LEAST, BUDGET_CHECK_CYCLES_LEAST);
+			Math.max((limit - this.spent) * CYCLES_PER_INSTRUCTION_LEAST, BUDGET_CHECK_CYCLES_LEAST);
 		const timer: Hrtimer = {
 			expiresCycles: 0,
 			callback: () => {
-				if (cpu.instructions >= limit || this.isIdle()) kernel.vcpuTask.signalPending = true;
+				if (this.spent >= limit || this.isIdle()) kernel.vcpuTask.signalPending = true;
 				else kernel.hrtimers.start(timer, cpu.cycles + interval());
 			},
 		};
@@ -259,7 +266,7 @@ export class Vmm {
 
 	/**
 	 * One KVM_RUN and what it asks of user space.
-	 * @param limit of `cpu.instructions`
+	 * @param limit of `spent`
 	 * @returns null to go on
 	 */
 	step(limit = Number.POSITIVE_INFINITY): VmmResult | null {
@@ -267,14 +274,14 @@ export class Vmm {
 		return this.afterRun(limit);
 	}
 
-	/** What user space does when KVM_RUN has returned. @param limit of `cpu.instructions` @returns null to go on */
+	/** What user space does when KVM_RUN has returned. @param limit of `spent` @returns null to go on */
 	afterRun(limit = Number.POSITIVE_INFINITY): VmmResult | null {
 		const { cpu, vcpu, kernel } = this.machine;
 		cpu.code(VMM_INSTRUCTIONS);
 		const result = this.serve(vcpu);
 		if (result !== null) return result;
 		kernel.vcpuTask.signalPending = false;
-		return cpu.instructions >= limit ? { kind: "budget", instructions: cpu.instructions } : null;
+		return this.spent >= limit ? { kind: "budget", instructions: cpu.instructions } : null;
 	}
 
 	/** What KVM_RUN came back for. @returns null to go on */

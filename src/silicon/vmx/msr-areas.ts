@@ -6,6 +6,18 @@ import { O } from "./fields.ts";
 import type { Vmcs } from "./vmcs.ts";
 
 const ENTRY_BYTES = 16;
+/** IA32_VMX_MISC bits 27:25 are 0: what longer areas do is undefined (SDM Vol. 3D, A.6). Here the entry behind the last fails. */
+const ENTRIES_MAX = 512;
+
+/** A VMX abort: the processor is shut down with an indicator in the VMCS region (SDM Vol. 3C, 28.7). */
+export class VmxAbort extends Error {
+	override readonly name = "VmxAbort";
+	readonly indicator: number;
+	constructor(indicator: number, what: string) {
+		super(`VMX abort ${indicator}: ${what}`);
+		this.indicator = indicator;
+	}
+}
 
 /** Walks an area until `each` refuses an entry. @returns 0, or the number of that entry, from 1 */
 function walk(
@@ -20,7 +32,7 @@ function walk(
 	const { view, ramBase, ramBytes } = cpu.memory;
 	for (let n = 0; n < count; n++) {
 		const hpa = area + n * ENTRY_BYTES;
-		if (hpa + ENTRY_BYTES > ramBytes) return n + 1;
+		if (n === ENTRIES_MAX || hpa + ENTRY_BYTES > ramBytes) return n + 1;
 		const at = ramBase + hpa;
 		if (!each(view.getUint32(at, true), view.getUint32(at + 4, true), at)) return n + 1;
 	}
@@ -51,7 +63,7 @@ export function loadEntryMsrs(cpu: Cpu, vmcs: Vmcs): number {
 	return load(cpu, vmcs, O.VM_ENTRY_MSR_LOAD_COUNT, O.VM_ENTRY_MSR_LOAD_ADDR);
 }
 
-/** Stores the guest's, before the host's state is loaded. @throws Error for a VMX abort */
+/** Stores the guest's, before the host's state is loaded. @throws VmxAbort */
 export function storeExitMsrs(cpu: Cpu, vmcs: Vmcs): void {
 	if (vmcs.u32[O.VM_EXIT_MSR_STORE_COUNT >> 2] === 0) return;
 	const failed = walk(
@@ -66,11 +78,11 @@ export function storeExitMsrs(cpu: Cpu, vmcs: Vmcs): void {
 			return true;
 		},
 	);
-	if (failed !== 0) throw new Error(`VMX abort 1: entry ${failed} of the VM-exit MSR-store area`);
+	if (failed !== 0) throw new VmxAbort(1, `entry ${failed} of the VM-exit MSR-store area`);
 }
 
-/** Loads the host's, behind the host's state. @throws Error for a VMX abort */
+/** Loads the host's, behind the host's state. @throws VmxAbort */
 export function loadExitMsrs(cpu: Cpu, vmcs: Vmcs): void {
 	const failed = load(cpu, vmcs, O.VM_EXIT_MSR_LOAD_COUNT, O.VM_EXIT_MSR_LOAD_ADDR);
-	if (failed !== 0) throw new Error(`VMX abort 4: entry ${failed} of the VM-exit MSR-load area`);
+	if (failed !== 0) throw new VmxAbort(4, `entry ${failed} of the VM-exit MSR-load area`);
 }

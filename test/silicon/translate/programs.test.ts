@@ -100,7 +100,7 @@ const WAYS: Readonly<Record<string, (machine: BareMachine, program: Uint8Array, 
 		machine.cpu.deadline = 0;
 	},
 	"with code thrown away again and again, for want of room": (machine) => {
-		machine.translator.codeBytesMax = 150_000;
+		machine.translator.codeBytesMax = 60_000;
 		evicting = machine;
 	},
 	"on another machine, with the same modules": (machine, program, seed) => {
@@ -130,7 +130,7 @@ describe("a random program leaves the same registers, flags, memory, cycles and 
 				prepare(machine, program, seed);
 				expect({ seed, ...finish(machine) }).toEqual({ seed, ...want });
 			}
-			if (way.includes("thrown away")) expect(evicting!.translator.stats.evictions).toBeGreaterThan(3);
+			if (way.includes("thrown away")) expect(evicting!.translator.stats.evictions).toBeGreaterThan(1);
 			if (way.includes("hot")) expect(hotRegions).toBeGreaterThan(20);
 		});
 	}

@@ -1,0 +1,14 @@
+// Feeds random images, page tables, VMCSs and VMCBs to the software machine. Each case has a number, by which it is run again.
+//
+//     npm run fuzz -- --minutes 1 --seed 1          exit code 1 if any case failed
+//     npm run fuzz -- --kind vmcb --case 1234       one case
+import { execFileSync, spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const inherit = { stdio: "inherit" };
+const tsc = join(root, "node_modules/typescript/bin/tsc");
+execFileSync(process.execPath, [tsc, "-p", join(root, "scripts/fuzz/tsconfig.json")], inherit);
+const run = join(root, "build/fuzz/test/fuzz/run.js");
+process.exitCode = spawnSync(process.execPath, [run, ...process.argv.slice(2)], inherit).status ?? 1;
