@@ -3,7 +3,9 @@ import type { JSX } from "preact";
 import { LanePatterns } from "./loop/lanes.tsx";
 import { LoopTab } from "./loop/loop-tab.tsx";
 import { MoveTab } from "./move/move-tab.tsx";
-import { go, state } from "./state/app.ts";
+import { RunTab } from "./run/run-tab.tsx";
+import { go, setPatch, state } from "./state/app.ts";
+import { takeImage } from "./state/image.ts";
 import { TABS, type Tab } from "./state/url.ts";
 import { Chooser } from "./ui/chooser.tsx";
 
@@ -15,7 +17,11 @@ const TITLES: Readonly<Record<Tab, string>> = {
 	cost: "Cost",
 };
 
-const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = { loop: LoopTab, move: MoveTab };
+const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = {
+	loop: LoopTab,
+	move: MoveTab,
+	run: RunTab,
+};
 const SHOWN = TABS.filter((tab) => PANELS[tab] !== undefined);
 
 function TabList() {
@@ -46,6 +52,22 @@ function TabList() {
 		</div>
 	);
 }
+
+/** Files that are dropped: a patch, or a guest's image. */
+function dropped(event: DragEvent): void {
+	const file = event.dataTransfer?.files[0];
+	if (file === undefined) return;
+	event.preventDefault();
+	if (/\.jsonc?$/.test(file.name)) {
+		void file.text().then((text) => {
+			setPatch(text);
+			go({ tab: "move" }, true);
+		});
+	} else void takeImage(file);
+}
+
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", dropped);
 
 /** The page. */
 export function App() {

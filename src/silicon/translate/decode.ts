@@ -3,7 +3,16 @@
  * they lie in the decoder's WebAssembly memory, which no garbage collector frees.
  */
 import { Code, CodeExt, CpuidFeature, Decoder, DecoderError, EncodingKind } from "iced-x86";
-import { Instruction, MemorySizeExt, Mnemonic, OpKind, Register, RegisterExt } from "iced-x86";
+import {
+	Formatter,
+	FormatterSyntax,
+	Instruction,
+	MemorySizeExt,
+	Mnemonic,
+	OpKind,
+	Register,
+	RegisterExt,
+} from "iced-x86";
 import * as L from "../cpu/layout.ts";
 import type { Insn, Operand } from "./insn.ts";
 
@@ -296,4 +305,22 @@ export function decode(bytes: Uint8Array, rip: bigint, bitness: Bitness, has: Ha
 	instruction.free();
 	decoder.free();
 	return insn;
+}
+
+let formatter: Formatter | null = null;
+
+/**
+ * An instruction as text, in the manuals' syntax.
+ * @param bytes at least the instruction's bytes
+ * @param rip offset in CS at which it lies
+ */
+export function disassemble(bytes: Uint8Array, rip: bigint, bitness: Bitness): string {
+	formatter ??= new Formatter(FormatterSyntax.Intel);
+	const decoder = new Decoder(bitness, bytes, 0);
+	decoder.ip = rip;
+	const instruction = decoder.decode();
+	const text = formatter.format(instruction);
+	instruction.free();
+	decoder.free();
+	return text;
 }

@@ -1,7 +1,8 @@
 /** What the page asks of the engine, and what it answers: plain data, which crosses from the worker to the page as it is. */
-import type { CheckResult } from "../../check/types.ts";
+import type { CheckResult, Injection } from "../../check/types.ts";
 import type { PathRow } from "../../kvm/flow/path.ts";
 import type { BuiltInTree } from "../../kvm/trees/trees.ts";
+import type { Recording } from "../../review/recording/recording.ts";
 import type { Survey } from "../../review/survey.ts";
 import type { CostResult } from "../../review/types.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
@@ -52,12 +53,23 @@ export interface Verdict {
 	readonly tookMs: number;
 }
 
+/** A run to be recorded. */
+export interface RunQuestion extends Target {
+	/** A guest program's name, "script" for the check's own guest, or a file's name with its bytes. */
+	readonly guest: string;
+	readonly image: Uint8Array | null;
+	readonly schedule: readonly Injection[];
+	/** As `reenter check` prints it; "" for the default. */
+	readonly configuration: string;
+}
+
 /** The engine's methods: what each is given and what it gives. */
 export interface Engine {
 	catalogue(): Catalogue;
 	loop(target: Target): LoopView;
 	/** @param kinds the kinds of event that bugs of the loop need most often, for an answer at once; or all */
 	check(question: Target & { readonly kinds: "first" | "all" }): Verdict;
+	record(question: RunQuestion): Recording;
 	cost(question: Target & { readonly guest: string }): CostResult;
 }
 

@@ -1,12 +1,17 @@
 /** The engine's methods for the page. */
 import { runSearch } from "../../check/search/check.ts";
-import { DEFAULT_CONFIGURATION } from "../../check/configuration.ts";
+import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../check/configuration.ts";
 import { EVENTS } from "../../check/events.ts";
-import { PROGRAMS } from "../../guests/programs.ts";
+import { SCRIPT_GUEST } from "../../check/guest/script.ts";
+import type { Image } from "../../guests/image.ts";
+import { loadImage } from "../../guests/load.ts";
+import { programImage } from "../../guests/program-image.ts";
+import { PROGRAMS, findProgram } from "../../guests/programs.ts";
 import { treePath } from "../../kvm/flow/path.ts";
 import { HISTORY } from "../../kvm/trees/history/cases.ts";
 import { BUILT_IN_TREES, findTree } from "../../kvm/trees/trees.ts";
 import { measureCost } from "../../review/cost.ts";
+import { recordRun } from "../../review/recording/record.ts";
 import { surveyTree } from "../../review/survey.ts";
 import { defaultModel } from "../../silicon/models/models.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
@@ -16,6 +21,14 @@ import { treeOf } from "./trees.ts";
 
 /** The guest by whose exit a tree's cost is told in one figure. */
 const usualGuest = (vendor: Vendor) => (vendor === "tdx" ? "td-vmcall" : "invd");
+
+/** The image of a run; null: the check's own guest. @throws ImageError, or Error for a guest that there is not */
+function imageOf(guest: string, bytes: Uint8Array | null): Image | null {
+	if (bytes !== null) return loadImage(bytes);
+	if (guest === SCRIPT_GUEST) return null;
+	if (findProgram(guest) === undefined) throw new Error(`no guest "${guest}": drop its file on the page`);
+	return programImage(guest);
+}
 
 /** The kinds of event that an answer at once looks at. */
 const FIRST_KINDS: readonly EventKind[] = ["irq", "nmi", "mce", "mce-entry", "preempt"];
@@ -62,6 +75,18 @@ export const engine: Engine = {
 		});
 		const kindsLeft = kinds === "first" ? EVENTS.length - FIRST_KINDS.length : 0;
 		return { vendor, check, kindsLeft, tookMs: performance.now() - began };
+	},
+
+	record({ guest, image, schedule, configuration, ...target }) {
+		const model = defaultModel(target.vendor);
+		return recordRun({
+			tree: treeOf(target),
+			vendor: target.vendor,
+			model,
+			configuration: parseConfiguration(configuration, target.vendor, model),
+			image: imageOf(guest, image),
+			schedule,
+		});
 	},
 
 	cost({ guest, vendor, ...reference }) {

@@ -1,0 +1,175 @@
+/** Records a run: of the check's guest with its properties asked, or of any image. */
+import type { Configuration } from "../../check/configuration.ts";
+import { applyConfiguration, guestParameters, kernelOptions } from "../../check/configuration.ts";
+import { eventRow } from "../../check/events.ts";
+import { Subject } from "../../check/subject.ts";
+import type { Injection } from "../../check/types.ts";
+import type { Image } from "../../guests/image.ts";
+import { HostFault, HostInvariant } from "../../host/errors.ts";
+import { type Machine, createMachine } from "../../kvm/api/kvm.ts";
+import { Vmm, type VmmResult, guestRamBytesFor, hostRamBytesFor } from "../../kvm/api/vmm.ts";
+import { compileTree } from "../../kvm/flow/compile.ts";
+import { opCost } from "../../kvm/flow/custom-op.ts";
+import type { Tree } from "../../kvm/flow/flow.ts";
+import { linkTree } from "../../kvm/flow/program.ts";
+import type { OpObserver } from "../../silicon/cpu/cpu.ts";
+import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
+import { OP_SLOTS, opName } from "../../silicon/ops.ts";
+import { Recorder } from "./recorder.ts";
+import { type Recording, endText } from "./recording.ts";
+import { stepGuest } from "./stepper.ts";
+
+export interface RecordOptions {
+	readonly tree: Tree;
+	readonly vendor: Vendor;
+	readonly model: CpuModel;
+	readonly configuration: Configuration;
+	/** The guest; null: the check's own list of exits, on which the properties are asked. */
+	readonly image: Image | null;
+	readonly schedule: readonly Injection[];
+	/** Frames after which the recording is cut. Default 6000. */
+	readonly framesMax?: number;
+}
+
+const FRAMES_MAX = 6000;
+
+/** Thrown through the machine when enough is recorded. */
+class Cut extends Error {
+	override readonly name = "Cut";
+}
+
+/** Records a run. @throws ImageError if the image does not fit or does not run on the vendor */
+export function recordRun(options: RecordOptions): Recording {
+	return options.image === null ? recordScript(options) : recordImage(options, options.image);
+}
+
+/** Costs of a tree's ops on a model, by op. */
+function costsOf({ tree, model }: RecordOptions): Float64Array {
+	return Float64Array.from({ length: OP_SLOTS }, (_, op) => {
+		const name = opName(op);
+		return name.startsWith("op ") ? 0 : opCost(tree, model, name).cycles;
+	});
+}
+
+/** Passes on what the recorder wants to see, behind another observer. */
+function observe(recorder: Recorder, inner: OpObserver | null, framesMax: number): OpObserver {
+	return {
+		onOp: (cpu, op) => {
+			if (recorder.count >= framesMax) throw new Cut();
+			recorder.onOp(op);
+			inner?.onOp(cpu, op);
+		},
+		onEnter: (cpu, symbol) => inner?.onEnter?.(cpu, symbol),
+		onLeave: (cpu, symbol) => inner?.onLeave?.(cpu, symbol),
+		onGuestEntry: (cpu) => inner?.onGuestEntry?.(cpu),
+		onGuestExit: (cpu) => {
+			recorder.onGuestExit(cpu);
+			inner?.onGuestExit?.(cpu);
+		},
+	};
+}
+
+/** Blocks after which a run is taken for stuck, as the check does. */
+const BLOCKS_MAX = 100_000;
+
+function recordScript(options: RecordOptions): Recording {
+	const { tree, vendor, model, configuration, schedule, framesMax = FRAMES_MAX } = options;
+	let recorder: Recorder | null = null;
+	const seen = new Set<string>();
+	const subject = new Subject(
+		{ program: linkTree(tree, vendor), model, configuration },
+		{
+			onNode: (place) => recorder?.onNode(place),
+			onEvent: ({ event, inGuest }) =>
+				recorder?.onEvent(`${eventRow(event).title}${inGuest === true ? " in the guest" : ""}`),
+			onFailure: ({ property, detail, callStack, degree }) => {
+				if (seen.has(property) || degree !== "violation") return;
+				seen.add(property);
+				recorder?.onViolation(property, detail, callStack);
+			},
+		},
+	);
+	const { cpu } = subject.machine;
+	recorder = new Recorder(subject.machine, costsOf(options));
+	cpu.observer = observe(recorder, cpu.observer, framesMax);
+	const restore = stepGuest(cpu, (running) => {
+		recorder.onInstruction(running);
+		return recorder.count < framesMax;
+	});
+	let isCut = false;
+	try {
+		subject.setSchedule(schedule);
+		for (let blocks = 0; subject.runBlock(); blocks++) if (blocks === BLOCKS_MAX) subject.livelock();
+	} catch (error) {
+		if (!(error instanceof Cut)) throw error;
+		isCut = true;
+	} finally {
+		restore();
+		subject.detach();
+	}
+	const { end } = subject.ledger;
+	return recorder.finish(end === null ? "the recording was cut here" : endText(end), isCut);
+}
+
+function recordImage(options: RecordOptions, image: Image): Recording {
+	const { tree, vendor, model, configuration, framesMax = FRAMES_MAX } = options;
+	const guestRamBytes = guestRamBytesFor(image);
+	const machine = createMachine({
+		model,
+		vendor,
+		tree: compileTree(tree, vendor, true),
+		ramBytes: hostRamBytesFor(guestRamBytes),
+		kernel: kernelOptions(configuration),
+	});
+	applyConfiguration(machine, configuration);
+	const vmm = new Vmm(machine, { guestRamBytes });
+	vmm.load(image, { parameters: guestParameters(configuration, model, vendor), commandLine: "guest" });
+	const { cpu, vcpu } = machine;
+	cpu.stackDepth = 0;
+	const recorder = new Recorder(machine, null);
+	cpu.observer = observe(recorder, injector(options, machine, recorder), framesMax);
+	vcpu.nodeObserver = { onNode: (_vcpu, place) => recorder.onNode(place) };
+	const restore = stepGuest(cpu, (running) => {
+		recorder.onInstruction(running);
+		return recorder.count < framesMax;
+	});
+	try {
+		return recorder.finish(endText(runToEnd(vmm)), false);
+	} catch (error) {
+		if (error instanceof Cut) return recorder.finish("the recording was cut here", true);
+		if (error instanceof HostFault) recorder.onViolation("host-fault", error.message, error.callStack);
+		else if (error instanceof HostInvariant) recorder.onViolation("host-invariant", error.message, []);
+		else throw error;
+		return recorder.finish(error.message, false);
+	} finally {
+		restore();
+		cpu.observer = null;
+		cpu.guest = null;
+	}
+}
+
+function runToEnd(vmm: Vmm): VmmResult {
+	for (;;) {
+		const end = vmm.step();
+		if (end !== null) return end;
+	}
+}
+
+/** Lets the schedule's events arrive at their ops. */
+function injector({ schedule }: RecordOptions, machine: Machine, recorder: Recorder): OpObserver {
+	let next = 0;
+	const arrive = (inGuest: boolean) => {
+		for (let due = schedule[next]; due !== undefined; due = schedule[next]) {
+			if (due.at !== recorder.ops || (due.inGuest === true) !== inGuest) return;
+			next++;
+			const row = eventRow(due.event);
+			if (!row.isNew(machine)) continue;
+			recorder.onEvent(row.title);
+			row.inject(machine);
+		}
+	};
+	return {
+		onOp: () => arrive(false),
+		onGuestEntry: () => arrive(true),
+	};
+}

@@ -1,0 +1,146 @@
+/** What the tab "Run" shows of one frame: the way here, the guest, the state, the call stack. */
+import { REGISTER_NAMES, type Recording } from "../../review/recording/recording.ts";
+import { go } from "../state/app.ts";
+import { VALUE_TEXT } from "../loop/lanes.tsx";
+import { kindAt } from "./run-state.ts";
+
+/** Lines before and behind the frame that are shown. */
+const AROUND = 13;
+const SIGNS = { step: "", op: "·", guest: "▸", event: "⚡", violation: "✘" } as const;
+
+/** The frames around the one that is shown. Keys walk it: arrows by frames, j and k by steps, n and p by events. */
+export function Frames({
+	run,
+	at,
+	onKeyDown,
+}: {
+	readonly run: Recording;
+	readonly at: number;
+	readonly onKeyDown: (event: KeyboardEvent) => void;
+}) {
+	const first = Math.max(0, Math.min(at - AROUND, run.count - 2 * AROUND - 1));
+	const lines = Array.from({ length: Math.min(2 * AROUND + 1, run.count) }, (_, line) => first + line);
+	return (
+		<div
+			class="panel frames"
+			role="listbox"
+			tabIndex={0}
+			aria-label="what happens"
+			aria-activedescendant={`frame-${at}`}
+			onKeyDown={onKeyDown}
+		>
+			{lines.map((frame) => {
+				const kind = kindAt(run, frame);
+				const depth = Math.max(0, run.stacks[run.stack[frame]!]!.split(" › ").length - 1);
+				return (
+					// biome-ignore lint/a11y/useKeyWithClickEvents: the list has the keys
+					// biome-ignore lint/a11y/useFocusableInteractive: the list has the focus
+					<div
+						key={frame}
+						id={`frame-${frame}`}
+						class={`frame frame-${kind}`}
+						role="option"
+						aria-selected={frame === at}
+						style={{ "--depth": kind === "guest" ? 0 : depth }}
+						onClick={() => go({ at: frame })}
+					>
+						<span class="sign" aria-hidden="true">
+							{SIGNS[kind]}
+						</span>
+						<span class="name">{run.texts[run.text[frame]!]}</span>
+						<span class="figure">{Math.round(run.cycles[frame]!)}</span>
+					</div>
+				);
+			})}
+		</div>
+	);
+}
+
+const wide = (value: bigint) => value.toString(16).padStart(16, "0");
+
+/** The guest's registers; what the last set changed is bold and has a mark. */
+export function Registers({ run, at }: { readonly run: Recording; readonly at: number }) {
+	const set = run.registers[at]!;
+	const width = REGISTER_NAMES.length;
+	return (
+		<table class="registers">
+			<caption>registers of the guest</caption>
+			<tbody>
+				{REGISTER_NAMES.map((name, register) => {
+					const value = run.registerSets[set * width + register] ?? 0n;
+					const before = set === 0 ? value : run.registerSets[(set - 1) * width + register];
+					const changed = before !== value;
+					return (
+						<tr key={name} class={changed ? "changed" : ""}>
+							<th scope="row">{name}</th>
+							<td>
+								{wide(value)}
+								{changed ? <span class="offscreen"> changed</span> : null}
+							</td>
+						</tr>
+					);
+				})}
+			</tbody>
+		</table>
+	);
+}
+
+/** The guest's code around RIP. */
+export function Disassembly({ run, at }: { readonly run: Recording; readonly at: number }) {
+	const rip = run.registerSets[run.registers[at]! * REGISTER_NAMES.length + 16] ?? 0n;
+	const here = run.code.findIndex((line) => line.rip >= rip);
+	const first = Math.max(0, Math.min(here < 0 ? 0 : here - 4, run.code.length - 9));
+	const lines = run.code.slice(first, first + 9);
+	return (
+		<section aria-label="code of the guest">
+			<h2>code of the guest</h2>
+			<ol class="code">
+				{lines.map((line) => (
+					<li key={String(line.rip)} aria-current={line.rip === rip ? "true" : undefined}>
+						<span aria-hidden="true">{line.rip === rip ? "▸" : " "}</span>
+						<span class="dim">{line.rip.toString(16)}</span> {line.text}
+					</li>
+				))}
+			</ol>
+		</section>
+	);
+}
+
+/** Cycle counter, state, call stack. */
+export function Host({ run, at }: { readonly run: Recording; readonly at: number }) {
+	const state = run.states[run.state[at]!]!;
+	const before = at === 0 ? state : run.states[run.state[at - 1]!]!;
+	const stack = run.stacks[run.stack[at]!]!;
+	return (
+		<section aria-label="state of the processor">
+			<h2>
+				cycle <b class="figure">{Math.round(run.cycles[at]!)}</b>, op <b class="figure">{run.ops[at]}</b>
+			</h2>
+			<table class="ops state">
+				<tbody>
+					{run.lanes.map((name, lane) => {
+						const { value, whose } = state[lane]!;
+						const changed = before[lane]!.value !== value || before[lane]!.whose !== whose;
+						return (
+							<tr key={name} class={`whose-${whose} ${changed ? "is-new" : ""}`}>
+								<th scope="row">{name}</th>
+								<td>
+									<code>{value}</code>
+								</td>
+								<td>{VALUE_TEXT[whose]}</td>
+							</tr>
+						);
+					})}
+				</tbody>
+			</table>
+			<h2>call stack</h2>
+			<ol class="stack">
+				{(stack === "" ? [] : stack.split(" › ")).reverse().map((name, depth) => (
+					<li key={`${depth} ${name}`}>
+						<code>{name}</code>
+					</li>
+				))}
+			</ol>
+		</section>
+	);
+}

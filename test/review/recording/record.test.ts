@@ -1,0 +1,63 @@
+import { describe, expect, it } from "vitest";
+import { DEFAULT_CONFIGURATION } from "../../../src/check/configuration.ts";
+import type { Injection } from "../../../src/check/types.ts";
+import { programImage } from "../../../src/guests/program-image.ts";
+import { findTree } from "../../../src/kvm/trees/trees.ts";
+import { recordRun } from "../../../src/review/recording/record.ts";
+import { FRAME_KINDS, REGISTER_NAMES, type Recording } from "../../../src/review/recording/recording.ts";
+import { defaultModel } from "../../../src/silicon/models/models.ts";
+import type { Vendor } from "../../../src/silicon/models/model.ts";
+
+function record(spec: string, vendor: Vendor, guest: string | null, schedule: readonly Injection[] = []) {
+	return recordRun({
+		tree: findTree(spec),
+		vendor,
+		model: defaultModel(vendor),
+		configuration: DEFAULT_CONFIGURATION,
+		image: guest === null ? null : programImage(guest),
+		schedule,
+	});
+}
+
+const textsOf = (recording: Recording, kind: (typeof FRAME_KINDS)[number]) =>
+	[...recording.text]
+		.filter((_, at) => FRAME_KINDS[recording.kind[at]!] === kind)
+		.map((text) => recording.texts[text]!);
+
+describe("a recording of a run", () => {
+	it.each(["vmx", "svm"] as const)(
+		"of INVD on %s has the guest's instructions, and the exits that they cause",
+		(vendor) => {
+			const recording = record("v6.18", vendor, "invd");
+			expect(textsOf(recording, "guest")).toContain("invd");
+			expect(textsOf(recording, "step").filter((name) => name === "kvm_emulate_invd").length).toBeGreaterThan(
+				0,
+			);
+			expect(recording.end).toBe("the guest ended with exit code 0");
+			const rips = [...recording.registerSets].filter((_, at) => at % REGISTER_NAMES.length === 16);
+			expect(rips.some((rip) => rip >= 0x10_0000n)).toBe(true);
+		},
+	);
+
+	it("counts cycles forward, and ops as the check does", () => {
+		const recording = record("v6.18", "svm", null);
+		for (let at = 1; at < recording.count; at++) {
+			expect(recording.cycles[at]!).toBeGreaterThanOrEqual(recording.cycles[at - 1]!);
+			expect(recording.ops[at]!).toBeGreaterThanOrEqual(recording.ops[at - 1]!);
+		}
+		expect(recording.violations).toEqual([]);
+	});
+
+	it("of series-v1 under TDX shows the interrupt that is never serviced, where the check finds it", () => {
+		const quiet = record("series-v1", "tdx", null);
+		const entry = quiet.kind.findIndex(
+			(kind, at) => FRAME_KINDS[kind] === "op" && quiet.texts[quiet.text[at]!] === "seamcall",
+		);
+		const at = quiet.ops[entry]!;
+		const recording = record("series-v1", "tdx", null, [{ event: "irq", at, inGuest: true }]);
+		const violation = recording.violations.find(({ property }) => property === "interrupt-serviced");
+		expect(violation?.callStack.length).toBeGreaterThan(0);
+		expect(FRAME_KINDS[recording.kind[violation!.frame]!]).toBe("violation");
+		expect(record("series-v2", "tdx", null, [{ event: "irq", at, inGuest: true }]).violations).toEqual([]);
+	});
+});

@@ -1,0 +1,60 @@
+/** The tab "Run" in a real browser. */
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CHROMIUM, Chromium, SHOTS } from "./browser.ts";
+import { findProgram, programBytes } from "../../../src/guests/programs.ts";
+
+describe.skipIf(CHROMIUM === undefined)("running a guest", () => {
+	let chromium: Chromium;
+	beforeAll(async () => {
+		chromium = await Chromium.start();
+	});
+	afterAll(() => chromium?.stop());
+
+	it("steps through the guest's code and the loop, and an event can be dropped at any point", async () => {
+		const { page, context, errors } = await chromium.open("#run?guest=invd&vendor=svm&at=400");
+		const current = page.locator(".frame[aria-selected=true]");
+		await current.waitFor({ timeout: 30_000 });
+		const before = await page.locator("output.position").textContent();
+		await page.getByRole("button", { name: "to the next instruction of the guest" }).click();
+		await expect.poll(() => page.locator("output.position").textContent()).not.toBe(before);
+		expect(await current.getAttribute("class")).toContain("frame-guest");
+		await page.getByRole("combobox", { name: "drop" }).selectOption("nmi");
+		await page.getByRole("button", { name: "⚡ here" }).click();
+		await page.locator(".frame-event").first().waitFor();
+		expect(page.url()).toMatch(/events=nmi@\d+g/);
+		await page.screenshot({ path: join(SHOTS, "run.png") });
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+
+	it("replays a violation that the check has found, by its link", async () => {
+		const { page, context, errors } = await chromium.open("#move?tree=series-v1&vendor=tdx");
+		await page.getByRole("link", { name: "watch it happen" }).first().click({ timeout: 60_000 });
+		const { hash } = new URL(page.url());
+		const again = await chromium.open(hash);
+		const alert = again.page.getByRole("alert");
+		await alert.waitFor({ timeout: 30_000 });
+		expect(await alert.textContent()).toContain("interrupt-serviced");
+		expect(await again.page.locator(".frame[aria-selected=true]").getAttribute("class")).toContain(
+			"frame-violation",
+		);
+		await again.page.screenshot({ path: join(SHOTS, "violation.png") });
+		await again.context.close();
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+
+	it("takes an image that is dropped, and its link carries it", async () => {
+		const { page, context, errors } = await chromium.open("#run");
+		const bytes = Buffer.from(programBytes(findProgram("cpuid")!));
+		const input = page.locator(".run input[type=file]");
+		await input.setInputFiles({ name: "mine.elf", mimeType: "application/octet-stream", buffer: bytes });
+		await expect.poll(() => page.url(), { timeout: 20_000 }).toContain("image=");
+		const again = await chromium.open(new URL(page.url()).hash);
+		await again.page.getByText("exit code 0").waitFor({ timeout: 30_000 });
+		await again.context.close();
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+});
