@@ -117,7 +117,7 @@ function pageTables(random: Random): string {
 
 /** The bytes of a file that calls itself an ELF file, a multiboot kernel or a bzImage. */
 function file(random: Random): string {
-	const bytes = new Uint8Array(512 + random.below(8192));
+	const bytes = new Uint8Array(1024 + random.below(8192));
 	for (let at = 0; at < bytes.length; at += 1 + random.below(8)) bytes[at] = random.below(256);
 	const view = new DataView(bytes.buffer);
 	const kind = random.below(3);
