@@ -20,7 +20,7 @@ function write(fd: number, data: string | Uint8Array): void {
 }
 
 /** Writes a file beside its final place and renames it: whole or not at all. */
-function writeWhole(path: string, text: string, keep: boolean): void {
+function writeWhole(path: string, text: string | Uint8Array, keep: boolean): void {
 	if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) throw new Error("it is a directory");
 	const temporary = `${path}.part-${process.pid}`;
 	try {

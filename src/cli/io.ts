@@ -15,7 +15,7 @@ export interface Io {
 	/** Says in advance whether a file can be written. @throws Error of the file system if it cannot */
 	checkWritable(path: string): void;
 	/** Writes a whole file or nothing. @throws Error of the file system */
-	writeFile(path: string, text: string): void;
+	writeFile(path: string, content: string | Uint8Array): void;
 }
 
 /** Exit codes. `skipped`: this computer lacks what the command needs. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { ImageError } from "../guests/image.ts";
 import { FlowError } from "../kvm/flow/errors.ts";
 import { hint } from "../kvm/flow/patch.ts";
+import { ProfileError } from "../profile/errors.ts";
 import { ReviewError } from "../review/errors.ts";
 import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
@@ -10,6 +11,7 @@ import { registerCost } from "./commands/cost.ts";
 import { registerKut } from "./commands/kut.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
 import { registerDoctor, registerMeasure } from "./commands/measure.ts";
+import { registerProfile } from "./commands/profile.ts";
 import { registerReplay } from "./commands/replay.ts";
 import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
@@ -37,6 +39,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerReplay,
 	registerCasebook,
 	registerCost,
+	registerProfile,
 	registerRun,
 	registerKut,
 	registerTrees,
@@ -72,6 +75,7 @@ export async function main(argv: readonly string[], io: Io, services: Services):
 			error instanceof UsageError ||
 			error instanceof FlowError ||
 			error instanceof ReviewError ||
+			error instanceof ProfileError ||
 			error instanceof ImageError
 		) {
 			io.err(`reenter: ${error.message}\n`);

@@ -286,7 +286,7 @@ export class Kernel implements HostVectors {
 		const { cpu, hrtimers } = this;
 		const next = hrtimers.nextCycles;
 		if (next === Number.POSITIVE_INFINITY) return false;
-		if (next > cpu.cycles) cpu.cycles = next;
+		cpu.idleUntil(next);
 		cpu.onDeadline(cpu);
 		cpu.poll();
 		return true;

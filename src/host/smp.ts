@@ -141,7 +141,7 @@ export class Smp implements OtherCpus {
 		// An idle CPU's clock stands still; the interrupt arrives there when it was sent.
 		const { running } = this;
 		if (running !== null && this.isIdle(this.queue(to))) {
-			to.cpu.cycles = Math.max(to.cpu.cycles, running.cpu.cycles);
+			to.cpu.idleUntil(running.cpu.cycles);
 		}
 		this.somethingWillHappen(to);
 		this.shorten();
@@ -246,7 +246,7 @@ export class Smp implements OtherCpus {
 	private slice(queue: RunQueue): void {
 		const { kernel } = queue;
 		const { cpu } = kernel;
-		cpu.cycles = queue.time;
+		cpu.idleUntil(queue.time);
 		const horizon = this.horizonOf(queue);
 		cpu.beginSlice(horizon, Math.min(horizon + this.sliceLength(), cpu.cycles + SLICE_CYCLES_ALONE));
 		if (this.isIdle(queue)) {
@@ -316,9 +316,12 @@ export class Smp implements OtherCpus {
 		kernel.contextSwitch(next === null ? kernel.otherTask : next.task);
 		if (previous !== null) previous.stack = cpu.stack.slice(0, cpu.stackDepth);
 		cpu.stackDepth = 0;
+		if (next !== null) {
+			cpu.stack.set(next.stack);
+			cpu.stackDepth = next.stack.length;
+		}
+		cpu.observer?.onSwitch?.(cpu);
 		if (next === null) return;
-		cpu.stack.set(next.stack);
-		cpu.stackDepth = next.stack.length;
 		threads.splice(threads.indexOf(next), 1);
 		threads.unshift(next);
 		this.startTick(queue);

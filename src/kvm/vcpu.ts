@@ -2,7 +2,7 @@
  * A virtual CPU: `struct kvm_vcpu` with its `arch`, and the vendor's part. Fields carry the kernel's names
  * in camelCase.
  */
-import type { SwapState } from "./x86/trace-exit.ts";
+import type { KvmTracer, SwapState } from "./x86/trace-exit.ts";
 import type { FpState } from "../host/fpu.ts";
 import type { Kernel } from "../host/kernel.ts";
 import type { Thread } from "../host/thread.ts";
@@ -73,6 +73,8 @@ export class Vcpu {
 
 	/** Sees the nodes of a traced tree. */
 	nodeObserver: NodeObserver | null = null;
+	/** Listens to the tracepoints of VM entries and exits. */
+	tracer: KvmTracer | null = null;
 	/** Sees what emulation does to the guest's registers. */
 	ledger: GuestLedger | null = null;
 

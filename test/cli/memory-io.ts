@@ -41,7 +41,7 @@ export async function reenter(
 		},
 		writeFile: (path, text) => {
 			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
-			written.set(path, text);
+			written.set(path, typeof text === "string" ? text : String.fromCharCode(...text));
 		},
 	};
 	const code = await main(argv, io, services);

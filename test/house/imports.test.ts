@@ -11,6 +11,7 @@ const ROOMS = [
 	"web",
 	"index.ts",
 	"review",
+	"profile",
 	"check",
 	"measure",
 	"backends",

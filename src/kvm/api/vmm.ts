@@ -17,6 +17,7 @@ import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmSetIrq } from "../irqchip/routing.ts";
 import { leaveAsFirmware } from "./firmware.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import type { KvmRun, Vcpu } from "../vcpu.ts";
@@ -84,6 +85,15 @@ export function guestRamBytesFor(image: Image): number {
 /** Host memory for a machine with a guest of this size: the kernel's tables, the slot and its alignment. */
 export function hostRamBytesFor(guestRamBytes: number): number {
 	return guestRamBytes + 2 * LARGE_PAGE_BYTES;
+}
+
+/** The VMM's own loop around the ioctl; QEMU's name for it. */
+const KVM_CPU_EXEC = symbol("kvm_cpu_exec");
+
+function spendInUserSpace({ cpu }: Vcpu): void {
+	cpu.enter(KVM_CPU_EXEC);
+	cpu.code(VMM_INSTRUCTIONS);
+	cpu.leave();
 }
 
 export class Vmm {
@@ -232,7 +242,7 @@ export class Vmm {
 	private *vcpuThread(vcpu: Vcpu): Generator<void, void> {
 		while (this.result === null) {
 			yield* kvmRunThread(vcpu);
-			vcpu.cpu.code(VMM_INSTRUCTIONS);
+			spendInUserSpace(vcpu);
 			// Devices are shared, and have clocks.
 			while (vcpu.cpu.cycles > vcpu.cpu.horizon) yield;
 			this.result = this.serve(vcpu);
@@ -277,7 +287,7 @@ export class Vmm {
 	/** What user space does when KVM_RUN has returned. @param limit of `spent` @returns null to go on */
 	afterRun(limit = Number.POSITIVE_INFINITY): VmmResult | null {
 		const { cpu, vcpu, kernel } = this.machine;
-		cpu.code(VMM_INSTRUCTIONS);
+		spendInUserSpace(vcpu);
 		const result = this.serve(vcpu);
 		if (result !== null) return result;
 		kernel.vcpuTask.signalPending = false;

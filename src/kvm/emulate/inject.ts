@@ -1,4 +1,5 @@
 /** Exceptions for the guest, and the end of an emulated instruction (arch/x86/kvm/x86.c). */
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { DR6 } from "../../silicon/cpu/debug.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
@@ -7,6 +8,8 @@ import type { Vcpu } from "../vcpu.ts";
 import { makeRequest } from "../vcpu.ts";
 import { kvmQueueDebug } from "./debug.ts";
 import type { GuestFault } from "./guest-fault.ts";
+
+const SKIP_EMULATED_INSTRUCTION = symbol("kvm_skip_emulated_instruction");
 
 /** Vectors whose second occurrence while the first is delivered makes a double fault (SDM table 7-5). */
 const CONTRIBUTORY: ReadonlySet<number> = new Set([VECTOR.DE, VECTOR.TS, VECTOR.NP, VECTOR.SS, VECTOR.GP]);
@@ -66,9 +69,11 @@ export function queueGuestFault(v: Vcpu, fault: GuestFault): void {
  */
 export function kvmSkipEmulatedInstruction(v: Vcpu): number {
 	const { ops } = v.vm;
+	v.cpu.enter(SKIP_EMULATED_INSTRUCTION);
 	v.cpu.code(22);
 	const singleStep = (ops.getRflags(v) & FLAG.TF) !== 0;
 	ops.skipEmulatedInstruction(v);
+	v.cpu.leave();
 	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
 	if (singleStep) {
 		if (v.guestDebug) {

@@ -3,7 +3,8 @@
  * Steps are called by monomorphic call sites that V8 inlines; plain instructions of neighbouring steps are
  * charged together.
  *
- * The traced form also reports every node before it runs and keeps the call stack; the check uses it.
+ * The form with stacks keeps the call stack, for profiles. The traced form also reports every node before it runs; the
+ * check uses it.
  *
  * Machines with several CPUs use a second form, of generators: straight JavaScript cannot be left in the middle. It
  * yields where the guest's slice ends, where a thread sleeps, and between nodes when the CPU's slice is over. Flows in
@@ -74,6 +75,8 @@ class Emitter {
 	private readonly tree: Tree;
 	private readonly vendor: Vendor;
 	private readonly traced: boolean;
+	/** Keeps the call stack. */
+	private readonly stacks: boolean;
 	/** Emits generators. */
 	private readonly threads: boolean;
 	/** How the code at hand names the physical CPU: a thread's may change at every yield. */
@@ -81,10 +84,11 @@ class Emitter {
 	private readonly functionNames = new Map<string, string>();
 	private flowName = "";
 
-	constructor(tree: Tree, vendor: Vendor, traced: boolean, threads: boolean) {
+	constructor(tree: Tree, vendor: Vendor, { traced, stacks }: Instruments, threads: boolean) {
 		this.tree = tree;
 		this.vendor = vendor;
 		this.traced = traced;
+		this.stacks = stacks;
 		this.threads = threads;
 	}
 
@@ -109,9 +113,9 @@ class Emitter {
 		const body: string[] = waits
 			? [`function* ${jsName}(v) {`]
 			: [`function ${jsName}(v) {`, "const cpu = v.cpu;"];
-		if (this.traced) body.push(`${this.cpu}.enter(${symbol(name)});`);
+		if (this.stacks) body.push(`${this.cpu}.enter(${symbol(name)});`);
 		this.nodes(flow.body, body, waits);
-		if (this.traced) body.push(`${this.cpu}.leave();`);
+		if (this.stacks) body.push(`${this.cpu}.leave();`);
 		body.push("return 0;", "}");
 		this.flowName = outer.name;
 		this.cpu = outer.cpu;
@@ -194,7 +198,7 @@ class Emitter {
 					charge();
 					if (threads && node.inOrder) out.push("while (v.cpu.cycles > v.cpu.horizon) yield;");
 					out.push(node.value === null ? "const r = 0;" : `const r = ${this.constant(node.value)}(v);`);
-					if (this.traced) out.push(`${this.cpu}.leave();`);
+					if (this.stacks) out.push(`${this.cpu}.leave();`);
 					out.push("return r;");
 					return;
 				default:
@@ -209,21 +213,29 @@ function label(name: string): string {
 	return `L_${name.replace(/\W/g, "_")}`;
 }
 
+/** What is compiled in besides the flows. */
+interface Instruments {
+	readonly traced: boolean;
+	readonly stacks: boolean;
+}
+
 /**
  * Compiles a tree for one vendor.
  * @param traced report nodes to `v.nodeObserver` and keep the call stack
+ * @param stacks keep the call stack while the CPU has an observer
  * @throws FlowError if a flow is missing or the names within a flow are not unique
  */
-export function compileTree(tree: Tree, vendor: Vendor, traced = false): CompiledTree {
+export function compileTree(tree: Tree, vendor: Vendor, traced = false, stacks = traced): CompiledTree {
 	verifyTree(tree);
-	const { entry, helpers, places } = compileForm<FlowFunction>(tree, vendor, traced, false);
+	const instruments = { traced, stacks };
+	const { entry, helpers, places } = compileForm<FlowFunction>(tree, vendor, instruments, false);
 	let thread: FlowThread | null = null;
 	return {
 		tree,
 		vendor,
 		ioctlRun: entry,
 		ioctlRunThread: () => {
-			thread ??= compileForm<FlowThread>(tree, vendor, traced, true).entry;
+			thread ??= compileForm<FlowThread>(tree, vendor, instruments, true).entry;
 			return thread;
 		},
 		helpers,
@@ -237,8 +249,13 @@ interface CompiledForm<T> {
 	readonly places: readonly NodePlace[];
 }
 
-function compileForm<T>(tree: Tree, vendor: Vendor, traced: boolean, threads: boolean): CompiledForm<T> {
-	const emitter = new Emitter(tree, vendor, traced, threads);
+function compileForm<T>(
+	tree: Tree,
+	vendor: Vendor,
+	instruments: Instruments,
+	threads: boolean,
+): CompiledForm<T> {
+	const emitter = new Emitter(tree, vendor, instruments, threads);
 	const entry = emitter.flow(ENTRY_FLOW);
 	const helpers = HELPER_FLOWS.map((name) => `${name}: ${emitter.flow(name)}`).join(", ");
 	const names = emitter.constants.map((_, at) => `c${at}`);

@@ -1,4 +1,5 @@
 /** SVM exits that leave the fastpath: svm_exit_handlers (arch/x86/kvm/svm/svm.c, v6.18). */
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
@@ -91,6 +92,30 @@ function handleNpf(v: Vcpu): number {
 	return emulateMmio(v, vmcb.exitInfo2);
 }
 
+const SVM_HANDLE_EXIT = symbol("svm_handle_exit");
+
+// biome-ignore format: a table
+/** Names in svm_exit_handlers, by exit code. */
+const HANDLER_SYMBOLS: ReadonlyMap<number, number> = new Map(([
+	[EXIT_CODE.intr,   "intr_interception"],
+	[EXIT_CODE.nmi,    "nmi_interception"],
+	[EXIT_CODE.vintr,  "interrupt_window_interception"],
+	[EXIT_CODE.iret,   "iret_interception"],
+	[EXIT_CODE.cpuid,  "kvm_emulate_cpuid"],
+	[EXIT_CODE.invd,   "kvm_emulate_invd"],
+	[EXIT_CODE.hlt,    "kvm_emulate_halt"],
+	[EXIT_CODE.invlpg, "invlpg_interception"],
+	[EXIT_CODE.rdpmc,  "kvm_emulate_rdpmc"],
+	[EXIT_CODE.pause,  "pause_interception"],
+	[EXIT_CODE.ioio,   "io_interception"],
+	[EXIT_CODE.msr,    "msr_interception"],
+	[EXIT_CODE.vmmcall, "kvm_emulate_hypercall"],
+	[EXIT_CODE.wbinvd, "kvm_emulate_wbinvd"],
+	[EXIT_CODE.xsetbv, "kvm_emulate_xsetbv"],
+	[EXIT_CODE.npf,    "npf_interception"],
+] as const).map(([code, name]) => [code, symbol(name)]));
+const OTHER_HANDLER = symbol("kvm_handle_invalid_op");
+
 const handlers: ReadonlyMap<number, Handler> = (() => {
 	const table = new Map<number, Handler>();
 	for (let vector = 0; vector < 32; vector++)
@@ -164,6 +189,13 @@ const handlers: ReadonlyMap<number, Handler> = (() => {
  * @returns >0 to go on, 0 to leave to user space with `run` filled in
  */
 export function svmHandleExit(v: Vcpu): number {
+	v.cpu.enter(SVM_HANDLE_EXIT);
+	const result = handleExit(v);
+	v.cpu.leave();
+	return result;
+}
+
+function handleExit(v: Vcpu): number {
 	const { vmcb } = v.svm!;
 	const code = vmcb.exitCode;
 	v.cpu.code(20);
@@ -174,7 +206,12 @@ export function svmHandleExit(v: Vcpu): number {
 		return 0;
 	}
 	const handler = handlers.get(code);
-	if (handler !== undefined) return handler(v);
+	if (handler !== undefined) {
+		v.cpu.enter(HANDLER_SYMBOLS.get(code) ?? OTHER_HANDLER);
+		const result = handler(v);
+		v.cpu.leave();
+		return result;
+	}
 	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
 	v.run.code = INTERNAL_ERROR.UNEXPECTED_EXIT_REASON;
 	v.run.message = `unexpected #VMEXIT, code ${v.vm.ops.exitReasonName(code)}`;

@@ -1,4 +1,5 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { rdmsrSpecCtrl, returnFromAssembly, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
 import { HOST_VECTOR } from "../../host/kernel.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
@@ -10,7 +11,7 @@ import { beginVmrun, clgi, endVmrun, stgi, vmload, vmsave } from "../../silicon/
 import { type Flow, type Step, call, flow, leave, nothing, step, waitingStep, when } from "../flow/flow.ts";
 import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
-import { traceKvmExit } from "../x86/trace-exit.ts";
+import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
@@ -61,10 +62,13 @@ function readVmcb(v: Vcpu): void {
 	v.regs32[RAX_WORD + 1] = u32[RAX_WORD + 1]!;
 }
 
+const SVM_VCPU_RUN_ASM = symbol("__svm_vcpu_run");
+
 /** The assembly of __svm_vcpu_run(). SPEC_CTRL is the hardware's to switch where V_SPEC_CTRL is there. */
 function svmVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const svm = v.svm!;
+	cpu.enter(SVM_VCPU_RUN_ASM);
 	if (swapsSpecCtrl(v)) wrmsrSpecCtrl(cpu, svm.specCtrl);
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
@@ -105,6 +109,7 @@ export function svmVcpuRunStep(restores: boolean): Step {
 				svmSaveGuest(v);
 				if (restores) svmRestoreHostSpecCtrl(v);
 				returnFromAssembly(v.cpu);
+				v.cpu.leave();
 			},
 		},
 		20,
@@ -136,7 +141,7 @@ const swapsDebugctl = (v: Vcpu) => {
 const isNmiExit = (v: Vcpu) => v.svm!.vmcb.exitCode === EXIT_CODE.nmi;
 
 const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
-	step("trace_kvm_entry", nothing, 4),
+	step("trace_kvm_entry", traceKvmEntry, 4),
 	step("write RAX, RSP, RIP", writeVmcb, 10),
 	step("pre_svm_run", nothing, 12),
 	step(

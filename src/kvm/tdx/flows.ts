@@ -10,7 +10,7 @@ import { FASTPATH } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
-import { traceKvmExit } from "../x86/trace-exit.ts";
+import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { NO_EXIT_REASON, tdxToVmxExitReason } from "./exit-reason.ts";
 
 /** TDX_SW_ERROR's upper half: the SEAMCALL itself faulted or found no module. */
@@ -87,7 +87,7 @@ export const tdxFlows: readonly Flow[] = [
 		step("guest_state_exit_irqoff", (v) => v.kernel.guestContext.stateExit(), 2),
 	]),
 	flow("tdx_vcpu_run", "vmx/tdx.c", [
-		step("trace_kvm_entry", nothing, 4),
+		step("trace_kvm_entry", traceKvmEntry, 4),
 		step("pi_test_on", nothing, 4),
 		call("tdx_vcpu_enter_exit"),
 		when("host_debugctl", (v) => (v.hostDebugctl & ~TDX_PRESERVED_DEBUGCTL) !== 0, [

@@ -1,4 +1,5 @@
 /** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { DR6 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
@@ -113,6 +114,38 @@ function passDebugRegisters(v: Vcpu): void {
 
 type Handler = (v: Vcpu) => number;
 
+const VMX_HANDLE_EXIT = symbol("vmx_handle_exit");
+
+// biome-ignore format: a table
+/** Names in kvm_vmx_exit_handlers, by basic exit reason. */
+const HANDLER_SYMBOLS: ReadonlyMap<number, number> = new Map(([
+	[EXIT_REASON.exceptionOrNmi,     "handle_exception_nmi"],
+	[EXIT_REASON.externalInterrupt,  "handle_external_interrupt"],
+	[EXIT_REASON.tripleFault,        "handle_triple_fault"],
+	[EXIT_REASON.interruptWindow,    "handle_interrupt_window"],
+	[EXIT_REASON.nmiWindow,          "handle_nmi_window"],
+	[EXIT_REASON.cpuid,              "kvm_emulate_cpuid"],
+	[EXIT_REASON.hlt,                "kvm_emulate_halt"],
+	[EXIT_REASON.invd,               "kvm_emulate_invd"],
+	[EXIT_REASON.invlpg,             "handle_invlpg"],
+	[EXIT_REASON.rdpmc,              "kvm_emulate_rdpmc"],
+	[EXIT_REASON.vmcall,             "kvm_emulate_hypercall"],
+	[EXIT_REASON.crAccess,           "handle_cr"],
+	[EXIT_REASON.movDr,              "handle_dr"],
+	[EXIT_REASON.ioInstruction,      "handle_io"],
+	[EXIT_REASON.rdmsr,              "kvm_emulate_rdmsr"],
+	[EXIT_REASON.wrmsr,              "kvm_emulate_wrmsr"],
+	[EXIT_REASON.mwait,              "kvm_emulate_mwait"],
+	[EXIT_REASON.monitor,            "kvm_emulate_monitor"],
+	[EXIT_REASON.pause,              "handle_pause"],
+	[EXIT_REASON.eptViolation,       "handle_ept_violation"],
+	[EXIT_REASON.eptMisconfiguration, "handle_ept_misconfig"],
+	[EXIT_REASON.preemptionTimer,    "handle_preemption_timer"],
+	[EXIT_REASON.wbinvd,             "kvm_emulate_wbinvd"],
+	[EXIT_REASON.xsetbv,             "kvm_emulate_xsetbv"],
+] as const).map(([reason, name]) => [reason, symbol(name)]));
+const OTHER_HANDLER = symbol("kvm_handle_invalid_op");
+
 const handlers: readonly (Handler | undefined)[] = (() => {
 	const table: (Handler | undefined)[] = [];
 	const set = (reason: number, handler: Handler) => {
@@ -168,6 +201,13 @@ const handlers: readonly (Handler | undefined)[] = (() => {
  * @returns >0 to go on, 0 to leave to user space with `run` filled in
  */
 export function vmxHandleExit(v: Vcpu): number {
+	v.cpu.enter(VMX_HANDLE_EXIT);
+	const result = handleExit(v);
+	v.cpu.leave();
+	return result;
+}
+
+function handleExit(v: Vcpu): number {
 	const reason = v.vt.exitReason;
 	const basic = reason & 0xffff;
 	v.cpu.code(20);
@@ -185,7 +225,12 @@ export function vmxHandleExit(v: Vcpu): number {
 		return 0;
 	}
 	const handler = handlers[basic];
-	if (handler !== undefined) return handler(v);
+	if (handler !== undefined) {
+		v.cpu.enter(HANDLER_SYMBOLS.get(basic) ?? OTHER_HANDLER);
+		const result = handler(v);
+		v.cpu.leave();
+		return result;
+	}
 	v.run.exitReason = KVM_EXIT.INTERNAL_ERROR;
 	v.run.code = INTERNAL_ERROR.UNEXPECTED_EXIT_REASON;
 	v.run.message = `unexpected VM exit, reason ${v.vm.ops.exitReasonName(basic)}`;

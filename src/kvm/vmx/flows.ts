@@ -35,7 +35,7 @@ import {
 } from "../flow/flow.ts";
 import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
-import { traceKvmExit } from "../x86/trace-exit.ts";
+import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxFastpathFlows } from "./fastpath.ts";
@@ -44,6 +44,9 @@ import { isTd, kvmMachineCheck, vmxMachineCheckOnEntry } from "./machine-check.t
 
 const VMX_DO_INTERRUPT = symbol("vmx_do_interrupt_irqoff");
 const VMX_DO_NMI = symbol("vmx_do_nmi_irqoff");
+const VMX_VCPU_RUN_ASM = symbol("__vmx_vcpu_run");
+/** The label in vmenter.S at which the processor goes on behind a VM exit. */
+const VMX_VMEXIT = symbol("vmx_vmexit");
 
 /** Whether the exit is an exception or NMI of this vector. */
 function isException(v: Vcpu, vector: number): boolean {
@@ -103,6 +106,7 @@ function loadedVmcsClear(v: Vcpu): void {
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
 	const vmx = v.vmx!;
+	cpu.enter(VMX_VCPU_RUN_ASM);
 	if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, vmx.specCtrl);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
@@ -116,6 +120,8 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		const { cpu } = v;
 		const vmx = v.vmx!;
 		vmx.fail = endVmEntry(cpu, vmx.vmcs, vmx.entryResult) !== VMX_RESULT.exit;
+		cpu.leave();
+		cpu.enter(VMX_VMEXIT);
 		copyBlock(cpu.gprs, v.regs8);
 		cpu.op(OP.gpr_swap);
 		cpu.op(OP.rsb_fill);
@@ -123,6 +129,7 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		if (v.specCtrlNoIntercept) vmx.specCtrl = rdmsrSpecCtrl(cpu);
 		if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
 		returnFromAssembly(cpu);
+		cpu.leave();
 	},
 };
 
@@ -171,7 +178,7 @@ const vmxVcpuEnterExit = flow("vmx_vcpu_enter_exit", "vmx/vmx.c", [
 ]);
 
 const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
-	step("trace_kvm_entry", nothing, 4),
+	step("trace_kvm_entry", traceKvmEntry, 4),
 	step("write RSP and RIP", nothing, 6),
 	when("KVM_RUN_LOAD_GUEST_DR6", (v) => (v.runFlags & KVM_RUN.LOAD_GUEST_DR6) !== 0, [
 		step("DR6 = guest", (v) => moveToDr(v.cpu, L.DR6, v.dr6)),

@@ -1,7 +1,10 @@
 /** Injection of exceptions, NMIs and interrupts into the guest (arch/x86/kvm/x86.c, v6.18). */
 import { kernelIrqchip } from "../irqchip/irqchip.ts";
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+
+const CHECK_AND_INJECT_EVENTS = symbol("kvm_check_and_inject_events");
 
 /** kvm_cpu_has_extint(): the PIC has an interrupt, and LINT0 takes it. */
 function hasExtint(v: Vcpu): boolean {
@@ -34,6 +37,12 @@ export function processNmi(v: Vcpu): void {
  * new exception, then NMIs, then interrupts; what may not be delivered yet asks for a window.
  */
 export function checkAndInjectEvents(v: Vcpu): void {
+	v.cpu.enter(CHECK_AND_INJECT_EVENTS);
+	injectEvents(v);
+	v.cpu.leave();
+}
+
+function injectEvents(v: Vcpu): void {
 	const { ops } = v.vm;
 	let canInject = true;
 	if (v.exception.injected) {

@@ -1,4 +1,4 @@
-/** The tracepoint kvm_exit, which perf kvm stat counts: every VM exit passes it, fastpath or not. */
+/** The tracepoints kvm_entry and kvm_exit, which perf kvm stat counts by: every VM exit passes them, fastpath or not. */
 import type { Vcpu } from "../vcpu.ts";
 
 const X86_CR4_OSXSAVE = 1 << 18;
@@ -17,8 +17,21 @@ export interface SwapState {
 	reentered: number;
 }
 
+/** Who listens to the tracepoints. */
+export interface KvmTracer {
+	kvmEntry(v: Vcpu): void;
+	/** @param reason the vendor's exit reason number */
+	kvmExit(v: Vcpu, reason: number): void;
+}
+
+/** trace_kvm_entry(). */
+export function traceKvmEntry(v: Vcpu): void {
+	v.tracer?.kvmEntry(v);
+}
+
 /** Counts an exit by its vendor's reason, and by what it swaps. */
 export function traceKvmExit(v: Vcpu, reason: number): void {
+	v.tracer?.kvmExit(v, reason);
 	const { stat } = v;
 	const { byReason } = stat;
 	byReason.set(reason, (byReason.get(reason) ?? 0) + 1);

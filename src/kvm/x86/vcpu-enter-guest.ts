@@ -3,6 +3,7 @@
  * (arch/x86/kvm/x86.c; the order of steps is that of docs/run-loop.md).
  */
 import { moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { DR7_FIXED_1 } from "../../host/hw-breakpoint.ts";
 import { OP } from "../../silicon/ops.ts";
@@ -29,9 +30,12 @@ export function exitRequest(v: Vcpu): boolean {
 }
 
 const lapicEnabled = (v: Vcpu) => v.apic !== null;
+const VMX_SYNC_PIR_TO_IRR = symbol("vmx_sync_pir_to_irr");
 const syncPirToIrr = (v: Vcpu) => {
 	// Without posted interrupts there is nothing to move; the test and the call are what it costs.
+	v.cpu.enter(VMX_SYNC_PIR_TO_IRR);
 	v.cpu.code(6);
+	v.cpu.leave();
 };
 
 /** Requests that this model serves, in the order of the kernel's list. */

@@ -58,6 +58,23 @@ export interface OpObserver {
 	/** A symbol was entered or left: `symbol` is an id of `symbolName`. */
 	onEnter?(cpu: Cpu, symbol: number): void;
 	onLeave?(cpu: Cpu, symbol: number): void;
+	/** Another thread's call stack is in `cpu.stack` from here on. */
+	onSwitch?(cpu: Cpu): void;
+	/** The clock is about to jump over this many cycles, in which the processor stands still. */
+	onIdle?(cpu: Cpu, cycles: number): void;
+}
+
+/**
+ * Looks at the call stack from time to time, as a performance counter's interrupt does. It is asked where a function is
+ * entered or left and `sampleAt` has passed, before the stack changes: the time since belongs to that stack.
+ */
+export interface StackSampler {
+	onSample(cpu: Cpu): void;
+	/** As in OpObserver. */
+	onGuestEntry(cpu: Cpu): void;
+	onGuestExit(cpu: Cpu): void;
+	/** As in OpObserver. */
+	onIdle(cpu: Cpu, cycles: number): void;
 }
 
 /** Holds while the processor runs a guest: VMX non-root operation, SVM guest mode. vmx/ and svm/ implement it. */
@@ -175,6 +192,9 @@ export class Cpu {
 
 	/** Who watches the ops, or null: then an op costs next to nothing. */
 	observer: OpObserver | null = null;
+	/** Who looks at the call stack when CYCLES has reached `sampleAt`, or null. */
+	sampler: StackSampler | null = null;
+	sampleAt = Number.POSITIVE_INFINITY;
 	/** Set of PENDING bits. */
 	pending = 0;
 	/** SVM's global interrupt flag. Always true on VMX. */
@@ -235,7 +255,7 @@ export class Cpu {
 	/** Guest-physical mappings of the guest that ran last. */
 	readonly guestPhysical = new GuestPhysicalTlb();
 
-	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` is set. */
+	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` or `sampler` is set. */
 	readonly stack = new Int32Array(STACK_DEPTH_MAX);
 	stackDepth = 0;
 
@@ -287,16 +307,45 @@ export class Cpu {
 
 	/** Enters a host function, for the call stack. Pair with `leave`. */
 	enter(symbolId: number): void {
-		if (this.observer === null) return;
-		this.stack[this.stackDepth++] = symbolId;
-		this.observer.onEnter?.(this, symbolId);
+		if (this.sampler !== null) {
+			if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler.onSample(this);
+			this.stack[this.stackDepth++] = symbolId;
+		} else if (this.observer !== null) {
+			this.stack[this.stackDepth++] = symbolId;
+			this.observer.onEnter?.(this, symbolId);
+		}
 	}
 
 	/** Leaves the innermost host function. */
 	leave(): void {
-		if (this.observer === null) return;
-		const symbolId = this.stack[--this.stackDepth]!;
-		this.observer.onLeave?.(this, symbolId);
+		if (this.sampler !== null) {
+			if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler.onSample(this);
+			this.stackDepth--;
+		} else if (this.observer !== null) {
+			const symbolId = this.stack[--this.stackDepth]!;
+			this.observer.onLeave?.(this, symbolId);
+		}
+	}
+
+	/** The guest is about to execute its first instruction behind a VM entry. */
+	guestEntered(): void {
+		if (this.sampler !== null) this.sampler.onGuestEntry(this);
+		if (this.observer !== null) this.observer.onGuestEntry?.(this);
+	}
+
+	/** The guest has executed its last instruction before a VM exit. */
+	guestExited(): void {
+		if (this.sampler !== null) this.sampler.onGuestExit(this);
+		if (this.observer !== null) this.observer.onGuestExit?.(this);
+	}
+
+	/** The processor stands still up to a time, in cycles, if that is ahead of it. */
+	idleUntil(cycles: number): void {
+		const now = this.cycles;
+		if (cycles <= now) return;
+		if (this.sampler !== null) this.sampler.onIdle(this, cycles - now);
+		if (this.observer !== null) this.observer.onIdle?.(this, cycles - now);
+		this.cycles = cycles;
 	}
 
 	/**

@@ -48,7 +48,7 @@ export function beginVmrun(cpu: Cpu, vmcb: Vmcb): void {
 export function endVmrun(cpu: Cpu, vmcb: Vmcb): void {
 	if (vmcb.failedCheck === null) {
 		const mode = vmcb.guestMode!;
-		cpu.observer?.onGuestExit?.(cpu);
+		cpu.guestExited();
 		saveGuest(cpu, mode);
 		// VMRUN did not complete, and the shadow of an STI before it goes into the guest's state (commit be45bc4eff33).
 		if (vmcb.shadowOfHost) vmcb.interruptShadow = true;
@@ -77,7 +77,7 @@ function enter(cpu: Cpu, vmcb: Vmcb): void {
 	cpu.endShadow();
 	saveHost(cpu, mode);
 	loadGuest(cpu, mode);
-	cpu.observer?.onGuestEntry?.(cpu);
+	cpu.guestEntered();
 	injectEvent(cpu, vmcb);
 	vmcb.shadowOfHost = inShadow && cpu.guest === null;
 	// A machine check that hits while VMRUN is under way is the guest's first event.

@@ -140,7 +140,7 @@ function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 	cpu.endShadow();
 	cpu.guestBranches = true;
 	mode.begin();
-	cpu.observer?.onGuestEntry?.(cpu);
+	cpu.guestEntered();
 	injectEvent(cpu, vmcs);
 	// What was pending of debug exceptions is ahead of everything else at the boundary (SDM 27.7.3).
 	if (cpu.guest !== null && cpu.pending !== 0 && !hasPendingDebug(cpu)) mode.pendingEvent(cpu);
@@ -151,7 +151,7 @@ function enterNonRoot(cpu: Cpu, vmcs: Vmcs): number {
 function leaveNonRoot(cpu: Cpu, vmcs: Vmcs): void {
 	const mode = vmcs.guestMode!;
 	mode.end();
-	cpu.observer?.onGuestExit?.(cpu);
+	cpu.guestExited();
 	saveGuest(cpu, mode);
 	loadHost(cpu, mode);
 }

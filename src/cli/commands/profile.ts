@@ -1,0 +1,254 @@
+/** `reenter top`, `stat`, `script`, `record` and `report`: perf's words for where the cycles go. */
+import { type Command, Option } from "commander";
+import { type RecordedData, dataText, parseData } from "../../profile/data.ts";
+import { explainSymbol, explanationText } from "../../profile/explain-symbol.ts";
+import { foldedText } from "../../profile/exports/folded.ts";
+import { pprofBytes } from "../../profile/exports/pprof.ts";
+import { speedscopeFile } from "../../profile/exports/speedscope.ts";
+import { reportRows, reportText, viewTree } from "../../profile/report.ts";
+import { scriptText } from "../../profile/script.ts";
+import { statText } from "../../profile/stat.ts";
+import { flameSvg } from "../../profile/svg.ts";
+import type { Context } from "../context.ts";
+import { EXIT, type Io, UsageError } from "../io.ts";
+import { checkWritable, emit, emitText, writeUserFile } from "../output.ts";
+import {
+	addWorkloadOptions,
+	count,
+	inlinedOf,
+	inlineOption,
+	recordData,
+	requested,
+	type WorkloadArguments,
+} from "../profile-options.ts";
+import type { Registry } from "../registry.ts";
+
+const DEFAULT_FILE = "reenter.data";
+const EVENTS_MAX = 100_000;
+const FORMATS = ["text", "folded", "speedscope", "pprof", "svg"] as const;
+
+interface TopArguments extends WorkloadArguments {
+	readonly entries?: number;
+	readonly exact?: boolean;
+	readonly nmi?: boolean;
+	readonly guest?: boolean;
+	readonly explain?: string;
+}
+
+interface ReportArguments extends WorkloadArguments {
+	readonly input: string;
+	readonly base?: string;
+	readonly exact?: boolean;
+	readonly guest?: boolean;
+	readonly entries?: number;
+	readonly format?: (typeof FORMATS)[number];
+}
+
+async function topCommand({ io }: Context, workload: string, args: TopArguments): Promise<number> {
+	const request = await requested(io, workload, args);
+	const exact = args.exact === true || args.explain !== undefined;
+	const ops = args.explain !== undefined;
+	const options = {
+		...request.options,
+		exact,
+		ops,
+		nmi: args.nmi === true,
+		countsGuest: args.guest === true,
+	};
+	const data = recordData({ ...request, options }, 0);
+	const inlined = inlinedOf(data, args.inline ?? "kernel");
+	if (args.explain !== undefined) {
+		const explained = explainSymbol(data, args.explain, inlined);
+		emit(
+			io,
+			args,
+			() => explanationText(explained),
+			() => explained,
+		);
+		return EXIT.holds;
+	}
+	const rows = reportRows(data.calls, {
+		weight: args.exact === true ? "cycles" : "samples",
+		inlined,
+		guest: args.guest === true,
+	});
+	emit(
+		io,
+		args,
+		() => `${headText(data)}${reportText(rows, args.entries)}`,
+		() => ({ workload: data.workload, tree: data.tree, vendor: data.vendor, cpu: data.cpu, rows }),
+	);
+	return EXIT.holds;
+}
+
+function headText({ workload, tree, vendor, cpu, vcpus, exits }: RecordedData): string {
+	return `# ${workload} on ${tree}, ${vendor}, ${cpu} (modelled), ${vcpus} vCPU${vcpus === 1 ? "" : "s"}, ${exits} exits\n`;
+}
+
+interface StatArguments extends WorkloadArguments {
+	readonly hz?: number;
+	readonly key?: "sample" | "time";
+}
+
+async function statCommand({ io }: Context, workload: string, args: StatArguments): Promise<number> {
+	const request = await requested(io, workload, args);
+	const { stats } = recordData({ ...request, options: { ...request.options, profile: false } }, 0);
+	const { hz = null, key = "sample" } = args;
+	emit(
+		io,
+		args,
+		() => statText(stats, { hz, key }),
+		() => ({ events: stats }),
+	);
+	return EXIT.holds;
+}
+
+async function scriptCommand(
+	{ io }: Context,
+	workload: string | undefined,
+	args: WorkloadArguments & { readonly input: string; readonly lines: number },
+): Promise<number> {
+	const data = workload === undefined ? readData(io, args.input) : await runForScript(io, workload, args);
+	emit(
+		io,
+		args,
+		() => scriptText(data.events.slice(0, args.lines), data.hz),
+		() => ({ events: data.events.slice(0, args.lines) }),
+	);
+	return EXIT.holds;
+}
+
+async function runForScript(
+	io: Io,
+	workload: string,
+	args: WorkloadArguments & { readonly lines: number },
+): Promise<RecordedData> {
+	const request = await requested(io, workload, args);
+	return recordData({ ...request, options: { ...request.options, profile: false } }, args.lines);
+}
+
+async function recordCommand(
+	{ io }: Context,
+	workload: string,
+	args: WorkloadArguments & { readonly file: string },
+): Promise<number> {
+	checkWritable(io, args.file);
+	const data = recordData(await withExact(io, workload, args), EVENTS_MAX);
+	writeUserFile(io, args.file, dataText(data));
+	const samples = data.calls.samples.reduce((sum, value) => sum + value, 0);
+	io.err(`[ reenter record: wrote ${args.file} (${samples} samples, ${data.exits} exits) ]\n`);
+	return EXIT.holds;
+}
+
+async function withExact(io: Io, workload: string, args: WorkloadArguments) {
+	const request = await requested(io, workload, args);
+	return { ...request, options: { ...request.options, exact: true, ops: true } };
+}
+
+/** Reads a recording. @throws UsageError, ProfileError with one line */
+export function readData(io: Io, path: string): RecordedData {
+	let bytes: Uint8Array;
+	try {
+		bytes = io.readFile(path);
+	} catch {
+		throw new UsageError(`${path}: cannot be read; reenter record WORKLOAD -o ${path} makes one`);
+	}
+	return parseData(new TextDecoder().decode(bytes), path);
+}
+
+function reportCommand({ io }: Context, args: ReportArguments): number {
+	const data = readData(io, args.input);
+	const base = args.base === undefined ? null : readData(io, args.base);
+	const inlining = args.inline ?? "kernel";
+	const weight = args.exact === true ? ("cycles" as const) : ("samples" as const);
+	const view = (from: RecordedData) => viewTree(from.calls, inlinedOf(from, inlining), weight === "cycles");
+	const format = args.format ?? "text";
+	const name = `${data.workload} on ${data.tree}, ${data.cpu}`;
+	switch (format) {
+		case "text": {
+			const rows = reportRows(data.calls, {
+				weight,
+				inlined: inlinedOf(data, inlining),
+				guest: args.guest === true,
+			});
+			emit(
+				io,
+				args,
+				() => `${headText(data)}${reportText(rows, args.entries)}`,
+				() => ({ workload: data.workload, rows }),
+			);
+			break;
+		}
+		case "folded":
+			emitText(io, args, () => foldedText(view(data), weight));
+			break;
+		case "speedscope":
+			emitText(io, args, () => `${JSON.stringify(speedscopeFile(view(data), name, weight, data.hz))}\n`);
+			break;
+		case "svg":
+			emitText(io, args, () => {
+				const title = base === null ? `${name}: ${weight}` : `${name} compared with ${base.tree}: ${weight}`;
+				return flameSvg(view(data), { title, weight, ...(base === null ? {} : { base: view(base) }) });
+			});
+			break;
+		case "pprof":
+			if (args.output === undefined)
+				throw new UsageError("pprof is binary; name a file: --output profile.pb");
+			io.writeFile(args.output, pprofBytes(view(data), data.periodCycles));
+			break;
+		default:
+			format satisfies never;
+	}
+	return EXIT.holds;
+}
+
+function entriesOption(): Option {
+	return new Option("-E, --entries <n>", "rows at most").argParser(count("entries"));
+}
+
+function inputOption(): Option {
+	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_FILE);
+}
+
+/** Adds the commands. */
+export function registerProfile({ context, command, action }: Registry): void {
+	const workload = (usage: string, text: string): Command => addWorkloadOptions(command(usage, text));
+	workload("top <workload>", "where the host's cycles go, as perf top shows it")
+		.option("--stdio", "print once")
+		.option("--exact", "all cycles, not samples; VM entry and VM exit apart")
+		.option("--nmi", "take samples by NMIs that cost what they cost")
+		.option("--guest", "sample the guest too")
+		.option("--explain <symbol>", "why this symbol shows up")
+		.addOption(entriesOption())
+		.action(action((name: string, args: TopArguments) => topCommand(context, name, args)));
+	workload("stat <workload>", "exits by reason, as perf kvm stat report shows them")
+		.addOption(new Option("--hz <hz>", "print microseconds of a clock of this many Hz").argParser(Number))
+		.addOption(
+			new Option("-k, --key <key>", "order of the rows").choices(["sample", "time"]).default("sample"),
+		)
+		.action(action((name: string, args: StatArguments) => statCommand(context, name, args)));
+	workload("script [workload]", "the tracepoints kvm_entry and kvm_exit, as perf script prints them")
+		.addOption(inputOption())
+		.addOption(new Option("-n, --lines <n>", "lines at most").argParser(count("lines")).default(1000))
+		.action(
+			action((name: string | undefined, args: WorkloadArguments & { input: string; lines: number }) =>
+				scriptCommand(context, name, args),
+			),
+		);
+	workload("record <workload>", "run a workload and keep its profile in a file")
+		.addOption(new Option("-o, --file <file>", "the file").default(DEFAULT_FILE))
+		.action(
+			action((name: string, args: WorkloadArguments & { file: string }) =>
+				recordCommand(context, name, args),
+			),
+		);
+	command("report", "show what record wrote, or export it")
+		.addOption(inputOption())
+		.option("--base <file>", "a recording to compare with, for --format svg")
+		.option("--exact", "all cycles, not samples")
+		.option("--guest", "show what ran in the guest")
+		.addOption(inlineOption())
+		.addOption(new Option("--format <format>", "text, folded, speedscope, pprof or svg").choices(FORMATS))
+		.addOption(entriesOption())
+		.action(action((args: ReportArguments) => reportCommand(context, args)));
+}

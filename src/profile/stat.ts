@@ -1,0 +1,44 @@
+/** The table of `perf kvm stat report` (tools/perf/builtin-kvm.c): exits by how often they happen and what they take. */
+import type { ExitStat } from "./tracepoints.ts";
+
+export interface StatTextOptions {
+	/** Cycles a second; null prints cycles. */
+	readonly hz: number | null;
+	/** What rows are ordered by: perf's -k. Default sample. */
+	readonly key?: "sample" | "time";
+}
+
+/** Deviation of the mean in percent of it, as perf prints it behind the average. */
+function deviationPercent({ samples, totalCycles, squares }: ExitStat): number {
+	if (samples < 2) return 0;
+	const mean = totalCycles / samples;
+	const variance = Math.max(0, (squares - totalCycles * mean) / (samples - 1));
+	return mean === 0 ? 0 : (100 * Math.sqrt(variance / samples)) / mean;
+}
+
+/** The table. */
+export function statText(stats: readonly ExitStat[], { hz, key = "sample" }: StatTextOptions): string {
+	const time = (cycles: number) => (hz === null ? cycles : (cycles * 1e6) / hz).toFixed(2);
+	const unit = hz === null ? "cyc" : "us";
+	const samples = stats.reduce((sum, row) => sum + row.samples, 0);
+	const cycles = stats.reduce((sum, row) => sum + row.totalCycles, 0);
+	const by = (row: ExitStat) => (key === "time" ? row.totalCycles : row.samples);
+	const rows = [...stats].sort((a, b) => by(b) - by(a) || (a.reason < b.reason ? -1 : 1));
+	const lines = ["", "", "Analyze events for all VMs, all VCPUs:", ""];
+	lines.push(
+		`${"VM-EXIT".padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)} ${"Time%".padStart(9)} ` +
+			`${"Min Time".padStart(11)} ${"Max Time".padStart(11)} ${"Avg time".padStart(16)} `,
+		"",
+	);
+	for (const row of rows) {
+		const share = ((100 * row.samples) / samples).toFixed(2);
+		const timeShare = (cycles === 0 ? 0 : (100 * row.totalCycles) / cycles).toFixed(2);
+		lines.push(
+			`${row.reason.padStart(20)} ${String(row.samples).padStart(10)} ${share.padStart(8)}% ${timeShare.padStart(8)}% ` +
+				`${time(row.minCycles).padStart(9)}${unit} ${time(row.maxCycles).padStart(9)}${unit} ` +
+				`${time(row.totalCycles / row.samples).padStart(11)}${unit} ( +- ${deviationPercent(row).toFixed(2).padStart(6)}% )`,
+		);
+	}
+	lines.push("", `Total Samples:${samples}, Total events handled time:${time(cycles)}${unit}.`, "");
+	return lines.join("\n");
+}

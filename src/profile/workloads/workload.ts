@@ -1,0 +1,25 @@
+/** What a workload is: a guest, the machine it runs on, and what happens beside it. */
+import type { GuestParameters } from "../../guests/boot.ts";
+import type { GuestVendor } from "../../guests/programs.ts";
+import type { KernelOptions } from "../../host/kernel.ts";
+import type { Machine } from "../../kvm/api/kvm.ts";
+
+export interface Workload {
+	readonly name: string;
+	/** One line: what it does, and what it stands for. */
+	readonly label: string;
+	/** A program of guests/programs.ts. */
+	readonly guest: string;
+	readonly vendors: readonly GuestVendor[];
+	readonly vcpus: number;
+	/** Physical CPUs. Default: one a vCPU. */
+	readonly cpus?: number;
+	/** The guest's iterations, enough for a profile whose first places do not change. */
+	readonly iterations: number;
+	/** Guest memory; default: what the image needs. */
+	readonly guestRamBytes?: number;
+	readonly parameters?: Omit<GuestParameters, "iterations">;
+	readonly kernel?: KernelOptions;
+	/** Starts what runs beside the vCPUs: threads of the VMM. Called when the guest is loaded. */
+	readonly start?: (machine: Machine) => void;
+}
