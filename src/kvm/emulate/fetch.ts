@@ -25,6 +25,27 @@ function bitnessOf(v: Vcpu): Bitness {
 	return (attributes & ATTR.DB) !== 0 ? 32 : 16;
 }
 
+/** Instructions that were decoded, by the low half of their address: what touches devices is often the same code. */
+const decoded = new Map<number, { readonly insn: Insn; readonly bytes: Uint8Array }>();
+const DECODED_MAX = 4096;
+
+/** Decodes, or finds what the same bytes at the same address were decoded to. */
+function decodeAt(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
+	const key = Number(BigInt.asUintN(32, rip));
+	const known = decoded.get(key);
+	if (known !== undefined && known.insn.rip === rip && known.insn.bitness === bitness) {
+		let same = known.bytes.length <= bytes.length;
+		for (let at = 0; same && at < known.bytes.length; at++) same = known.bytes[at] === bytes[at];
+		if (same) return known.insn;
+	}
+	const insn = decode(bytes, rip, bitness);
+	if (insn.mnemonic !== Mnemonic.INVALID) {
+		if (decoded.size >= DECODED_MAX) decoded.clear();
+		decoded.set(key, { insn, bytes: bytes.slice(0, insn.length) });
+	}
+	return insn;
+}
+
 /** kvm_fetch_guest_virt() and decode. @throws GuestFault #PF */
 function fetchInstruction(v: Vcpu): Insn {
 	const { ops } = v.vm;
@@ -37,10 +58,10 @@ function fetchInstruction(v: Vcpu): Insn {
 	// The next page may be absent: what lies in this one is enough for most instructions.
 	const inPage = Math.min(INSTRUCTION_BYTES_MAX, 4096 - Number(linear & 0xfffn));
 	readGuestVirtual(v, linear, bytes.subarray(0, inPage), access);
-	const insn = decode(bytes.subarray(0, inPage), rip, bitness);
+	const insn = decodeAt(bytes.subarray(0, inPage), rip, bitness);
 	if (inPage === INSTRUCTION_BYTES_MAX || insn.mnemonic !== Mnemonic.INVALID) return insn;
 	readGuestVirtual(v, linear + BigInt(inPage), bytes.subarray(inPage), access);
-	return decode(bytes, rip, bitness);
+	return decodeAt(bytes, rip, bitness);
 }
 
 /** Moves RIP past the emulated instruction: exit hardware gives no length for faults. @returns 1 */

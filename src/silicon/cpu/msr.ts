@@ -74,15 +74,24 @@ const MASK32 = 0xffffffffn;
 /** Machine-check banks of this machine: IA32_MCG_CAP bits 7:0. */
 const MC_BANKS = 10;
 
+const split64 = new BigUint64Array(1);
+const split32 = new Uint32Array(split64.buffer);
+
+/** Whether bits 63 to 47, or to 56, are all equal. */
+function isExtended(address: bigint, wide: boolean): boolean {
+	split64[0] = address;
+	const top = (split32[1]! | 0) >> (wide ? 24 : 15);
+	return top === 0 || top === -1;
+}
+
 /** Whether the bits of an address above those that paging translates now are all equal (SDM Vol. 1, 3.3.7.1). */
 export function isCanonical(address: bigint, cpu: Cpu): boolean {
-	const bits = (cpu.read32(L.CR4) & CR4.LA57) !== 0 ? 57 : 48;
-	return BigInt.asIntN(bits, address) === BigInt.asIntN(64, address);
+	return isExtended(address, (cpu.read32(L.CR4) & CR4.LA57) !== 0);
 }
 
 /** The same for registers that hold addresses for later: by what the processor can translate in any mode. */
 export function isCanonicalForRegister(address: bigint, cpu: Cpu): boolean {
-	return BigInt.asIntN(cpu.model.features.la57 ? 57 : 48, address) === BigInt.asIntN(64, address);
+	return isExtended(address, cpu.model.features.la57);
 }
 
 /** A register that is a field of the state block; `valid` refuses values. */

@@ -28,14 +28,19 @@ export function explicitAccess(cpu: Cpu): number {
 	return cpl(cpu) === 3 ? PF.user : 0;
 }
 
-/** Low half of a linear address. */
+const split64 = new BigUint64Array(1);
+const split32 = new Uint32Array(split64.buffer);
+
+/** Low half of a linear address. Halves are taken through memory: arithmetic on BigInts would allocate. */
 function low(linear: bigint): number {
-	return Number(linear & MASK32);
+	split64[0] = linear;
+	return split32[0]!;
 }
 
 /** High half of a linear address, unsigned. */
 function high(linear: bigint): number {
-	return Number((linear >> 32n) & MASK32);
+	split64[0] = linear;
+	return split32[1]!;
 }
 
 /** Whether the address bits above the paging mode's are all equal, from the high half (SDM Vol. 1, 3.3.7.1). */

@@ -19,6 +19,14 @@ export class GuestPhysicalTlb {
 	 * @returns the host physical address, or -1
 	 */
 	lookUp(gpa: number, wanted: number): number {
+		// Below 4 GiB, where nearly all is, without divisions.
+		if (gpa <= 0xffffffff) {
+			const word = gpa >>> 0;
+			const number = word >>> 12;
+			const slot = number & (ENTRIES - 1);
+			if (this.pages[slot] !== number || (this.rights[slot]! & wanted) !== wanted) return -1;
+			return this.hpas[slot]! + (word & 4095);
+		}
 		const page = Math.floor(gpa / 4096);
 		const at = page % ENTRIES;
 		if (this.pages[at] !== page || (this.rights[at]! & wanted) !== wanted) return -1;

@@ -114,7 +114,7 @@ export class CodeStore {
 		const microcode = microcodeOf(insn);
 		const cycles =
 			microcode === undefined
-				? this.costs.untranslated(insn.mnemonic)
+				? this.costs.untranslated(insn)
 				: isString(insn)
 					? 0
 					: this.costs.translated(insn.mnemonic);

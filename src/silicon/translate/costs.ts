@@ -1,6 +1,7 @@
 /** Cycles of guest instructions by mnemonic, from a CPU model's classes. */
 import type { CpuModel, GuestCostClass } from "../models/model.ts";
-import { Mnemonic as M } from "./decode.ts";
+import { Code, Mnemonic as M, Register } from "./decode.ts";
+import type { Insn } from "./insn.ts";
 
 // biome-ignore format: one row a class
 const CLASSES: readonly [GuestCostClass, readonly number[]][] = [
@@ -10,6 +11,14 @@ const CLASSES: readonly [GuestCostClass, readonly number[]][] = [
 	["serializing", [M.Cpuid, M.Wrmsr, M.Invlpg, M.Invd, M.Wbinvd, M.Lgdt, M.Lidt, M.Ltr, M.Lldt, M.Xsetbv]],
 	["far", [M.Iret, M.Iretd, M.Iretq, M.Retf, M.Int, M.Int3, M.Syscall, M.Sysret, M.Sysretq, M.Sysenter, M.Sysexit]],
 ];
+
+/** MOV to a control register but CR8, and to a debug register: serializing (SDM Vol. 3A, 10.3). */
+const SERIALIZING_MOVES = new Set<number>([
+	Code.Mov_cr_r32,
+	Code.Mov_cr_r64,
+	Code.Mov_dr_r32,
+	Code.Mov_dr_r64,
+]);
 
 const classes = new Map<number, GuestCostClass>();
 for (const [name, mnemonics] of CLASSES) for (const mnemonic of mnemonics) classes.set(mnemonic, name);
@@ -27,11 +36,13 @@ export class GuestCosts {
 	private readonly byMnemonic = new Map<number, number>();
 	private readonly simple: number;
 	private readonly system: number;
+	private readonly serializing: number;
 
 	constructor(model: CpuModel) {
 		const costs = model.guestCosts;
 		this.simple = exact(costs.simple.cycles);
 		this.system = exact(costs.system.cycles);
+		this.serializing = exact(costs.serializing.cycles);
 		for (const [mnemonic, name] of classes) this.byMnemonic.set(mnemonic, exact(costs[name].cycles));
 	}
 	/** Cycles of a translated instruction. */
@@ -39,7 +50,11 @@ export class GuestCosts {
 		return this.byMnemonic.get(mnemonic) ?? this.simple;
 	}
 	/** Cycles of an instruction that the system side carries out. */
-	untranslated(mnemonic: number): number {
+	untranslated({ code, mnemonic, operands }: Insn): number {
+		if (SERIALIZING_MOVES.has(code)) {
+			const [to] = operands;
+			if (to?.kind === "register" && to.register !== Register.CR8) return this.serializing;
+		}
 		return this.byMnemonic.get(mnemonic) ?? this.system;
 	}
 }
