@@ -1,0 +1,205 @@
+;; 64 bits: div ecx; hlt
+;; 161 instructions
+;;    53 local.get
+;;    20 local.set
+;;    15 i32.const
+;;     9 i32.store
+;;     6 i64.load
+;;     6 i64.store
+;;     5 i32.wrap_i64
+;;     5 i64.extend_i32_u
+;;     4 if
+;;     3 br
+;;     3 f64.add
+;;     3 f64.load
+;;     3 i64.const
+;;     3 local.tee
+;;     2 block
+;;     2 f64.const
+;;     2 f64.store
+;;     1 f64.convert_i32_u
+;;     1 f64.ge
+;;     1 f64.min
+;;     1 global.get
+;;     1 global.set
+;;     1 i32.add
+;;     1 i32.eqz
+;;     1 i32.load
+;;     1 i32.sub
+;;     1 i64.and
+;;     1 i64.div_u
+;;     1 i64.eqz
+;;     1 i64.ne
+;;     1 i64.or
+;;     1 i64.rem_u
+;;     1 i64.shl
+;;     1 return
+  (func (;1;) (type 0) (param i32) (result i32)
+    (local i64 i64 i64 i64 i32 i32 i32 i32 f64 f64 i64 i64 i64 i64 i64 i64 i32)
+    global.get 0
+    i32.const 1
+    i32.sub
+    local.tee 6
+    global.set 0
+    local.get 6
+    i32.eqz
+    if  ;; label = @1
+      i32.const 5
+      return
+    end
+    local.get 0
+    i64.load align=1
+    local.set 16
+    local.get 0
+    i64.load offset=8 align=1
+    local.set 14
+    local.get 0
+    i64.load offset=16 align=1
+    local.set 15
+    local.get 0
+    i64.load offset=152 align=1
+    local.set 2
+    local.get 0
+    i64.load offset=160 align=1
+    local.set 3
+    local.get 0
+    i64.load offset=168 align=1
+    local.set 4
+    local.get 0
+    i32.load offset=144 align=1
+    local.set 6
+    local.get 0
+    f64.load offset=1024 align=1
+    local.set 9
+    local.get 9
+    f64.const 0x1.86ap+17 (;=200000;)
+    f64.add
+    local.get 0
+    f64.load offset=1032 align=1
+    f64.min
+    local.set 10
+    block  ;; label = @1
+      block  ;; label = @2
+        local.get 14
+        i32.wrap_i64
+        i64.extend_i32_u
+        local.tee 12
+        i64.eqz
+        if  ;; label = @3
+          local.get 0
+          i32.const 1
+          i32.store offset=1048 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1052 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1056 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1060 align=1
+          i32.const 3
+          local.set 5
+          br 2 (;@1;)
+        end
+        local.get 15
+        i32.wrap_i64
+        i64.extend_i32_u
+        i64.const 32
+        i64.shl
+        local.get 16
+        i32.wrap_i64
+        i64.extend_i32_u
+        i64.or
+        local.set 11
+        local.get 11
+        local.get 12
+        i64.div_u
+        local.tee 13
+        local.get 13
+        i64.const 4294967295
+        i64.and
+        i64.ne
+        if  ;; label = @3
+          local.get 0
+          i32.const 1
+          i32.store offset=1048 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1052 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1056 align=1
+          local.get 0
+          i32.const 0
+          i32.store offset=1060 align=1
+          i32.const 3
+          local.set 5
+          br 2 (;@1;)
+        end
+        local.get 11
+        local.get 12
+        i64.rem_u
+        i32.wrap_i64
+        local.set 17
+        local.get 13
+        i32.wrap_i64
+        i64.extend_i32_u
+        local.set 16
+        local.get 17
+        i64.extend_i32_u
+        local.set 15
+        local.get 9
+        f64.const 0x1.4p+3 (;=10;)
+        f64.add
+        local.set 9
+        local.get 7
+        i32.const 1
+        i32.add
+        local.set 7
+        i64.const 4098
+        local.set 1
+        i32.const 2
+        local.set 5
+        br 1 (;@1;)
+      end
+      local.get 9
+      local.get 10
+      f64.ge
+      if  ;; label = @2
+        i32.const 1
+        local.set 5
+      end
+    end
+    local.get 0
+    local.get 16
+    i64.store align=1
+    local.get 0
+    local.get 15
+    i64.store offset=16 align=1
+    local.get 0
+    local.get 2
+    i64.store offset=152 align=1
+    local.get 0
+    local.get 3
+    i64.store offset=160 align=1
+    local.get 0
+    local.get 4
+    i64.store offset=168 align=1
+    local.get 0
+    local.get 6
+    i32.store offset=144 align=1
+    local.get 0
+    local.get 9
+    f64.store offset=1024 align=1
+    local.get 0
+    local.get 1
+    i64.store offset=128 align=1
+    local.get 0
+    local.get 0
+    f64.load offset=1040 align=1
+    local.get 7
+    f64.convert_i32_u
+    f64.add
+    f64.store offset=1040 align=1
+    local.get 5)
