@@ -42,6 +42,7 @@ const FACTORS = {
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
+	apicv:       { values: ["off", "on"],                title: "kvm_intel.enable_apicv", exists: (vendor) => vendor === "vmx" },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
@@ -174,9 +175,9 @@ const HOST_DR0 = 0xffff_ff80;
 
 /** How the kernel is booted. */
 export function kernelOptions(configuration: Configuration): KernelOptions {
-	const { mceHandler, nrips, stackKey } = configuration;
-	const userStackKey = Number(stackKey);
-	return nrips === "on" ? { mceHandler, userStackKey } : { mceHandler, userStackKey, kvm: { nrips: false } };
+	const { mceHandler, nrips, stackKey, apicv } = configuration;
+	const kvm = { enableApicv: apicv === "on", ...(nrips === "on" ? {} : { nrips: false }) };
+	return { mceHandler, userStackKey: Number(stackKey), kvm };
 }
 
 /** What the host's registers hold before the vCPU first runs. */

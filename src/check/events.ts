@@ -12,6 +12,7 @@ import * as L from "../silicon/cpu/layout.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import type { Configuration } from "./configuration.ts";
+import { SCRIPT_DEVICE_VECTOR } from "./guest/script.ts";
 import { pairOf } from "./other-vcpu.ts";
 import type { EventKind } from "./types.ts";
 
@@ -96,6 +97,29 @@ function requestAndKick(machine: Machine, request: number): void {
 	if (vcpu.mode !== VCPU_MODE.IN_GUEST_MODE) return;
 	vcpu.mode = VCPU_MODE.EXITING_GUEST_MODE;
 	reschedule(machine);
+}
+
+/**
+ * __apic_accept_irq() on another CPU: posted where APICv is active, otherwise IRR, a request and the kick. The machine
+ * itself has one CPU, so that who kicks it is outside.
+ */
+function interruptGuest(machine: Machine): void {
+	const { vcpu, vm, apic } = machine;
+	if (vm.ops.apicvActive?.(vcpu) !== true) {
+		vcpu.apic!.mergeIrr(SCRIPT_DEVICE_VECTOR >> 5, 1 << (SCRIPT_DEVICE_VECTOR & 31));
+		requestAndKick(machine, KVM_REQ.EVENT);
+		return;
+	}
+	const { posted } = vcpu.vmx!.apicv!;
+	if (posted.testAndSetPir(SCRIPT_DEVICE_VECTOR) || posted.testAndSetOn()) return;
+	if (vcpu.mode === VCPU_MODE.IN_GUEST_MODE) apic.raise(HOST_VECTOR.postedInterrupt);
+}
+
+/** The device's interrupt has not reached the guest. */
+function waitsInApic({ apic, vmx }: Vcpu): boolean {
+	return (
+		apic!.isRequested(SCRIPT_DEVICE_VECTOR) || vmx?.apicv?.posted.requested(SCRIPT_DEVICE_VECTOR) === true
+	);
 }
 
 /** KVM_GET_REGS by another thread of the process: it loads the vCPU, reads, and puts it. */
@@ -244,6 +268,17 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.mutex,
 		inject: ({ vcpu }) => vcpu.mutexWaiters.push(readRegisters),
 		isNew: ({ vcpu }) => vcpu.mutexWaiters.length === 0,
+	},
+	{
+		kind: "guest-irq",
+		title: "interrupt for the guest from another CPU",
+		places: ["host", "guest"],
+		// A TD's would be posted to it, by the TDX module's descriptor.
+		exists: (vendor) => vendor !== "tdx",
+		waits: interruptWaits,
+		sets: FLAG_READ.requests,
+		inject: interruptGuest,
+		isNew: ({ vcpu }) => !waitsInApic(vcpu),
 	},
 	{
 		kind: "vcpu",

@@ -38,7 +38,10 @@ const COMMUNICATES: ReadonlySet<number> = new Set([
 	OP.vmrun,
 ]);
 
-const REQUEST_AND_KICK = symbol("kvm_request_and_kick");
+/** Functions in which a vCPU stands between what it has for another one and the interrupt that tells it. */
+const KICKING: ReadonlySet<number> = new Set(
+	["kvm_request_and_kick", "vmx_deliver_posted_interrupt"].map((name) => symbol(name)),
+);
 
 function* nothing(): Generator<void, void> {}
 
@@ -184,8 +187,7 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 	/** The other vCPU stands between its request and the kick. */
 	get isBeingKicked(): boolean {
 		const { cpu } = this.machine.vm.vcpus[0]!;
-		for (let depth = 0; depth < cpu.stackDepth; depth++)
-			if (cpu.stack[depth] === REQUEST_AND_KICK) return true;
+		for (let depth = 0; depth < cpu.stackDepth; depth++) if (KICKING.has(cpu.stack[depth]!)) return true;
 		return false;
 	}
 

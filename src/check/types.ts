@@ -23,6 +23,7 @@ export type EventKind =
 	| "breakpoint"
 	| "zap"
 	| "ioctl"
+	| "guest-irq"
 	| "vcpu";
 
 /** One event at one op of the run, counted from the first KVM_RUN. */

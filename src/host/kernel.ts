@@ -72,6 +72,8 @@ export interface KernelOptions {
 export interface KvmParameters {
 	/** kvm_amd.nrips: use the next RIP that the processor saves. */
 	readonly nrips: boolean;
+	/** kvm_intel.enable_apicv. Default here: false, unlike v6.18's. */
+	readonly enableApicv: boolean;
 }
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
@@ -156,7 +158,7 @@ export class Kernel implements HostVectors {
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
 		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
-		this.kvm = { nrips: features.nrips, ...options.kvm };
+		this.kvm = { nrips: features.nrips, enableApicv: false, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
 		this.guestContext = new GuestContext(cpu);
 		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.

@@ -24,7 +24,9 @@ export type GuestRegister =
 	| "IA32_LSTAR"
 	| "IA32_FMASK"
 	| "IA32_TSC_AUX"
-	| "IA32_KERNEL_GS_BASE";
+	| "IA32_KERNEL_GS_BASE"
+	/** The local APIC's: the vector that it ends, -1 if none is in service. */
+	| "EOI";
 
 /** Implemented by whoever judges. */
 export interface GuestLedger {

@@ -15,6 +15,7 @@ export const KVM_REQ = {
 	OUTSIDE_GUEST_MODE: 1 << 10,
 	PMU: 1 << 11,
 	APICV_UPDATE: 1 << 12,
+	LOAD_EOI_EXITMAP: 1 << 13,
 } as const;
 
 /** vcpu->mode (include/linux/kvm_host.h). */

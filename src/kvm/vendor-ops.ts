@@ -46,6 +46,19 @@ export interface VendorOps {
 	/** Skips the instruction that exited (kvm_skip_emulated_instruction's vendor part). */
 	skipEmulatedInstruction(vcpu: Vcpu): void;
 
+	// ---- APICv; absent: the vendor has none here ----
+	/** kvm_vcpu_apicv_active(): the processor delivers the local APIC's interrupts by itself. */
+	apicvActive?(vcpu: Vcpu): boolean;
+	/** The local APIC's mode has changed: refresh_apicv_exec_ctrl, set_virtual_apic_mode. */
+	refreshApicv?(vcpu: Vcpu): void;
+	/** Posts an interrupt. @returns false: put it into IRR and request an event */
+	deliverInterrupt?(vcpu: Vcpu, vector: number): boolean;
+	/** What was posted goes into IRR: sync_pir_to_irr. */
+	syncPirToIrr?(vcpu: Vcpu): void;
+	/** Whether the EOI of a vector shall exit; and the vCPU takes that over: load_eoi_exitmap. */
+	setEoiExit?(vcpu: Vcpu, vector: number, exits: boolean): void;
+	loadEoiExitmap?(vcpu: Vcpu): void;
+
 	// ---- events ----
 	interruptAllowed(vcpu: Vcpu): boolean;
 	nmiAllowed(vcpu: Vcpu): boolean;

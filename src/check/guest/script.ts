@@ -74,6 +74,8 @@ const PORT_EXIT = 0xf4;
 const MMIO_GPA = 0xfee0_8000;
 
 const IPI_VECTOR = 0x41;
+/** Of an interrupt that a device, or another CPU, has for the guest. */
+export const SCRIPT_DEVICE_VECTOR = 0x43;
 /** Of interrupts that the two vCPUs send each other. */
 const PEER_VECTOR = 0x42;
 const LVTT_TSC_DEADLINE = 2 << 17;
@@ -125,6 +127,7 @@ const HANDLERS: readonly (readonly [vector: number, lines: () => Line[]])[] = [
 	[SCRIPT_TIMER_VECTOR, eoiHandler],
 	[IPI_VECTOR, eoiHandler],
 	[PEER_VECTOR, eoiHandler],
+	[SCRIPT_DEVICE_VECTOR, eoiHandler],
 ];
 
 const handlerAt = (index: number) => HANDLERS_GPA + index * HANDLER_BYTES;

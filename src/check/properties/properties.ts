@@ -6,6 +6,7 @@ import { guestFpu } from "./guest-fpu.ts";
 import { guestMsrs } from "./guest-msrs.ts";
 import { guestXfd } from "./guest-xfd.ts";
 import { guestXstate } from "./guest-xstate.ts";
+import { guestInterrupts } from "./guest-interrupts.ts";
 import { hostAddressSpace } from "./host-address-space.ts";
 import { hostDebugRegisters } from "./host-debug-registers.ts";
 import { hostDebugctl } from "./host-debugctl.ts";
@@ -21,6 +22,7 @@ import { balance } from "./balance.ts";
 import { contextTracking } from "./context-tracking.ts";
 import { guestTime } from "./guest-time.ts";
 import { predictorBarrier } from "./predictor-barrier.ts";
+import { postedInterrupts } from "./posted-interrupts.ts";
 import { requestsSeen } from "./requests-seen.ts";
 import { srcuHeld } from "./srcu-held.ts";
 import { interruptShadow } from "./interrupt-shadow.ts";
@@ -52,6 +54,7 @@ export const PROPERTIES: readonly Property[] = [
 	guestDebugRegisters,
 	guestDebugctl,
 	guestMsrs,
+	guestInterrupts,
 	interruptDelivered,
 	nmiDelivered,
 	balance,
@@ -59,6 +62,7 @@ export const PROPERTIES: readonly Property[] = [
 	guestTime,
 	predictorBarrier,
 	requestsSeen,
+	postedInterrupts,
 	srcuHeld,
 	interruptShadow,
 	nmiBlocking,

@@ -13,6 +13,7 @@
 import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
 import type { ScriptFailure, ScriptSetup } from "../subject.ts";
 import { NOTE, READ_MORE, READ_SHIFT, Subject } from "../subject.ts";
+import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
 import type { EventKind, Injection } from "../types.ts";
 import { type TableWords, TableWatch, snapshotRules } from "./rules.ts";
 import { type Snapshot, Snapshotter } from "./snapshot.ts";
@@ -194,7 +195,7 @@ class Search {
 	/** Whether the state was seen; notes it. */
 	private isKnown(): boolean {
 		const hash = this.states.hash(this.subject.debts());
-		if (this.chain.has(hash)) {
+		if (this.chain.has(hash) || this.chain.size === CHAIN_MAX) {
 			this.subject.livelock();
 			return true;
 		}
@@ -327,6 +328,8 @@ class Search {
 	}
 }
 
+/** States of a run, beyond which it is taken for endless: the longest without a bug has some thousands. */
+const CHAIN_MAX = 20_000;
 /** Before the first op: as if somebody had looked at everything. */
 const NOTHING_NOTED = NOTE.interruptFlag | NOTE.gif;
 
@@ -352,8 +355,22 @@ function changedTables(setup: ScriptSetup): readonly TableWords[] {
 	const watch = new TableWatch(subject.machine);
 	while (subject.runBlock());
 	subject.detach();
-	if (subject.machine.vm.vendor !== "tdx") subject.machine.vm.mmu.clear();
-	return watch.changed();
+	const { vm } = subject.machine;
+	if (vm.vendor !== "tdx") vm.mmu.clear();
+	const apics = vm.vcpus.flatMap(({ vmx }) =>
+		vmx?.apicv === null || vmx === null ? [] : apicWords(vmx.apicv),
+	);
+	const known = ({ first }: TableWords) =>
+		apics.some((run) => first >= run.first && first < run.first + run.count);
+	return [...watch.changed().filter((run) => !known(run)), ...apics];
+}
+
+/** The virtual-APIC page's registers and the posted-interrupt descriptor: any vector may come in a run. */
+function apicWords({ pageHpa, posted }: Apicv): TableWords[] {
+	return [
+		{ first: pageHpa >> 2, count: 256 },
+		{ first: posted.hpa >> 2, count: 16 },
+	];
 }
 
 /** Searches one tree, vendor, guest and configuration. */

@@ -58,7 +58,7 @@ export function readApicRegister(apic: Lapic, offset: number): number {
 		case APIC.EOI:
 			return 0;
 		default:
-			return apic.regs[(offset >> 4) & 63]!;
+			return apic.regs[(offset >> 2) & 255]!;
 	}
 }
 
@@ -73,7 +73,7 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 	switch (offset) {
 		case APIC.ID:
 			if (x2apic) return false;
-			regs[offset >> 4] = value & 0xff00_0000;
+			regs[offset >> 2] = value & 0xff00_0000;
 			return true;
 		case APIC.TASKPRI:
 			apic.setTpr(value & 0xff);
@@ -83,11 +83,11 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 			return true;
 		case APIC.LDR:
 			if (x2apic) return false;
-			regs[offset >> 4] = value & 0xff00_0000;
+			regs[offset >> 2] = value & 0xff00_0000;
 			return true;
 		case APIC.DFR:
 			if (x2apic) return false;
-			regs[offset >> 4] = value | 0x0fff_ffff;
+			regs[offset >> 2] = value | 0x0fff_ffff;
 			return true;
 		case APIC.SPIV:
 			setSpiv(apic, value & 0x3ff);
@@ -95,12 +95,12 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 		case APIC.ESR:
 			return !x2apic || value === 0;
 		case APIC.ICR:
-			regs[offset >> 4] = value & ~APIC_ICR_BUSY;
-			sendIpi(apic, value & ~APIC_ICR_BUSY, regs[APIC.ICR2 >> 4]! >>> 24);
+			regs[offset >> 2] = value & ~APIC_ICR_BUSY;
+			sendIpi(apic, value & ~APIC_ICR_BUSY, regs[APIC.ICR2 >> 2]! >>> 24);
 			return true;
 		case APIC.ICR2:
 			if (x2apic) return false;
-			regs[offset >> 4] = value & 0xff00_0000;
+			regs[offset >> 2] = value & 0xff00_0000;
 			return true;
 		case APIC.LVTT:
 		case APIC.LVTTHMR:
@@ -113,11 +113,11 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 		case APIC.TMICT:
 			if (apic.timer.isTscDeadline) return true;
 			apic.timer.cancel();
-			regs[offset >> 4] = value;
+			regs[offset >> 2] = value;
 			apic.timer.start(value >>> 0);
 			return true;
 		case APIC.TDCR: {
-			regs[offset >> 4] = value & 0xb;
+			regs[offset >> 2] = value & 0xb;
 			apic.timer.setDivide(divideCount(value));
 			return true;
 		}
@@ -132,15 +132,15 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 
 function setSpiv(apic: Lapic, value: number): void {
 	const { regs } = apic;
-	regs[APIC.SPIV >> 4] = value;
+	regs[APIC.SPIV >> 2] = value;
 	if ((value & APIC_SPIV_ENABLED) !== 0) return;
-	for (const offset of LVT_OFFSETS) regs[offset >> 4] = regs[offset >> 4]! | APIC_LVT_MASKED;
+	for (const offset of LVT_OFFSETS) regs[offset >> 2] = regs[offset >> 2]! | APIC_LVT_MASKED;
 	apic.timer.pending = 0;
 }
 
 function setLvt(apic: Lapic, offset: number, value: number): void {
 	const masked = apic.isSoftwareEnabled ? 0 : APIC_LVT_MASKED;
-	apic.regs[offset >> 4] = (value | masked) & LVT_MASK[offset]!;
+	apic.regs[offset >> 2] = (value | masked) & LVT_MASK[offset]!;
 	if (offset !== APIC.LVTT) return;
 	const { timer } = apic;
 	const mode = value & APIC_TIMER_MODE_MASK;
@@ -148,7 +148,7 @@ function setLvt(apic: Lapic, offset: number, value: number): void {
 	// apic_update_lvtt(): a change to or from TSC-deadline mode disarms the timer.
 	if (mode === APIC_TIMER.TSCDEADLINE || timer.isTscDeadline) {
 		timer.disarm();
-		apic.regs[APIC.TMICT >> 4] = 0;
+		apic.regs[APIC.TMICT >> 2] = 0;
 	}
 	timer.mode = mode;
 }
@@ -177,7 +177,7 @@ export function x2apicWrite(apic: Lapic, msr: number, value: bigint): boolean {
 /** kvm_x2apic_icr_write(). @param low bits 31:0, unsigned @param destination bits 63:32 @returns false for #GP */
 export function x2apicIcrWrite(apic: Lapic, low: number, destination: number): boolean {
 	if ((low & X2APIC_ICR_RESERVED) !== 0) return false;
-	apic.regs[APIC.ICR >> 4] = low;
+	apic.regs[APIC.ICR >> 2] = low;
 	apic.icrHigh = destination;
 	sendIpi(apic, low, destination);
 	return true;

@@ -7,7 +7,7 @@ import { kvmVcpuReset, vcpuDeliverSipiVector } from "../emulate/reset.ts";
 import { kvmFindCpuidEntry } from "../emulate/cpuid.ts";
 import { KVM_REQ, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import { guestWrote, makeRequest } from "../vcpu.ts";
 import { requestAndKick } from "../x86/kick.ts";
 import {
 	APIC,
@@ -45,11 +45,14 @@ const LOCAL: ApicMessage = {
 	asserted: true,
 };
 
+/** Words of the registers: offsets 0 to 3FFH. */
+const PAGE_WORDS = 256;
+
 export class Lapic {
 	readonly vcpu: Vcpu;
 	readonly timer: ApicTimer;
-	/** Registers by offset / 16. */
-	readonly regs = new Uint32Array(64);
+	/** The register page, in words: with APICv the one that the processor uses. */
+	readonly regs: Uint32Array;
 	private baseValue = 0;
 	/** x2APIC ICR's upper half: the destination of the last write. */
 	icrHigh = 0;
@@ -58,6 +61,10 @@ export class Lapic {
 
 	constructor(vcpu: Vcpu) {
 		this.vcpu = vcpu;
+		const page = vcpu.vmx?.apicv?.pageHpa;
+		const { u32, ramBase } = vcpu.cpu.memory;
+		const first = page === undefined ? 0 : (ramBase + page) >> 2;
+		this.regs = page === undefined ? new Uint32Array(PAGE_WORDS) : u32.subarray(first, first + PAGE_WORDS);
 		this.timer = new ApicTimer(vcpu);
 		this.reset(false);
 	}
@@ -73,23 +80,24 @@ export class Lapic {
 		this.timer.targetExpiration = 0;
 		this.timer.divideCount = 2;
 		const { regs, vcpu } = this;
-		const id = regs[APIC.ID >> 4]!;
-		const ldr = regs[APIC.LDR >> 4]!;
+		const id = regs[APIC.ID >> 2]!;
+		const ldr = regs[APIC.LDR >> 2]!;
 		regs.fill(0);
-		if (initEvent) regs[APIC.ID >> 4] = id;
+		if (initEvent) regs[APIC.ID >> 2] = id;
 		else {
 			this.baseValue = APIC_DEFAULT_PHYS_BASE + APIC_BASE.ENABLE + (vcpu.id === 0 ? APIC_BASE.BSP : 0);
-			regs[APIC.ID >> 4] = vcpu.id << 24;
+			regs[APIC.ID >> 2] = vcpu.id << 24;
 		}
-		regs[APIC.LVR >> 4] = APIC_VERSION;
-		for (const offset of LVT_OFFSETS) regs[offset >> 4] = APIC_LVT_MASKED;
+		regs[APIC.LVR >> 2] = APIC_VERSION;
+		for (const offset of LVT_OFFSETS) regs[offset >> 2] = APIC_LVT_MASKED;
 		// A BSP starts in virtual wire mode: LINT0 takes the PIC (KVM_X86_QUIRK_LINT0_REENABLED).
-		if (vcpu.id === 0 && !initEvent) regs[APIC.LVT0 >> 4] = APIC_DM.EXTINT;
-		regs[APIC.DFR >> 4] = this.isX2apic ? 0 : 0xffff_ffff;
-		if (initEvent && this.isX2apic) regs[APIC.LDR >> 4] = ldr;
-		regs[APIC.SPIV >> 4] = 0xff;
+		if (vcpu.id === 0 && !initEvent) regs[APIC.LVT0 >> 2] = APIC_DM.EXTINT;
+		regs[APIC.DFR >> 2] = this.isX2apic ? 0 : 0xffff_ffff;
+		if (initEvent && this.isX2apic) regs[APIC.LDR >> 2] = ldr;
+		regs[APIC.SPIV >> 2] = 0xff;
 		this.initPending = false;
 		this.sipiVector = -1;
+		vcpu.vm.ops.refreshApicv?.(vcpu);
 	}
 
 	// ---- user space ----------------------------------------------------------------------------------
@@ -98,7 +106,7 @@ export class Lapic {
 	getState(): Uint8Array {
 		const page = new Uint8Array(APIC_PAGE_BYTES);
 		const view = new DataView(page.buffer);
-		for (const [at, value] of this.regs.entries()) view.setUint32(at * 16, value, true);
+		for (const [at, value] of this.regs.entries()) view.setUint32(at * 4, value, true);
 		view.setUint32(APIC.TMCCT, this.timer.currentCount(), true);
 		if (this.isX2apic) view.setUint32(APIC.ICR2, this.icrHigh, true);
 		return page;
@@ -109,13 +117,14 @@ export class Lapic {
 		const view = new DataView(page.buffer, page.byteOffset, APIC_PAGE_BYTES);
 		const { regs, timer, vcpu } = this;
 		timer.cancel();
-		for (const at of regs.keys()) regs[at] = view.getUint32(at * 16, true);
-		regs[APIC.LVR >> 4] = APIC_VERSION;
-		if (this.isX2apic) this.icrHigh = regs[APIC.ICR2 >> 4]!;
-		timer.mode = regs[APIC.LVTT >> 4]! & APIC_TIMER_MODE_MASK;
-		timer.setDivide(divideCount(regs[APIC.TDCR >> 4]!));
+		for (const at of regs.keys()) regs[at] = view.getUint32(at * 4, true);
+		regs[APIC.LVR >> 2] = APIC_VERSION;
+		if (this.isX2apic) this.icrHigh = regs[APIC.ICR2 >> 2]!;
+		timer.mode = regs[APIC.LVTT >> 2]! & APIC_TIMER_MODE_MASK;
+		timer.setDivide(divideCount(regs[APIC.TDCR >> 2]!));
 		timer.start(view.getUint32(APIC.TMCCT, true));
 		this.updatePpr();
+		vcpu.vm.ops.refreshApicv?.(vcpu);
 		makeRequest(vcpu, KVM_REQ.EVENT);
 	}
 
@@ -148,7 +157,7 @@ export class Lapic {
 	}
 	/** Enabled in the spurious vector register too: kvm_apic_sw_enabled(). */
 	get isSoftwareEnabled(): boolean {
-		return (this.regs[APIC.SPIV >> 4]! & APIC_SPIV_ENABLED) !== 0;
+		return (this.regs[APIC.SPIV >> 2]! & APIC_SPIV_ENABLED) !== 0;
 	}
 
 	/**
@@ -169,9 +178,10 @@ export class Lapic {
 		this.baseValue = value;
 		if (extd && !wasX2apic) {
 			const id = this.vcpu.id;
-			this.regs[APIC.ID >> 4] = id;
-			this.regs[APIC.LDR >> 4] = ((id >> 4) << 16) | (1 << (id & 0xf));
-		} else if (enable && !extd && !wasEnabled) this.regs[APIC.ID >> 4] = this.vcpu.id << 24;
+			this.regs[APIC.ID >> 2] = id;
+			this.regs[APIC.LDR >> 2] = ((id >> 4) << 16) | (1 << (id & 0xf));
+		} else if (enable && !extd && !wasEnabled) this.regs[APIC.ID >> 2] = this.vcpu.id << 24;
+		if (this.isX2apic !== wasX2apic) this.vcpu.vm.ops.refreshApicv?.(this.vcpu);
 		return true;
 	}
 
@@ -187,15 +197,15 @@ export class Lapic {
 	}
 	/** Logical destination and destination format. */
 	get ldr(): number {
-		return this.regs[APIC.LDR >> 4]!;
+		return this.regs[APIC.LDR >> 2]!;
 	}
 	get dfr(): number {
-		return this.regs[APIC.DFR >> 4]!;
+		return this.regs[APIC.DFR >> 2]!;
 	}
 
 	/** Physical id as ICR destinations name it. */
 	get id(): number {
-		const value = this.regs[APIC.ID >> 4]!;
+		const value = this.regs[APIC.ID >> 2]!;
 		return this.isX2apic ? value : value >>> 24;
 	}
 
@@ -205,38 +215,39 @@ export class Lapic {
 	private highest(offset: number): number {
 		const { regs } = this;
 		for (let word = 7; word >= 0; word--) {
-			const bits = regs[(offset >> 4) + word]!;
+			const bits = regs[(offset >> 2) + 4 * word]!;
 			if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
 		}
 		return -1;
 	}
 	private testBit(offset: number, vector: number): boolean {
-		return (this.regs[(offset >> 4) + (vector >> 5)]! & (1 << (vector & 31))) !== 0;
+		return (this.regs[(offset >> 2) + 4 * (vector >> 5)]! & (1 << (vector & 31))) !== 0;
 	}
 	private setBit(offset: number, vector: number, on: boolean): void {
-		const at = (offset >> 4) + (vector >> 5);
+		const at = (offset >> 2) + 4 * (vector >> 5);
 		const bit = 1 << (vector & 31);
 		this.regs[at] = on ? this.regs[at]! | bit : this.regs[at]! & ~bit;
 	}
 
 	/** __apic_update_ppr(): processor priority, of the task's and the highest vector in service. */
 	updatePpr(): number {
-		const tpr = this.regs[APIC.TASKPRI >> 4]!;
+		const tpr = this.regs[APIC.TASKPRI >> 2]!;
 		const inService = Math.max(this.highest(APIC.ISR), 0);
 		const ppr = (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
-		this.regs[APIC.PROCPRI >> 4] = ppr;
+		this.regs[APIC.PROCPRI >> 2] = ppr;
 		return ppr;
 	}
 
 	/** apic_update_ppr(): a lower priority may let something through. */
 	private priorityChanged(): void {
-		const old = this.regs[APIC.PROCPRI >> 4]!;
+		const old = this.regs[APIC.PROCPRI >> 2]!;
 		if (this.updatePpr() < old) makeRequest(this.vcpu, KVM_REQ.EVENT);
 	}
 
 	/** kvm_apic_has_interrupt(). @returns the vector that may be delivered now, or -1 */
 	kvmApicHasInterrupt(): number {
 		if (!this.isEnabled) return -1;
+		this.vcpu.vm.ops.syncPirToIrr?.(this.vcpu);
 		const vector = this.highest(APIC.IRR);
 		if (vector < 0) return -1;
 		return (vector & 0xf0) > (this.updatePpr() & 0xf0) ? vector : -1;
@@ -268,6 +279,8 @@ export class Lapic {
 			case APIC_DM.LOWEST:
 				if (!this.isEnabled || !this.isSoftwareEnabled) return false;
 				this.setBit(APIC.TMR, vector, levelTriggered);
+				vcpu.vm.ops.setEoiExit?.(vcpu, vector, levelTriggered);
+				if (vcpu.vm.ops.deliverInterrupt?.(vcpu, vector) === true) return true;
 				this.setBit(APIC.IRR, vector, true);
 				requestAndKick(vcpu, KVM_REQ.EVENT);
 				return true;
@@ -297,6 +310,7 @@ export class Lapic {
 	/** apic_set_eoi(): also the I/O APIC's, for a vector that was level triggered. */
 	setEoi(): void {
 		const vector = this.highest(APIC.ISR);
+		guestWrote(this.vcpu, "EOI", vector);
 		if (vector < 0) return;
 		this.setBit(APIC.ISR, vector, false);
 		this.priorityChanged();
@@ -304,16 +318,43 @@ export class Lapic {
 		makeRequest(this.vcpu, KVM_REQ.EVENT);
 	}
 
+	/** kvm_apic_set_eoi_accelerated(): the processor has done the EOI, and exited for the I/O APIC's. */
+	setEoiAccelerated(vector: number): void {
+		if (this.testBit(APIC.TMR, vector)) kernelIrqchip(this.vcpu.vm)?.ioapic.eoi(vector);
+		makeRequest(this.vcpu, KVM_REQ.EVENT);
+	}
+
+	/** The highest vector in IRR, or -1. */
+	get highestRequested(): number {
+		return this.highest(APIC.IRR);
+	}
+
+	/** Whether a vector waits in IRR. */
+	isRequested(vector: number): boolean {
+		return this.testBit(APIC.IRR, vector);
+	}
+
+	/** The highest vector in service, or -1. */
+	get highestInService(): number {
+		return this.highest(APIC.ISR);
+	}
+
+	/** Puts 32 vectors into IRR. @param word their number / 32 */
+	mergeIrr(word: number, bits: number): void {
+		const at = (APIC.IRR >> 2) + 4 * word;
+		this.regs[at] = this.regs[at]! | bits;
+	}
+
 	/** kvm_apic_accept_pic_intr(): LINT0 takes the PIC's interrupts, or there is no local APIC to ask. */
 	get acceptsPic(): boolean {
 		if (!this.isEnabled) return true;
-		const entry = this.regs[APIC.LVT0 >> 4]!;
+		const entry = this.regs[APIC.LVT0 >> 2]!;
 		return (entry & APIC_LVT_MASKED) === 0 && (entry & APIC_DM_MASK) === APIC_DM.EXTINT;
 	}
 
 	/** kvm_apic_local_deliver(): an LVT entry fires. @param offset APIC.LVT… */
 	localDeliver(offset: number): void {
-		const entry = this.regs[offset >> 4]!;
+		const entry = this.regs[offset >> 2]!;
 		if (!this.isEnabled || (entry & APIC_LVT_MASKED) !== 0) return;
 		this.acceptIrq({
 			...LOCAL,
@@ -351,7 +392,7 @@ export class Lapic {
 
 	/** kvm_cpu_has_pending_timer(). */
 	get timerPending(): boolean {
-		return this.timer.pending > 0 && this.isEnabled && (this.regs[APIC.LVTT >> 4]! & APIC_LVT_MASKED) === 0;
+		return this.timer.pending > 0 && this.isEnabled && (this.regs[APIC.LVTT >> 2]! & APIC_LVT_MASKED) === 0;
 	}
 
 	/** kvm_inject_apic_timer_irqs(). */
@@ -384,7 +425,7 @@ export class Lapic {
 
 	/** kvm_lapic_get_cr8(). */
 	get cr8(): number {
-		return (this.regs[APIC.TASKPRI >> 4]! & 0xf0) >> 4;
+		return (this.regs[APIC.TASKPRI >> 2]! & 0xf0) >> 4;
 	}
 	/** kvm_lapic_set_tpr(). */
 	set cr8(value: number) {
@@ -392,7 +433,7 @@ export class Lapic {
 	}
 	/** apic_set_tpr(). @param value 8 bits */
 	setTpr(value: number): void {
-		this.regs[APIC.TASKPRI >> 4] = value;
+		this.regs[APIC.TASKPRI >> 2] = value;
 		this.priorityChanged();
 	}
 }

@@ -170,6 +170,10 @@ const handlers: readonly (Handler | undefined)[] = (() => {
 		makeRequest(v, KVM_REQ.EVENT);
 		return 1;
 	});
+	set(EXIT_REASON.eoiInduced, (v) => {
+		v.apic?.setEoiAccelerated(qualification(v) & 0xff);
+		return 1;
+	});
 	set(EXIT_REASON.cpuid, kvmEmulateCpuid);
 	set(EXIT_REASON.hlt, kvmEmulateHalt);
 	set(EXIT_REASON.invd, kvmEmulateInvd);

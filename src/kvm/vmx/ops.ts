@@ -27,6 +27,15 @@ import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } fro
 import { vmxHandleExit } from "./exit-handlers.ts";
 import { exitReasonName } from "./exit-names.ts";
 import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
+import {
+	apicvActive,
+	createApicv,
+	deliverPostedInterrupt,
+	loadEoiExitmap,
+	refreshApicv,
+	setEoiExit,
+	syncPirToIrr,
+} from "./posted-intr.ts";
 import { VmxVcpu } from "./vmx-vcpu.ts";
 import { makeVmxMsrBitmap } from "../x86/msr-bitmap.ts";
 
@@ -107,6 +116,7 @@ function vcpuCreate(v: Vcpu): void {
 	vmcs.set("VIRTUAL_PROCESSOR_ID", v.id + 1);
 	vmcs.set("CR0_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR0_GUEST_BITS));
 	vmcs.set("CR4_GUEST_HOST_MASK", BigInt.asUintN(64, ~CR4_GUEST_BITS));
+	if (v.kernel.kvm.enableApicv && v.vm.irqchip) vmx.apicv = createApicv(v);
 	vmcs.set("TSC_OFFSET", BigInt.asUintN(64, BigInt(Math.trunc(v.tscOffset))));
 	vmcs.set("GUEST_IA32_PAT", 0x0007040600070406n);
 	setHostState(v);
@@ -364,6 +374,14 @@ export const vmxOps: VendorOps = {
 	getMsr,
 	setMsr,
 	skipEmulatedInstruction: vmxSkipEmulatedInstruction,
+	apicvActive,
+	refreshApicv,
+	deliverInterrupt: deliverPostedInterrupt,
+	syncPirToIrr: (v) => {
+		if (v.vmx!.apicv !== null) syncPirToIrr(v);
+	},
+	setEoiExit,
+	loadEoiExitmap,
 	interruptAllowed: (v) =>
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS) & FLAG.IF) !== 0 &&
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3) === 0,

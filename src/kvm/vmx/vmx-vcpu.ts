@@ -1,5 +1,6 @@
 /** The VMX part of a vCPU (`struct vcpu_vmx`), and what VMX vCPUs and TDs share (`struct vcpu_vt`). */
 import * as L from "../../silicon/cpu/layout.ts";
+import type { Apicv } from "./posted-intr.ts";
 import { Vmcs } from "../../silicon/vmx/vmcs.ts";
 
 /** `struct vcpu_vt`: the last exit, for either kind of vCPU. */
@@ -41,4 +42,6 @@ export class VmxVcpu {
 	hostCr3 = 0;
 	hostCr4 = 0;
 	virtualNmiBlocked = false;
+	/** Null without kvm_intel.enable_apicv. */
+	apicv: Apicv | null = null;
 }

@@ -16,6 +16,11 @@ export function kvmCpuHasInterrupt(v: Vcpu): boolean {
 	return v.apic !== null && (v.apic.kvmApicHasInterrupt() >= 0 || hasExtint(v));
 }
 
+/** kvm_cpu_has_injectable_intr(): with APICv the processor delivers the local APIC's. */
+function hasInjectable(v: Vcpu): boolean {
+	return v.vm.ops.apicvActive?.(v) === true ? hasExtint(v) : kvmCpuHasInterrupt(v);
+}
+
 /** kvm_cpu_get_interrupt(): acknowledges it. @returns the vector */
 function kvmCpuGetInterrupt(v: Vcpu): number {
 	return hasExtint(v) ? kernelIrqchip(v.vm)!.pic.acknowledge() : v.apic!.kvmGetApicInterrupt();
@@ -70,14 +75,14 @@ function injectEvents(v: Vcpu): void {
 		if (v.nmiPending > 0) ops.enableNmiWindow(v);
 	}
 	if (userWantsWindow(v) && !v.interrupt.injected) ops.enableIrqWindow(v);
-	if (kvmCpuHasInterrupt(v)) {
+	if (hasInjectable(v)) {
 		if (canInject && ops.interruptAllowed(v)) {
 			v.interrupt.vector = kvmCpuGetInterrupt(v);
 			v.interrupt.soft = false;
 			v.interrupt.injected = true;
 			ops.injectIrq(v);
 		}
-		if (kvmCpuHasInterrupt(v)) ops.enableIrqWindow(v);
+		if (hasInjectable(v)) ops.enableIrqWindow(v);
 	}
 }
 

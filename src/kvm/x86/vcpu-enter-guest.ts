@@ -32,9 +32,9 @@ export function exitRequest(v: Vcpu): boolean {
 const lapicEnabled = (v: Vcpu) => v.apic !== null;
 const VMX_SYNC_PIR_TO_IRR = symbol("vmx_sync_pir_to_irr");
 const syncPirToIrr = (v: Vcpu) => {
-	// Without posted interrupts there is nothing to move; the test and the call are what it costs.
 	v.cpu.enter(VMX_SYNC_PIR_TO_IRR);
 	v.cpu.code(6);
+	v.vm.ops.syncPirToIrr?.(v);
 	v.cpu.leave();
 };
 
@@ -45,6 +45,7 @@ function serveRequests(v: Vcpu): void {
 	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
 	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
 	if (checkRequest(v, KVM_REQ.NMI)) processNmi(v);
+	if (checkRequest(v, KVM_REQ.LOAD_EOI_EXITMAP)) v.vm.ops.loadEoiExitmap?.(v);
 	checkRequest(v, KVM_REQ.OUTSIDE_GUEST_MODE);
 	checkRequest(v, KVM_REQ.UNBLOCK);
 }

@@ -46,6 +46,8 @@ export interface InterruptController {
 	highestPending(): number;
 	/** Moves the highest pending vector from IRR to ISR and returns it: what an interrupt acknowledge does. */
 	acknowledge(): number;
+	/** End of interrupt, of the highest vector in service. */
+	eoi(): void;
 }
 
 /** Sees every op before it takes effect. Check, trace and profile implement it. */
@@ -112,6 +114,10 @@ export interface GuestMode {
 	 * @param real the register's value
 	 */
 	readCr?(cr: number, real: bigint): bigint;
+	/** RDMSR that did not exit, of a register that the mode virtualizes. @returns null: it does not */
+	readMsr?(index: number): bigint | null;
+	/** WRMSR that did not exit. @returns true: done; false: #GP; null: not virtualized */
+	writeMsr?(index: number, value: number): boolean | null;
 	/**
 	 * What a MOV to CR0, CR4 or CR8 (also LMSW, CLTS) that did not exit leaves in the register: bits that
 	 * the hypervisor owns keep their real value.

@@ -50,7 +50,7 @@ const rdmsr: Handler = (cpu, insn) => {
 	if (!privileged(cpu)) return fail(cpu, GP0);
 	const index = gpr32(cpu, L.RCX);
 	if (intercepted(cpu, insn, INTERCEPT.rdmsr, index)) return OUTCOME.stop;
-	const value = readMsr(cpu, index);
+	const value = cpu.guest?.readMsr?.(index) ?? readMsr(cpu, index);
 	if (typeof value === "object") return fail(cpu, value);
 	setGpr32(cpu, L.RAX, Number(value & 0xffffffffn));
 	setGpr32(cpu, L.RDX, Number(value >> 32n));
@@ -61,6 +61,9 @@ const wrmsr: Handler = (cpu, insn) => {
 	if (!privileged(cpu)) return fail(cpu, GP0);
 	const index = gpr32(cpu, L.RCX);
 	if (intercepted(cpu, insn, INTERCEPT.wrmsr, index)) return OUTCOME.stop;
+	const virtual = cpu.guest?.writeMsr?.(index, Number(edxEax(cpu))) ?? null;
+	if (virtual === true) return advance(cpu, insn);
+	if (virtual === false) return fail(cpu, GP0);
 	const fault = writeMsr(cpu, index, edxEax(cpu));
 	if (fault !== null) return fail(cpu, fault);
 	contextChanged(cpu);

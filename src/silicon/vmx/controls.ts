@@ -38,9 +38,12 @@ export const SECONDARY = {
 	ept: 1 << 1,
 	descriptorTableExiting: 1 << 2,
 	rdtscp: 1 << 3,
+	virtualizeX2apicMode: 1 << 4,
 	vpid: 1 << 5,
 	wbinvdExiting: 1 << 6,
 	unrestrictedGuest: 1 << 7,
+	apicRegisterVirtualization: 1 << 8,
+	virtualInterruptDelivery: 1 << 9,
 	rdrandExiting: 1 << 11,
 	invpcid: 1 << 12,
 	rdseedExiting: 1 << 16,
@@ -98,6 +101,7 @@ export const EXIT_REASON = {
 	pause: 40,
 	machineCheckDuringEntry: 41,
 	tprBelowThreshold: 43,
+	eoiInduced: 45,
 	gdtrOrIdtr: 46,
 	ldtrOrTr: 47,
 	eptViolation: 48,
@@ -142,7 +146,7 @@ export const DEFAULT1 = { pin: 0x16, cpu: 0x0401e172, exit: 0x00036dff, entry: 0
 const mayBe1 = (bits: Record<string, number>, fixed: number) =>
 	Object.values(bits).reduce((all, bit) => all | bit, fixed);
 export const ALLOWED1 = {
-	pin: mayBe1(PIN, DEFAULT1.pin) & ~PIN.postedInterrupts,
+	pin: mayBe1(PIN, DEFAULT1.pin),
 	cpu: mayBe1(CPU_BASED, DEFAULT1.cpu),
 	secondary: mayBe1(SECONDARY, 0),
 	exit: mayBe1(EXIT_CONTROL, DEFAULT1.exit),

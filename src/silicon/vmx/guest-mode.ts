@@ -23,6 +23,7 @@ import {
 } from "./controls.ts";
 import { O } from "./fields.ts";
 import { instructionExits } from "./instruction-exits.ts";
+import { VirtualApic } from "./virtual-apic.ts";
 import type { Vmcs } from "./vmcs.ts";
 
 const TIMER_UNIT = 2 ** PREEMPTION_TIMER_RATE;
@@ -48,6 +49,7 @@ export class VmxGuestMode implements GuestMode {
 	private readonly ept = { kind: "ept" as const, root: 0 };
 	secondLevel: { readonly kind: "ept"; readonly root: number } | null = null;
 	tscOffset = 0;
+	readonly virtualApic: VirtualApic;
 	/** A MOV to CR8 has put the virtual TPR below its threshold: the exit comes behind the instruction. */
 	private tprBelow = false;
 	/** The state block's bytes that entry and exit switch. */
@@ -61,6 +63,7 @@ export class VmxGuestMode implements GuestMode {
 	constructor(cpu: Cpu, vmcs: Vmcs) {
 		this.cpu = cpu;
 		this.vmcs = vmcs;
+		this.virtualApic = new VirtualApic(this);
 		this.state = cpu.memory.u8.subarray(cpu.base + L.SWITCHED, cpu.base + L.SWITCHED_END);
 	}
 
@@ -81,6 +84,7 @@ export class VmxGuestMode implements GuestMode {
 		// Bit 6, accessed and dirty flags, goes along for the walk.
 		this.ept.root = ((vmcs.u32[pointer]! & 0xfffff040) >>> 0) + vmcs.u32[pointer + 1]! * 2 ** 32;
 		this.secondLevel = (this.secondary & SECONDARY.ept) !== 0 ? this.ept : null;
+		this.virtualApic.refresh();
 		vmcs.derivedStale = false;
 	}
 
@@ -98,6 +102,7 @@ export class VmxGuestMode implements GuestMode {
 		if ((this.primary & (CPU_BASED.interruptWindowExiting | CPU_BASED.nmiWindowExiting)) !== 0) {
 			cpu.pending |= PENDING.window;
 		}
+		this.virtualApic.begin();
 		if ((this.pin & PIN.preemptionTimer) === 0) return;
 		const units = vmcs.u32[O.VMX_PREEMPTION_TIMER_VALUE >> 2]!;
 		// At its maximum the timer takes minutes; KVM uses that to switch it off.
@@ -231,6 +236,8 @@ export class VmxGuestMode implements GuestMode {
 		if ((cpu.pending & PENDING.smi) !== 0) cpu.takeSmi();
 		// Trap-like, so ahead of what is found at the boundary (SDM 30.1.2).
 		if (this.tprBelow) return this.exit(EXIT_REASON.tprBelowThreshold, 0, 0);
+		const eoi = this.virtualApic.takeEoiExit();
+		if (eoi >= 0) return this.exit(EXIT_REASON.eoiInduced, eoi, 0);
 		if ((cpu.pending & PENDING.preemptionTimer) !== 0) return this.exit(EXIT_REASON.preemptionTimer, 0, 0);
 		settleShadow(cpu);
 		const blocking = cpu.read32(L.INTERRUPTIBILITY);
@@ -243,7 +250,19 @@ export class VmxGuestMode implements GuestMode {
 		if ((this.primary & CPU_BASED.interruptWindowExiting) !== 0 && open) {
 			return this.exit(EXIT_REASON.interruptWindow, 0, 0);
 		}
-		return (cpu.pending & PENDING.interrupt) !== 0 && !shadow && this.externalInterrupt(open);
+		if ((cpu.pending & PENDING.interrupt) !== 0 && !shadow && this.externalInterrupt(open)) return true;
+		return this.virtualApic.deliver(open);
+	}
+
+	/** Nothing of the virtual APIC waits any more. */
+	dropWindow(): void {
+		const windows = CPU_BASED.interruptWindowExiting | CPU_BASED.nmiWindowExiting;
+		if ((this.primary & windows) === 0 && !this.tprBelow) this.cpu.pending &= ~PENDING.window;
+	}
+
+	/** Something waits for a boundary inside: `pendingEvent` looks at it. */
+	noteWindow(): void {
+		this.cpu.pending |= PENDING.window;
 	}
 
 	private machineCheck(): boolean {
@@ -292,6 +311,8 @@ export class VmxGuestMode implements GuestMode {
 		}
 		const vector = apic.acknowledge();
 		if (apic.highestPending() < 0) cpu.pending &= ~PENDING.interrupt;
+		// The processor's own; another interrupt may be behind it.
+		if (this.virtualApic.processPosted(vector, apic)) return this.externalInterrupt(open);
 		if (!exiting) {
 			deliverEvent(cpu, vector, "hardware", null, 0);
 			return cpu.guest === null;
@@ -315,7 +336,7 @@ export class VmxGuestMode implements GuestMode {
 		if (cr === 8) {
 			if ((this.primary & CPU_BASED.tprShadow) === 0) return value;
 			this.virtualTpr(Number(value & 15n) << 4);
-			if (Number(value & 15n) < this.vmcs.u32[O.TPR_THRESHOLD >> 2]!) {
+			if (!this.virtualApic.tprWritten() && Number(value & 15n) < this.vmcs.u32[O.TPR_THRESHOLD >> 2]!) {
 				this.tprBelow = true;
 				this.cpu.pending |= PENDING.window;
 			}
@@ -323,6 +344,14 @@ export class VmxGuestMode implements GuestMode {
 		}
 		const mask = this.vmcs.u64[(cr === 0 ? O.CR0_GUEST_HOST_MASK : O.CR4_GUEST_HOST_MASK) >> 3]!;
 		return (real & mask) | (value & BigInt.asUintN(64, ~mask));
+	}
+
+	readMsr(index: number): bigint | null {
+		return this.virtualApic.readMsr(index);
+	}
+
+	writeMsr(index: number, value: number): boolean | null {
+		return this.virtualApic.writeMsr(index, value);
 	}
 
 	/** Reads, or writes if not negative, VTPR: the byte at offset 80H of the virtual-APIC page. */

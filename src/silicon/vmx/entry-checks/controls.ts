@@ -54,7 +54,15 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 		if (field(O.TPR_THRESHOLD) >>> 4 !== 0) return "27.2.1.1: reserved bits of the TPR threshold";
 		const vtpr =
 			cpu.memory.u8[cpu.memory.ramBase + Number(vmcs.u64[O.VIRTUAL_APIC_PAGE_ADDR >> 3]!) + 0x80] ?? 0;
-		if (field(O.TPR_THRESHOLD) > vtpr >> 4) return "27.2.1.1: TPR threshold above the virtual TPR";
+		const delivers = (secondary & SECONDARY.virtualInterruptDelivery) !== 0;
+		if (!delivers && field(O.TPR_THRESHOLD) > vtpr >> 4)
+			return "27.2.1.1: TPR threshold above the virtual TPR";
+	}
+	const apicFail = checkApicVirtualization(pin, primary, secondary, exit);
+	if (apicFail !== null) return apicFail;
+	if ((pin & PIN.postedInterrupts) !== 0) {
+		if (field(O.POSTED_INTR_NV) > 0xff) return "27.2.1.1: posted-interrupt notification vector above 255";
+		if (!address(O.POSTED_INTR_DESC_ADDR, 64n)) return "27.2.1.1: posted-interrupt descriptor address";
 	}
 	if ((pin & PIN.nmiExiting) === 0 && (pin & PIN.virtualNmis) !== 0)
 		return "27.2.1.1: virtual NMIs without NMI exiting";
@@ -83,6 +91,28 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 	] as const) {
 		if (field(count) !== 0 && !address(area, 16n)) return "27.2.1: address of an MSR area";
 	}
+	return null;
+}
+
+/** What the controls of APIC virtualization need of each other (SDM 27.2.1.1). */
+function checkApicVirtualization(
+	pin: number,
+	primary: number,
+	secondary: number,
+	exit: number,
+): string | null {
+	const virtualized =
+		SECONDARY.virtualizeX2apicMode |
+		SECONDARY.apicRegisterVirtualization |
+		SECONDARY.virtualInterruptDelivery;
+	if ((primary & CPU_BASED.tprShadow) === 0 && (secondary & virtualized) !== 0)
+		return "27.2.1.1: APIC virtualization without the TPR shadow";
+	const delivers = (secondary & SECONDARY.virtualInterruptDelivery) !== 0;
+	if (delivers && (pin & PIN.externalInterruptExiting) === 0)
+		return "27.2.1.1: virtual-interrupt delivery without external-interrupt exiting";
+	if ((pin & PIN.postedInterrupts) === 0) return null;
+	if (!delivers || (exit & EXIT_CONTROL.acknowledgeInterrupt) === 0)
+		return "27.2.1.1: posted interrupts without virtual-interrupt delivery or acknowledgement at VM exit";
 	return null;
 }
 
