@@ -1,5 +1,6 @@
 /** The page: its head with the tabs, and the tab that is open. */
 import type { JSX } from "preact";
+import { CostTab } from "./cost/cost-tab.tsx";
 import { LanePatterns } from "./loop/lanes.tsx";
 import { LoopTab } from "./loop/loop-tab.tsx";
 import { MoveTab } from "./move/move-tab.tsx";
@@ -21,6 +22,7 @@ const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = {
 	loop: LoopTab,
 	move: MoveTab,
 	run: RunTab,
+	cost: CostTab,
 };
 const SHOWN = TABS.filter((tab) => PANELS[tab] !== undefined);
 

@@ -5,7 +5,7 @@ import type { BuiltInTree } from "../../kvm/trees/trees.ts";
 import type { Recording } from "../../review/recording/recording.ts";
 import type { Survey } from "../../review/survey.ts";
 import type { CostResult } from "../../review/types.ts";
-import type { Vendor } from "../../silicon/models/model.ts";
+import type { Cost, Vendor } from "../../silicon/models/model.ts";
 
 /** A tree as the page names it: a built-in one, and a patch file's text on top of it. */
 export interface TreeReference {
@@ -71,6 +71,8 @@ export interface Engine {
 	check(question: Target & { readonly kinds: "first" | "all" }): Verdict;
 	record(question: RunQuestion): Recording;
 	cost(question: Target & { readonly guest: string }): CostResult;
+	/** What each op costs on the vendor's model, with its source; ops of the patch's own among them. */
+	costs(target: Target): Readonly<Record<string, Cost>>;
 }
 
 /** A message to the worker. */

@@ -7,6 +7,7 @@ import type { Image } from "../../guests/image.ts";
 import { loadImage } from "../../guests/load.ts";
 import { programImage } from "../../guests/program-image.ts";
 import { PROGRAMS, findProgram } from "../../guests/programs.ts";
+import { opCost } from "../../kvm/flow/custom-op.ts";
 import { treePath } from "../../kvm/flow/path.ts";
 import { HISTORY } from "../../kvm/trees/history/cases.ts";
 import { BUILT_IN_TREES, findTree } from "../../kvm/trees/trees.ts";
@@ -15,6 +16,7 @@ import { recordRun } from "../../review/recording/record.ts";
 import { surveyTree } from "../../review/survey.ts";
 import { defaultModel } from "../../silicon/models/models.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
+import { OP_NAMES } from "../../silicon/ops.ts";
 import type { EventKind } from "../../check/types.ts";
 import type { Engine } from "./api.ts";
 import { treeOf } from "./trees.ts";
@@ -91,5 +93,12 @@ export const engine: Engine = {
 
 	cost({ guest, vendor, ...reference }) {
 		return measureCost({ guest, tree: treeOf(reference), vendor, model: defaultModel(vendor) });
+	},
+
+	costs(target) {
+		const tree = treeOf(target);
+		const model = defaultModel(target.vendor);
+		const names = [...OP_NAMES, ...tree.customOps.map(({ name }) => name)];
+		return Object.fromEntries(names.map((name) => [name, opCost(tree, model, name)]));
 	},
 };
