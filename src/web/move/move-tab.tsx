@@ -10,7 +10,7 @@ import { dragKey, lifted, startDrag } from "./drag.ts";
 import { type Drop, canMove, editText, readDocument, withMove, withoutLast } from "./patch-document.ts";
 import { PatchPanel } from "./patch-panel.tsx";
 import { SeriesPicker } from "./series-picker.tsx";
-import { VerdictCard } from "./verdict-card.tsx";
+import { VerdictCard, Violations } from "./verdict-card.tsx";
 import { outcomes } from "./verdicts.ts";
 
 /** The last tree that could be drawn: it stays while the next one is made, and when a patch does not apply. */
@@ -137,6 +137,7 @@ export function MoveTab() {
 							<VerdictCard key={vendor} vendor={vendor} outcome={outcomes.value[vendor]} />
 						))}
 					</div>
+					<Violations outcomes={outcomes.value} />
 				</section>
 				<section aria-label="moves">
 					<h2>Your moves</h2>

@@ -1,6 +1,6 @@
 /** One vendor's verdict: what was looked at, what it costs, and of a violation how to see it. */
 import type { Violation } from "../../check/types.ts";
-import type { Vendor } from "../../silicon/models/model.ts";
+import { VENDORS, type Vendor } from "../../silicon/models/model.ts";
 import { eventsText } from "../state/schedule.ts";
 import { go, state } from "../state/app.ts";
 import { cycles, difference, percent } from "../ui/format.ts";
@@ -72,34 +72,41 @@ export function VerdictCard({ vendor, outcome }: { readonly vendor: Vendor; read
 			</h3>
 			<Cost {...outcome} />
 			{problem === undefined ? null : <p class="bad">{problem}</p>}
-			{check === undefined ? null : (
-				<>
-					{check.violations.map((violation) => (
-						<div class="violation" key={violation.property}>
-							<p>
-								<code>{violation.property}</code>: {violation.summary}
-							</p>
-							<a
-								class="button"
-								href={writeHash(runAddress(vendor, violation))}
-								onClick={(event) => {
-									event.preventDefault();
-									go(runAddress(vendor, violation), true);
-								}}
-							>
-								▶ watch it happen
-							</a>
-						</div>
-					))}
-					<p class="bounds dim">
-						{check.bounds.runs} schedules of up to {check.bounds.eventsMax} event at {check.bounds.points}{" "}
-						ops, one configuration; {((verdict?.tookMs ?? 0) / 1000).toFixed(1)} s.{" "}
-						{verdict?.kindsLeft === 0
-							? "All kinds of event."
-							: `${verdict?.kindsLeft} more kinds of event follow …`}
-					</p>
-				</>
-			)}
+			<p class="bounds dim">
+				{check === undefined
+					? ""
+					: `${check.bounds.runs} schedules of up to ${check.bounds.eventsMax} event at ${check.bounds.points} ops, one configuration, ${((verdict?.tookMs ?? 0) / 1000).toFixed(1)} s; ${verdict?.kindsLeft === 0 ? "all kinds of event" : `${verdict?.kindsLeft} more kinds follow …`}`}
+			</p>
 		</article>
+	);
+}
+
+/** What the verdicts found, of all vendors; the place for it is always there, so that nothing moves when something is found. */
+export function Violations({ outcomes }: { readonly outcomes: Readonly<Record<Vendor, Outcome>> }) {
+	const found = VENDORS.flatMap((vendor) =>
+		(outcomes[vendor].verdict?.check.violations ?? []).map((violation) => ({ vendor, violation })),
+	);
+	return (
+		// biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls
+		<section class="found" aria-label="violations" aria-live="polite" tabIndex={0}>
+			{found.length === 0 ? <p class="dim">No violation is found so far.</p> : null}
+			{found.map(({ vendor, violation }) => (
+				<div class="violation" key={`${vendor} ${violation.property}`}>
+					<p>
+						<b>{NAMES[vendor]}</b> <code>{violation.property}</code>: {violation.summary}
+					</p>
+					<a
+						class="button"
+						href={writeHash(runAddress(vendor, violation))}
+						onClick={(event) => {
+							event.preventDefault();
+							go(runAddress(vendor, violation), true);
+						}}
+					>
+						▶ watch it happen
+					</a>
+				</div>
+			))}
+		</section>
 	);
 }

@@ -75,7 +75,11 @@ export class Chromium {
 		hash = "",
 		options: Parameters<Browser["newContext"]>[0] = {},
 	): Promise<{ readonly page: Page; readonly context: BrowserContext; readonly errors: string[] }> {
-		const context = await this.browser.newContext({ viewport: { width: 1280, height: 720 }, ...options });
+		const context = await this.browser.newContext({
+			viewport: { width: 1280, height: 720 },
+			reducedMotion: "reduce",
+			...options,
+		});
 		const page = await context.newPage();
 		const errors: string[] = [];
 		page.on("pageerror", (error) => errors.push(error.message));

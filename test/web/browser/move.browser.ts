@@ -72,7 +72,8 @@ describe.skipIf(CHROMIUM === undefined)("moving a step", () => {
 		const { page, context, errors } = await chromium.open("#move?tree=series-v1&vendor=tdx");
 		const tdx = card(page, "TDX");
 		await tdx.getByText("violated").waitFor({ timeout: 60_000 });
-		expect(await tdx.textContent()).toContain("handle_external_interrupt_irqoff");
+		const found = page.getByRole("region", { name: "violations" });
+		expect(await found.textContent()).toContain("handle_external_interrupt_irqoff");
 		await card(page, "SVM").getByText("holds").waitFor({ timeout: 60_000 });
 		await page.screenshot({ path: join(SHOTS, "move.png") });
 		expect(errors).toEqual([]);

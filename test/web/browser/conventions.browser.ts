@@ -1,0 +1,146 @@
+/** What holds for every tab: reachable, readable, offline, small, and never in the way. */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BUILT, CHROMIUM, Chromium, SHOTS } from "./browser.ts";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Each tab with something on it, and what is there when it has come. */
+const TABS = [
+	["loop", "#loop?with=series-v2", ".move-line"],
+	["move", "#move?tree=series-v1&vendor=tdx", ".violation"],
+	["run", "#run?tree=series-v1&vendor=tdx&guest=script&events=irq@13", ".violation"],
+	["cost", "#cost?with=series-v2", ".chart tr.first"],
+] as const;
+
+interface AxeViolation {
+	readonly id: string;
+	readonly impact: string;
+	readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+}
+
+/** Serious findings of axe, one line each. */
+async function axe(page: Page): Promise<string[]> {
+	await page.evaluate(AXE);
+	const found = await page.evaluate(async () => {
+		const { axe: run } = window as unknown as {
+			axe: { run(): Promise<{ violations: AxeViolation[] }> };
+		};
+		return (await run.run()).violations;
+	});
+	return found
+		.filter(({ impact }) => impact === "serious" || impact === "critical")
+		.map(
+			({ id, nodes }) =>
+				`${id}: ${nodes.length} × ${nodes[0]?.html.slice(0, 160)} ${nodes[0]?.failureSummary}`,
+		);
+}
+
+describe.skipIf(CHROMIUM === undefined)("every tab", () => {
+	let chromium: Chromium;
+	beforeAll(async () => {
+		chromium = await Chromium.start();
+	});
+	afterAll(() => chromium?.stop());
+
+	it.each(TABS)(
+		"%s has no serious finding of axe, in light and dark, and fits a phone",
+		async (name, hash, sign) => {
+			const { page, context, errors } = await chromium.open(hash);
+			await page.locator(sign).first().waitFor({ timeout: 60_000 });
+			expect(await axe(page)).toEqual([]);
+			await page.emulateMedia({ colorScheme: "dark" });
+			expect(await axe(page)).toEqual([]);
+			await page.screenshot({ path: join(SHOTS, `${name}-dark.png`) });
+			await page.emulateMedia({ colorScheme: "light" });
+			await page.setViewportSize({ width: 390, height: 844 });
+			await page.screenshot({ path: join(SHOTS, `${name}-phone.png`) });
+			const [width, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+			expect(width).toBeLessThanOrEqual(room!);
+			expect(errors).toEqual([]);
+			await context.close();
+		},
+	);
+
+	it("is there again without network and server", async () => {
+		const { page, context } = await chromium.open();
+		await page.locator(".path").waitFor({ timeout: 30_000 });
+		await page.evaluate(async () => {
+			const { active, installing, waiting } = await navigator.serviceWorker.ready;
+			const worker = installing ?? waiting ?? active!;
+			while (worker.state !== "activated") await new Promise((resolve) => setTimeout(resolve, 20));
+		});
+		await context.setOffline(true);
+		await page.goto(`${chromium.url}#run?guest=cpuid`);
+		await page.reload();
+		await page.locator(".frame").first().waitFor({ timeout: 30_000 });
+		await context.close();
+	});
+
+	it("paints at once, and nothing shifts or stands still while the engine works", async () => {
+		const { page, context } = await chromium.open("#move?vendor=tdx");
+		await page.locator(".path").waitFor({ timeout: 30_000 });
+		const paint = await page.evaluate(
+			() => performance.getEntriesByName("first-contentful-paint")[0]!.startTime,
+		);
+		expect(paint).toBeLessThan(1000);
+		const watched = await page.evaluate(async () => {
+			const long: number[] = [];
+			const shifts: number[] = [];
+			new PerformanceObserver((list) => {
+				for (const { duration } of list.getEntries()) long.push(duration);
+			}).observe({ type: "longtask" });
+			new PerformanceObserver((list) => {
+				for (const entry of list.getEntries())
+					shifts.push((entry as PerformanceEntry & { value: number }).value);
+			}).observe({ type: "layout-shift" });
+			const started = performance.now();
+			location.hash = "#move?tree=series-v1&vendor=tdx";
+			await new Promise<void>((resolve) => {
+				const wait = setInterval(() => {
+					const isDone = document.querySelectorAll(".card[data-verdict=holds], .card.is-bad").length === 3;
+					if (!isDone && performance.now() - started < 40_000) return;
+					clearInterval(wait);
+					resolve();
+				}, 50);
+			});
+			return { long, shifts };
+		});
+		// Drawing a tab is work of the page; what is left is that the worker's never is.
+		expect(watched.long.filter((duration) => duration > 200)).toEqual([]);
+		expect(watched.shifts.reduce((sum, shift) => sum + shift, 0)).toBeLessThan(0.1);
+		await context.close();
+	});
+
+	it("is reached by the keyboard alone", async () => {
+		const { page, context } = await chromium.open();
+		await page.locator(".path").waitFor({ timeout: 30_000 });
+		await page.getByRole("tab", { name: "Loop" }).focus();
+		for (const name of ["Move it", "Run", "Cost"]) {
+			await page.keyboard.press("ArrowRight");
+			while ((await page.getByRole("tab", { selected: true }).textContent()) !== name)
+				await page.keyboard.press("ArrowRight");
+		}
+		await page.getByRole("tab", { name: "Loop" }).click();
+		await page.getByRole("treeitem").first().focus();
+		await page.keyboard.press("j");
+		await page.keyboard.press("ArrowDown");
+		await expect.poll(() => page.url()).toContain("step=");
+		await context.close();
+	});
+});
+
+describe.skipIf(CHROMIUM === undefined)("the build", () => {
+	it("keeps its size", () => {
+		const { files, total } = JSON.parse(readFileSync(join(BUILT, "sizes.json"), "utf8")) as {
+			files: { name: string; gzipBytes: number }[];
+			total: { gzipBytes: number };
+		};
+		const page = files.filter(({ name }) => /index.*\.(js|css|html)$/.test(name));
+		expect(page.reduce((sum, { gzipBytes }) => sum + gzipBytes, 0)).toBeLessThan(60_000);
+		expect(total.gzipBytes).toBeLessThan(1_000_000);
+	});
+});
