@@ -4,6 +4,7 @@ import { CostTab } from "./cost/cost-tab.tsx";
 import { LanePatterns } from "./loop/lanes.tsx";
 import { LoopTab } from "./loop/loop-tab.tsx";
 import { MoveTab } from "./move/move-tab.tsx";
+import { ProfileTab } from "./profile/profile-tab.tsx";
 import { RunTab } from "./run/run-tab.tsx";
 import { go, setPatch, state } from "./state/app.ts";
 import { takeImage } from "./state/image.ts";
@@ -22,6 +23,7 @@ const PANELS: Readonly<Partial<Record<Tab, () => JSX.Element>>> = {
 	loop: LoopTab,
 	move: MoveTab,
 	run: RunTab,
+	profile: ProfileTab,
 	cost: CostTab,
 };
 const SHOWN = TABS.filter((tab) => PANELS[tab] !== undefined);

@@ -2,6 +2,8 @@
 import type { CheckResult, Injection } from "../../check/types.ts";
 import type { PathRow } from "../../kvm/flow/path.ts";
 import type { BuiltInTree } from "../../kvm/trees/trees.ts";
+import type { FlameLayout } from "../../profile/flame.ts";
+import type { ReportRow } from "../../profile/report.ts";
 import type { Recording } from "../../review/recording/recording.ts";
 import type { Survey } from "../../review/survey.ts";
 import type { CostResult } from "../../review/types.ts";
@@ -30,6 +32,11 @@ export interface Catalogue {
 		readonly vendors: readonly string[];
 	}[];
 	readonly events: readonly { readonly kind: string; readonly title: string }[];
+	readonly workloads: readonly {
+		readonly name: string;
+		readonly label: string;
+		readonly vendors: readonly string[];
+	}[];
 }
 
 /** One tree as the tab "Loop" draws it. */
@@ -53,6 +60,19 @@ export interface Verdict {
 	readonly tookMs: number;
 }
 
+/** A workload's profile. */
+export interface ProfileView {
+	readonly tree: string;
+	readonly cpu: string;
+	readonly exits: number;
+	readonly periodCycles: number;
+	/** As `perf top` has them. */
+	readonly rows: readonly ReportRow[];
+	readonly flame: FlameLayout;
+	/** By symbol, why it is there, as `reenter top --explain` prints it. */
+	readonly reasons: Readonly<Record<string, string>>;
+}
+
 /** A run to be recorded. */
 export interface RunQuestion extends Target {
 	/** A guest program's name, "script" for the check's own guest, or a file's name with its bytes. */
@@ -71,6 +91,7 @@ export interface Engine {
 	check(question: Target & { readonly kinds: "first" | "all" }): Verdict;
 	record(question: RunQuestion): Recording;
 	cost(question: Target & { readonly guest: string }): CostResult;
+	profile(question: Target & { readonly workload: string }): ProfileView;
 	/** What each op costs on the vendor's model, with its source; ops of the patch's own among them. */
 	costs(target: Target): Readonly<Record<string, Cost>>;
 }

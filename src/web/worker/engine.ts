@@ -11,6 +11,7 @@ import { opCost } from "../../kvm/flow/custom-op.ts";
 import { treePath } from "../../kvm/flow/path.ts";
 import { HISTORY } from "../../kvm/trees/history/cases.ts";
 import { BUILT_IN_TREES, findTree } from "../../kvm/trees/trees.ts";
+import { findWorkload, workloadNames } from "../../profile/workloads/workloads.ts";
 import { measureCost } from "../../review/cost.ts";
 import { recordRun } from "../../review/recording/record.ts";
 import { surveyTree } from "../../review/survey.ts";
@@ -19,6 +20,7 @@ import type { Vendor } from "../../silicon/models/model.ts";
 import { OP_NAMES } from "../../silicon/ops.ts";
 import type { EventKind } from "../../check/types.ts";
 import type { Engine } from "./api.ts";
+import { profileView } from "./profile.ts";
 import { treeOf } from "./trees.ts";
 
 /** The guest by whose exit a tree's cost is told in one figure. */
@@ -45,6 +47,10 @@ export const engine: Engine = {
 		]),
 		guests: PROGRAMS.map(({ name, description, vendors }) => ({ name, description, vendors })),
 		events: EVENTS.map(({ kind, title }) => ({ kind, title })),
+		workloads: workloadNames().map((name) => {
+			const { label, vendors } = findWorkload(name);
+			return { name, label, vendors };
+		}),
 	}),
 
 	loop(target) {
@@ -101,4 +107,6 @@ export const engine: Engine = {
 		const names = [...OP_NAMES, ...tree.customOps.map(({ name }) => name)];
 		return Object.fromEntries(names.map((name) => [name, opCost(tree, model, name)]));
 	},
+
+	profile: ({ workload, ...target }) => profileView(target, workload),
 };

@@ -13,6 +13,7 @@ const TABS = [
 	["loop", "#loop?with=series-v2", ".move-line"],
 	["move", "#move?tree=series-v1&vendor=tdx", ".violation"],
 	["run", "#run?tree=series-v1&vendor=tdx&guest=script&events=irq@13", ".violation"],
+	["profile", "#profile?with=series-v2", ".reason"],
 	["cost", "#cost?with=series-v2", ".chart tr.first"],
 ] as const;
 
@@ -119,7 +120,7 @@ describe.skipIf(CHROMIUM === undefined)("every tab", () => {
 		const { page, context } = await chromium.open();
 		await page.locator(".path").waitFor({ timeout: 30_000 });
 		await page.getByRole("tab", { name: "Loop" }).focus();
-		for (const name of ["Move it", "Run", "Cost"]) {
+		for (const name of ["Move it", "Run", "Profile", "Cost"]) {
 			await page.keyboard.press("ArrowRight");
 			while ((await page.getByRole("tab", { selected: true }).textContent()) !== name)
 				await page.keyboard.press("ArrowRight");

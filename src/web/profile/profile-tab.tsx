@@ -1,0 +1,190 @@
+/** The tab "Profile": what perf top would show of a workload, its flame graph, and why a symbol is there. */
+import { computed, effect, signal } from "@preact/signals";
+import type { FlameBox, FlameLayout } from "../../profile/flame.ts";
+import { catalogue, engine, go, state, target } from "../state/app.ts";
+import { cycles } from "../ui/format.ts";
+import type { ProfileView, Target } from "../worker/api.ts";
+
+const views = signal<ReadonlyMap<string, ProfileView | Error>>(new Map());
+const asked = new Set<string>();
+
+const workload = computed(() => state.value.guest || (state.value.vendor === "tdx" ? "td-vmcall" : "invd"));
+const sides = computed<readonly Target[]>(() => {
+	const { with: other, vendor } = state.value;
+	return other === "" ? [target.value] : [target.value, { tree: other, patch: "", vendor }];
+});
+const keyOf = (of: Target) => JSON.stringify([of, workload.value]);
+
+effect(() => {
+	if (state.value.tab !== "profile") return;
+	for (const of of sides.value) {
+		const key = keyOf(of);
+		if (asked.has(key)) continue;
+		asked.add(key);
+		const keep = (value: ProfileView | Error) => {
+			views.value = new Map(views.value).set(key, value);
+		};
+		engine.ask("profile", { ...of, workload: workload.value }).then(keep, keep);
+	}
+});
+
+/** Height of a box of the flame graph in pixels. */
+const BOX = 19;
+
+/** Colours by what a frame is: the guest's, the processor's own, KVM's, all others. */
+function classOf(name: string): string {
+	if (name === "[guest]") return "flame-guest";
+	if (name.startsWith("[")) return "flame-hardware";
+	return /^(kvm|vcpu|vmx|svm|tdx|vt|__vmx|__svm|handle)_/.test(name) ? "flame-kvm" : "flame-other";
+}
+
+function Flame({ layout, label }: { readonly layout: FlameLayout; readonly label: string }) {
+	const symbol = state.value.step;
+	const box = ({ node, name, depth, left, width, total }: FlameBox) => (
+		<button
+			key={node}
+			type="button"
+			tabIndex={-1}
+			class={`flame-box ${classOf(name)} ${name === symbol ? "is-chosen" : ""}`}
+			style={{
+				left: `${left * 100}%`,
+				width: `${width * 100}%`,
+				bottom: `${depth * BOX}px`,
+			}}
+			title={`${name}: ${cycles(total)} cycles, ${((100 * total) / layout.total).toFixed(1)} %`}
+			onClick={() => go({ step: name })}
+		>
+			{width > 0.03 ? name : ""}
+		</button>
+	);
+	return (
+		<div class="flame" title={label} style={{ height: `${layout.depth * BOX}px` }}>
+			{layout.boxes.map(box)}
+		</div>
+	);
+}
+
+function Top({ view, base }: { readonly view: ProfileView; readonly base: ProfileView | null }) {
+	const before = new Map(base?.rows.map((row) => [row.symbol, row.overheadPercent]) ?? []);
+	const most = Math.max(1, ...view.rows.map(({ overheadPercent }) => overheadPercent));
+	return (
+		<table class="top">
+			<caption>
+				{view.tree}: samples of the host in {view.exits} exits
+			</caption>
+			<thead>
+				<tr>
+					<th scope="col">Overhead</th>
+					{base === null ? null : <th scope="col">against</th>}
+					<th scope="col">Symbol</th>
+				</tr>
+			</thead>
+			<tbody>
+				{view.rows.map(({ symbol, overheadPercent, mode }) => {
+					const delta = overheadPercent - (before.get(symbol) ?? 0);
+					return (
+						<tr key={symbol} class={symbol === state.value.step ? "is-chosen" : ""}>
+							<td class="figure">
+								<span
+									class="share"
+									aria-hidden="true"
+									style={{ width: `${(overheadPercent / most) * 56}px` }}
+								/>
+								{overheadPercent.toFixed(2)}%
+							</td>
+							{base === null ? null : (
+								<td class="figure dim">
+									{before.has(symbol) ? `${delta >= 0 ? "+" : "−"}${Math.abs(delta).toFixed(2)}` : "new"}
+								</td>
+							)}
+							<td>
+								<button class="link" type="button" onClick={() => go({ step: symbol })}>
+									[{mode}] {symbol}
+								</button>
+							</td>
+						</tr>
+					);
+				})}
+			</tbody>
+		</table>
+	);
+}
+
+function Reason({ view }: { readonly view: ProfileView }) {
+	const { step } = state.value;
+	const text = view.reasons[step];
+	return (
+		<section class="reason" aria-label="why a symbol is there" aria-live="polite">
+			<h2>{text === undefined ? "Why is a symbol there?" : `Why ${step} is there`}</h2>
+			{text === undefined ? (
+				<p class="dim">Choose a symbol, of the table or of the flame graph.</p>
+			) : (
+				// biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls
+				<pre tabIndex={0}>{text}</pre>
+			)}
+		</section>
+	);
+}
+
+function WorkloadSelect() {
+	const known =
+		catalogue.value?.workloads.filter(({ vendors }) => vendors.includes(state.value.vendor)) ?? [];
+	return (
+		<label class="field">
+			<span>workload</span>
+			<select
+				value={workload.value}
+				onChange={({ currentTarget }) => go({ guest: currentTarget.value, step: "" }, true)}
+			>
+				{known.map(({ name, label }) => (
+					<option key={name} value={name}>
+						{name}: {label}
+					</option>
+				))}
+			</select>
+		</label>
+	);
+}
+
+/** The tab. */
+export function ProfileTab() {
+	const shown = sides.value.map((of) => views.value.get(keyOf(of)));
+	const failed = shown.find((view) => view instanceof Error);
+	const ready = shown.filter((view) => view !== undefined && !(view instanceof Error)) as ProfileView[];
+	return (
+		<>
+			<div class="toolbar">
+				<WorkloadSelect />
+				<span class="dim" role="status">
+					{ready.length < shown.length && failed === undefined
+						? "profiling …"
+						: `one sample in ${ready[0]?.periodCycles ?? 0} cycles, as perf top: with the skid of an NMI`}
+				</span>
+			</div>
+			{failed instanceof Error ? (
+				<p class="problem" role="alert">
+					{failed.message}
+				</p>
+			) : null}
+			<div class="profile-panels">
+				<div class="tops">
+					{ready.map((view, at) => (
+						<Top key={`${view.tree} ${at}`} view={view} base={at === 0 ? null : ready[0]!} />
+					))}
+				</div>
+				<div>
+					{ready.map((view, at) => (
+						<section key={`${view.tree} ${at}`} aria-label={`flame graph of ${view.tree}`}>
+							<h2>
+								{view.tree}{" "}
+								<span class="dim">cycles, {cycles(view.flame.total / Math.max(1, view.exits))} an exit</span>
+							</h2>
+							<Flame layout={view.flame} label={`flame graph of ${view.tree}; the table has its symbols`} />
+						</section>
+					))}
+					{ready.length === 0 ? null : <Reason view={ready.at(-1)!} />}
+				</div>
+			</div>
+		</>
+	);
+}
