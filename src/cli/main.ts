@@ -7,6 +7,7 @@ import { ProfileError } from "../profile/errors.ts";
 import { ReviewError } from "../review/errors.ts";
 import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
+import { registerCompareBackends } from "./commands/compare-backends.ts";
 import { registerCost } from "./commands/cost.ts";
 import { registerKut } from "./commands/kut.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
@@ -48,6 +49,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerModels,
 	registerSchema,
 	registerMeasure,
+	registerCompareBackends,
 	registerDoctor,
 ];
 

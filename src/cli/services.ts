@@ -3,6 +3,8 @@ import { performance } from "node:perf_hooks";
 import { runCase } from "../check/casebook.ts";
 import { runCheck } from "../check/check.ts";
 import { runSearch } from "../check/search/check.ts";
+import { compareBackends } from "../backends/compare/compare.ts";
+import type { Alarms } from "../backends/compare/subject.ts";
 import { hostInfo } from "../devkvm/host.ts";
 import { DevKvm } from "../devkvm/system.ts";
 import { measureExits } from "../measure/exits.ts";
@@ -10,11 +12,19 @@ import { measureSwaps } from "../measure/swaps.ts";
 import type { Clock } from "../measure/types.ts";
 import { measureCost } from "../review/cost.ts";
 import { reviewTree } from "../review/review.ts";
-import { runImage } from "../review/run.ts";
+import { runImage, runImageOn } from "../review/run.ts";
 import { runKutTask } from "./kut/run-task.ts";
 
 /** Time for measurements; nothing that is modelled sees it. */
 const clock: Clock = { now: () => performance.now() * 1e6 };
+
+/** What ends a guest that does not come back. */
+const alarms: Alarms = {
+	after: (milliseconds, ring) => {
+		const timer = setTimeout(ring, milliseconds);
+		return () => clearTimeout(timer);
+	},
+};
 
 /** The instruments behind the commands. */
 export const SERVICES = {
@@ -24,12 +34,15 @@ export const SERVICES = {
 	measureCost,
 	reviewTree,
 	runImage,
+	runImageOn,
 	runKutTask,
 	measureExits,
 	measureSwaps,
 	hostInfo,
 	openDevKvm: () => DevKvm.open(),
 	clock,
+	alarms,
+	compareBackends,
 	nodeVersion: process.versions.node,
 };
 

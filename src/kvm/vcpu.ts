@@ -60,6 +60,9 @@ export interface VcpuStat {
 	swapState: SwapState | null;
 }
 
+/** Enabled, of the bootstrap processor. */
+const APIC_BASE_AT_RESET = 0xfee0_0900;
+
 export class Vcpu {
 	readonly vm: Vm;
 	readonly id: number;
@@ -156,6 +159,8 @@ export class Vcpu {
 
 	// ---- arch: events ----
 	apic: Lapic | null = null;
+	/** IA32_APIC_BASE while user space has the local APIC: KVM only keeps it. */
+	apicBase = APIC_BASE_AT_RESET;
 	mpState: number = MP_STATE.RUNNABLE;
 	pvUnhalted = false;
 	nmiPending = 0;

@@ -1,10 +1,12 @@
 /** Runs a guest image that a user gave: `reenter run`. */
+import { BackendVmm } from "../backends/vmm.ts";
 import { type Image, ImageError } from "../guests/image.ts";
 import { loadImage } from "../guests/load.ts";
 import { applyGuestCpu, parseGuestCpu } from "../kvm/api/guest-cpu.ts";
 import { createMachine } from "../kvm/api/kvm.ts";
-import { Vmm, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
+import { Vmm, type VmmResult, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
+import type { KvmSystem } from "../uapi/api.ts";
 import { type Saved, savedIn } from "./saved.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
@@ -39,22 +41,18 @@ export interface RunOptions {
 	readonly onConsole: (byte: number) => void;
 }
 
-export interface RunOutcome {
-	readonly kind:
-		| "exit"
-		| "power-off"
-		| "reset"
-		| "triple-fault"
-		| "entry-failure"
-		| "budget"
-		| "halted"
-		| "internal-error";
+/** How a run ended. */
+export interface RunEnd {
+	readonly kind: VmmResult["kind"];
 	/** Exit code of the guest; 0 unless `kind` is exit. */
 	readonly code: number;
 	/** One line on why it ended, for kinds other than exit and power-off. */
 	readonly message: string;
-	/** Exits by name, with how often each happened. */
+	/** Exits by name, with how often each happened. On /dev/kvm: returns of KVM_RUN. */
 	readonly exitCounts: Readonly<Record<string, { readonly count: number }>>;
+}
+
+export interface RunOutcome extends RunEnd {
 	readonly instructions: number;
 	readonly cycles: number;
 	/** What a tree saves, or would have saved, in these exits; null if none was named. */
@@ -65,7 +63,10 @@ export interface RunOutcome {
 const LINUX_COMMAND_LINE = "console=ttyS0 earlyprintk=serial";
 
 /** @throws ImageError for an initial RAM disk that the image cannot take */
-function commandLineOf(image: Image, { fileName, append, initrd }: RunOptions): string {
+function commandLineOf(
+	image: Image,
+	{ fileName, append, initrd }: Pick<RunOptions, "fileName" | "append" | "initrd">,
+): string {
 	if (image.protocol === "linux") return append ?? LINUX_COMMAND_LINE;
 	if (initrd !== undefined) throw new ImageError("no Linux kernel: it takes no initial RAM disk");
 	return `${fileName} ${append ?? ""}`.trim();
@@ -111,31 +112,60 @@ export function runImage(options: RunOptions): RunOutcome {
 	const cycles = Math.max(...machine.processors.map((processor) => processor.cpu.cycles));
 	const { compare } = options;
 	const saved = compare === undefined ? null : savedIn({ ...compare, vcpus: vm.vcpus, model, vendor });
-	const rest = { exitCounts, instructions, cycles, saved };
-	switch (result.kind) {
+	const rip = () => vm.ops.getRip(vcpu).toString(16);
+	const end = endOf(result, { rip, dump: () => vm.ops.dump(vcpu) });
+	return { ...end, exitCounts, instructions, cycles, saved };
+}
+
+/** What is said of a vCPU at its end. */
+interface VcpuWords {
+	rip(): string;
+	/** Its state in lines; empty if it cannot be seen. */
+	dump(): string;
+}
+
+function endOf(result: VmmResult, words: VcpuWords): Omit<RunEnd, "exitCounts"> {
+	const { kind } = result;
+	switch (kind) {
 		case "exit":
-			return { kind: "exit", code: result.code, message: "", ...rest };
+			return { kind, code: result.code, message: "" };
 		case "power-off":
-			return { kind: result.kind, code: 0, message: "", ...rest };
+			return { kind, code: 0, message: "" };
 		case "reset":
-			return { kind: result.kind, code: 0, message: "the guest asked for a reset", ...rest };
+			return { kind, code: 0, message: "the guest asked for a reset" };
 		case "triple-fault":
-			return {
-				kind: result.kind,
-				code: 0,
-				message: `triple fault at RIP 0x${vm.ops.getRip(vcpu).toString(16)}`,
-				...rest,
-			};
+			return { kind, code: 0, message: `triple fault at RIP 0x${words.rip()}` };
 		case "halted":
-			return { kind: result.kind, code: 0, message: "the guest halted and no event can wake it", ...rest };
+			return { kind, code: 0, message: "the guest halted and no event can wake it" };
 		case "budget":
-			return {
-				kind: result.kind,
-				code: 0,
-				message: `the budget of ${options.budgetInstructions} instructions is used up`,
-				...rest,
-			};
+			return { kind, code: 0, message: `the budget is used up after ${result.instructions} instructions` };
 		default:
-			return { kind: result.kind, code: 0, message: `${result.message}\n${vm.ops.dump(vcpu)}`, ...rest };
+			return { kind, code: 0, message: `${result.message}\n${words.dump()}`.trimEnd() };
 	}
+}
+
+/** What a run on a machine behind KVM's user API takes. */
+export type BackendRunOptions = Pick<
+	RunOptions,
+	"bytes" | "fileName" | "append" | "initrd" | "ramBytes" | "onConsole"
+> & {
+	/** Time since the start, in seconds, as the guest's devices see it. */
+	readonly seconds: () => number;
+};
+
+/**
+ * Runs an image on a machine behind KVM's user API, with the same devices around it.
+ * @throws ImageError if the file is no image; KvmError
+ */
+export async function runImageOn(kvm: KvmSystem, options: BackendRunOptions): Promise<RunEnd> {
+	const image = loadImage(options.bytes);
+	const guestRamBytes = Math.max(guestRamBytesFor(image), Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
+	const vmm = new BackendVmm(kvm, { guestRamBytes, seconds: options.seconds, onConsole: options.onConsole });
+	vmm.load(image, {
+		commandLine: commandLineOf(image, options),
+		...(options.initrd === undefined ? {} : { initrd: options.initrd }),
+	});
+	const end = endOf(await vmm.run(), { rip: () => vmm.lastRip.toString(16), dump: () => "" });
+	const exitCounts = Object.fromEntries([...vmm.exitCounts].map(([name, count]) => [name, { count }]));
+	return { ...end, exitCounts };
 }

@@ -29,8 +29,6 @@ const HIGH_HALF = 32n;
 const VECTORS = 256;
 /** tsc_tolerance_ppm: a frequency so near to the host's is the host's. */
 const TSC_TOLERANCE = 250e-6;
-/** IA32_APIC_BASE at reset: enabled, of the bootstrap processor. */
-const APIC_BASE_AT_RESET = 0xfee0_0900n;
 
 export class SoftVcpu implements KvmVcpu {
 	readonly id: number;
@@ -39,8 +37,6 @@ export class SoftVcpu implements KvmVcpu {
 	private immediateExit = false;
 	/** kvm_vcpu_has_run(): its CPUID stays from then on. */
 	private hasRun = false;
-	/** Without a local APIC KVM only keeps it. */
-	private apicBase = APIC_BASE_AT_RESET;
 	private closed = false;
 
 	constructor(v: Vcpu, hooks: SoftVcpuHooks) {
@@ -78,7 +74,7 @@ export class SoftVcpu implements KvmVcpu {
 			return {
 				...getSregs(v),
 				cr8: BigInt(kvmGetCr8(v)),
-				apic_base: v.apic === null ? this.apicBase : BigInt(v.apic.baseMsr),
+				apic_base: BigInt(v.apic?.baseMsr ?? v.apicBase),
 				interrupt_bitmap: bitmap,
 			};
 		});
@@ -88,7 +84,7 @@ export class SoftVcpu implements KvmVcpu {
 			if (!isValidSregs(v, sregs)) {
 				throw new KvmError("KVM_SET_SREGS", "EINVAL", "control registers that no processor would hold");
 			}
-			if (v.apic === null) this.apicBase = sregs.apic_base;
+			if (v.apic === null) v.apicBase = Number(sregs.apic_base);
 			else if (!v.apic.setBaseForHost(Number(sregs.apic_base))) {
 				throw new KvmError("KVM_SET_SREGS", "EINVAL", `apic_base 0x${sregs.apic_base.toString(16)}`);
 			}

@@ -2,13 +2,15 @@
 import { EXIT, type Io, UsageError } from "../io.ts";
 import { ImageError } from "../../guests/image.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
-import { RAM_BYTES_MAX } from "../../review/run.ts";
+import { RAM_BYTES_MAX, type RunEnd } from "../../review/run.ts";
+import { KvmError } from "../../uapi/api.ts";
+import { openSide } from "../backend.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree } from "../resolve.ts";
-import { savedText, statText } from "../text/cost.ts";
+import { runStatText, savedText, statText } from "../text/cost.ts";
 
 const BASE_TREE = "v6.18";
 const SERIES_TREE = "series-v2";
@@ -24,6 +26,7 @@ interface RunArguments extends CommonOptions {
 	readonly budget?: string;
 	readonly smp: string;
 	readonly seed: string;
+	readonly backend: string;
 }
 
 /** The budget as a number of guest instructions. */
@@ -76,21 +79,104 @@ function imageFile(file: string | undefined, kernel: string | undefined): string
 	return named;
 }
 
+/** The guest's console: stdout, or kept for JSON and a file. */
+interface Console {
+	/** It goes to stdout as it comes. */
+	readonly direct: boolean;
+	onConsole(byte: number): void;
+	text(): string;
+}
+
+function makeConsole(io: Io, options: RunArguments): Console {
+	const direct = options.json !== true && options.output === undefined;
+	const bytes: number[] = [];
+	return {
+		direct,
+		onConsole: (byte) => {
+			if (direct) io.outByte(byte);
+			else bytes.push(byte);
+		},
+		text: () => new TextDecoder().decode(Uint8Array.from(bytes)),
+	};
+}
+
+/** Prints what is left to print. @returns the exit code: the guest's own, if it has one */
+function finish(
+	io: Io,
+	options: RunArguments,
+	console: Console,
+	outcome: RunEnd,
+	statistics: () => string,
+): number {
+	const said = console.text();
+	if (!console.direct)
+		emit(
+			io,
+			options,
+			() => said,
+			() => ({ ...outcome, console: said }),
+		);
+	if (options.json !== true) io.err(statistics());
+	if (outcome.kind === "exit" || outcome.kind === "power-off") return outcome.code;
+	io.err(`reenter: ${outcome.message}\n`);
+	return EXIT.guest;
+}
+
+const SOFT_ONLY = ["cpu", "vendor", "budget"] as const;
+
+/** Runs an image on /dev/kvm. */
+async function runOnDev(context: Context, file: string, options: RunArguments): Promise<number> {
+	const { io, services } = context;
+	const given = SOFT_ONLY.find((option) => options[option] !== undefined);
+	if (given !== undefined)
+		throw new UsageError(`--${given} is the software machine's; --backend dev has the computer's own`);
+	if (options.smp !== "1") throw new UsageError("--backend dev runs one vCPU");
+	const ramBytes = readMemory(options.memory);
+	const bytes = readUserFile(io, file);
+	const initrd = options.initrd === undefined ? undefined : readUserFile(io, options.initrd);
+	const side = openSide(context, "--backend", "dev");
+	if (side === null) return EXIT.skipped;
+	const console = makeConsole(io, options);
+	const start = services.clock.now();
+	try {
+		const outcome = await services.runImageOn(side.kvm, {
+			bytes,
+			fileName: file.split("/").at(-1) ?? file,
+			...(initrd === undefined ? {} : { initrd }),
+			...(options.append === undefined ? {} : { append: options.append }),
+			...(ramBytes === undefined ? {} : { ramBytes }),
+			seconds: () => (services.clock.now() - start) / 1e9,
+			onConsole: console.onConsole,
+		});
+		return finish(io, options, console, outcome, () => runStatText(outcome));
+	} catch (error) {
+		if (error instanceof ImageError) throw new UsageError(`${file}: ${error.message}`);
+		if (!(error instanceof KvmError)) throw error;
+		io.err(`reenter: this KVM refuses the guest: ${error.message}\n`);
+		return EXIT.skipped;
+	} finally {
+		side.kvm.close();
+	}
+}
+
 /** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
 async function runCommand(
-	{ io, services }: Context,
+	context: Context,
 	image: string | undefined,
 	options: RunArguments,
 ): Promise<number> {
+	const { io, services } = context;
 	const file = imageFile(image, options.kernel);
+	if (options.backend === "dev") return runOnDev(context, file, options);
+	if (options.backend !== "soft")
+		throw new UsageError(`--backend "${options.backend}": there are dev, the real /dev/kvm, and soft`);
 	const named = await resolveTree(io, options.tree);
 	const { tree, vendor, model } = resolveTarget(named, options.vendor, options.cpu);
 	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
 	const budgetInstructions = readBudget(options.budget);
 	const ramBytes = readMemory(options.memory);
 	const bytes = readUserFile(io, file);
-	const toConsole = options.json !== true && options.output === undefined;
-	const text: number[] = [];
+	const console = makeConsole(io, options);
 	let outcome: ReturnType<typeof services.runImage>;
 	try {
 		outcome = services.runImage({
@@ -106,30 +192,15 @@ async function runCommand(
 			vcpus: readCount("--smp", options.smp, 1, 64),
 			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
 			compare: await comparedTrees(io, options.tree, tree),
-			onConsole: (byte) => {
-				if (toConsole) io.outByte(byte);
-				else text.push(byte);
-			},
+			onConsole: console.onConsole,
 		});
 	} catch (error) {
 		if (error instanceof ImageError) throw new UsageError(`${file}: ${error.message}`);
 		throw error;
 	}
-	const said = new TextDecoder().decode(Uint8Array.from(text));
-	if (!toConsole)
-		emit(
-			io,
-			options,
-			() => said,
-			() => ({ ...outcome, console: said }),
-		);
-	if (options.json !== true) {
-		io.err(statText(outcome));
-		if (outcome.saved !== null) io.err(savedText(outcome.saved, outcome));
-	}
-	if (outcome.kind === "exit" || outcome.kind === "power-off") return outcome.code;
-	io.err(`reenter: ${outcome.message}\n`);
-	return EXIT.guest;
+	return finish(io, options, console, outcome, () =>
+		[statText(outcome), ...(outcome.saved === null ? [] : [savedText(outcome.saved, outcome)])].join(""),
+	);
 }
 
 /** Adds `reenter run`. */
@@ -144,6 +215,7 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--memory <size>", "guest memory in MiB, or with K, M or G")
 		.option("--smp <n>", "virtual CPUs", "1")
 		.option("--seed <n>", "chooses how several CPUs take turns", "1")
+		.option("--backend <machine>", "soft, or dev: this computer's /dev/kvm", "soft")
 		.option("--budget <instructions>", "guest instructions after which to stop")
 		.action(action((file: string | undefined, options: RunArguments) => runCommand(context, file, options)));
 }

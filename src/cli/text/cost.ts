@@ -1,6 +1,6 @@
 /** The texts of `reenter cost`, `run` and `models`. */
 import type { Saved } from "../../review/saved.ts";
-import type { RunOutcome } from "../../review/run.ts";
+import type { RunEnd, RunOutcome } from "../../review/run.ts";
 import type { CostResult } from "../../review/types.ts";
 import type { Cost, CpuModel } from "../../silicon/models/model.ts";
 import type { Style } from "../style.ts";
@@ -42,9 +42,9 @@ export function costText(cost: CostResult, costOf: (op: string) => Cost, style: 
 }
 
 /** Exit counts as `perf kvm stat report` lays them out. */
-export function statText(outcome: RunOutcome): string {
-	const total = Object.values(outcome.exitCounts).reduce((sum, { count }) => sum + count, 0);
-	const rows = Object.entries(outcome.exitCounts)
+function exitTable(heading: string, exitCounts: RunEnd["exitCounts"], behind: string): string {
+	const total = Object.values(exitCounts).reduce((sum, { count }) => sum + count, 0);
+	const rows = Object.entries(exitCounts)
 		.sort(([, a], [, b]) => b.count - a.count)
 		.map(
 			([name, { count }]) =>
@@ -54,12 +54,26 @@ export function statText(outcome: RunOutcome): string {
 		"",
 		"Analyze events for all VMs, all VCPUs:",
 		"",
-		`${"VM-EXIT".padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)}`,
+		`${heading.padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)}`,
 		...rows,
 		"",
-		`Total Samples:${total}, ${outcome.instructions} guest instructions, ${outcome.cycles.toFixed(0)} cycles.`,
+		`Total Samples:${total}${behind}.`,
 		"",
 	].join("\n");
+}
+
+/** The exits of a run on the software machine. */
+export function statText({ exitCounts, instructions, cycles }: RunOutcome): string {
+	return exitTable(
+		"VM-EXIT",
+		exitCounts,
+		`, ${instructions} guest instructions, ${cycles.toFixed(0)} cycles`,
+	);
+}
+
+/** The returns of KVM_RUN of a run on /dev/kvm: more is not seen from user space. */
+export function runStatText({ exitCounts }: RunEnd): string {
+	return exitTable("KVM_RUN", exitCounts, "");
 }
 
 function yesNo(state: boolean): string {

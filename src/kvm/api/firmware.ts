@@ -3,6 +3,7 @@
  * Reference, BIOS; SeaBIOS does the same): the interrupt controllers' vectors and masks, the timer of 18.2 Hz, and an interrupt
  * vector table whose handlers acknowledge and return.
  */
+import type { Segment } from "../../guests/image.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kernelPioWrite } from "../irqchip/irqchip.ts";
 import type { Vm } from "../vm.ts";
@@ -33,16 +34,24 @@ function handlerOf(vector: number) {
 	return vector >= 0x70 && vector < 0x78 ? HANDLERS.slave : HANDLERS.none;
 }
 
-/** Leaves a VM as firmware would. Without interrupt controllers in the kernel there is nothing to set up but memory. */
-export function leaveAsFirmware(vm: Vm, cycles: number): void {
-	for (const [port, value] of PORT_WRITES) kernelPioWrite(vm, port, value, cycles);
+/** What firmware leaves in memory: the vector table, and its handlers. */
+export function firmwareMemory(): Segment[] {
 	const table = new DataView(new ArrayBuffer(256 * 4));
 	for (let vector = 0; vector < 256; vector++) {
 		table.setUint16(vector * 4, handlerOf(vector).offset, true);
 		table.setUint16(vector * 4 + 2, ROM >> 4, true);
 	}
-	writeGuestPhysical(vm, 0, new Uint8Array(table.buffer));
-	for (const { offset, code } of Object.values(HANDLERS)) {
-		writeGuestPhysical(vm, ROM + offset, Uint8Array.from(code));
-	}
+	return [
+		{ gpa: 0, bytes: new Uint8Array(table.buffer) },
+		...Object.values(HANDLERS).map(({ offset, code }) => ({
+			gpa: ROM + offset,
+			bytes: Uint8Array.from(code),
+		})),
+	];
+}
+
+/** Leaves a VM as firmware would. Without interrupt controllers in the kernel there is nothing to set up but memory. */
+export function leaveAsFirmware(vm: Vm, cycles: number): void {
+	for (const [port, value] of PORT_WRITES) kernelPioWrite(vm, port, value, cycles);
+	for (const { gpa, bytes } of firmwareMemory()) writeGuestPhysical(vm, gpa, bytes);
 }

@@ -12,26 +12,21 @@ import { checkFits } from "../../guests/load.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
 import type { Smp } from "../../host/smp.ts";
 import { ACPI_GPA, acpiTables } from "../devices/acpi.ts";
-import { makePc, type Pc } from "../devices/pc.ts";
 import { writeGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmSetIrq } from "../irqchip/routing.ts";
+import { Board, type DeviceEnd } from "./board.ts";
 import { leaveAsFirmware } from "./firmware.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
-import type { KvmRun, Vcpu } from "../vcpu.ts";
+import type { Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
 import { boot, bootTd } from "./vmm-boot.ts";
 
 /** How a run ended. */
 export type VmmResult =
-	/** The guest wrote to the exit port. */
-	| { readonly kind: "exit"; readonly code: number }
-	/** The guest turned the machine off: ACPI's S5. */
-	| { readonly kind: "power-off" }
-	/** The guest asked for a reset, by the keyboard controller or the chipset. */
-	| { readonly kind: "reset" }
+	| DeviceEnd
 	| { readonly kind: "triple-fault" }
 	/** HLT, and no event can come. */
 	| { readonly kind: "halted" }
@@ -99,45 +94,30 @@ function spendInUserSpace({ cpu }: Vcpu): void {
 export class Vmm {
 	readonly machine: Machine;
 	readonly guestRamBytes: number;
-	/** What the guest printed since `load`, one character a byte. */
-	consoleText = "";
-	private readonly pc: Pc;
-	private readonly onConsole: ((byte: number) => void) | null;
-	/** What a device said of the machine's end. */
-	private ended: VmmResult | null = null;
+	private readonly board: Board;
 	private result: VmmResult | null = null;
 
 	/** Gives the VM its memory, and its vCPU what CPUID says. */
 	constructor(machine: Machine, options: VmmOptions = {}) {
 		this.machine = machine;
-		this.onConsole = options.onConsole ?? null;
 		const { vm, cpu } = machine;
 		this.guestRamBytes = options.guestRamBytes ?? LARGE_PAGE_BYTES;
 		const hpa = vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
 		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
 		for (const vcpu of vm.vcpus) if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
-		this.pc = makePc({
+		this.board = new Board({
 			ramBytes: this.guestRamBytes,
 			cpus: vm.vcpus.length,
-			transmit: (byte) => this.print(byte),
-			onExit: (code) => {
-				this.ended = { kind: "exit", code };
-			},
-			onPowerOff: () => {
-				this.ended = { kind: "power-off" };
-			},
-			onReset: () => {
-				this.ended = { kind: "reset" };
-			},
 			seconds: () => (machine.smp?.running?.cpu ?? cpu).cycles / cpu.model.tscHz,
 			setIrq: (gsi, level) => kvmSetIrq(vm, gsi, level),
 			flushPage: () => vm.mmu.zap(),
+			onConsole: options.onConsole ?? null,
 		});
 	}
 
-	private print(byte: number): void {
-		this.consoleText += String.fromCharCode(byte);
-		this.onConsole?.(byte);
+	/** What the guest printed since `load`, one character a byte. */
+	get consoleText(): string {
+		return this.board.consoleText;
 	}
 
 	/**
@@ -157,8 +137,7 @@ export class Vmm {
 		}
 		if (!isTd)
 			checkFits(image, this.guestRamBytes, image.protocol === "multiboot" ? BOOT.multibootEnd : BOOT.end);
-		this.consoleText = "";
-		this.ended = null;
+		this.board.restart();
 		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
 		switch (image.protocol) {
 			case "long-mode":
@@ -298,14 +277,15 @@ export class Vmm {
 	private serve(vcpu: Vcpu): VmmResult | null {
 		const { run } = vcpu;
 		if (run.exitReason !== KVM_EXIT.IO) return this.serveOther(vcpu);
-		this.servePort(vcpu);
-		return this.ended;
+		const { write, port, bytes, count, data } = run.io;
+		this.board.servePort(write, port, bytes, count, data);
+		return this.board.ended;
 	}
 
 	private serveOther({ run }: Vcpu): VmmResult | null {
 		switch (run.exitReason) {
 			case KVM_EXIT.MMIO:
-				this.serveMmio(run.mmio);
+				this.board.serveMmio(run.mmio.write, run.mmio.gpa, run.mmio.bytes, run.mmio.data);
 				return null;
 			case KVM_EXIT.INTR:
 				return this.isIdle() ? { kind: "halted" } : null;
@@ -323,38 +303,6 @@ export class Vmm {
 					kind: "internal-error",
 					message: run.message || `KVM_RUN returned exit reason ${run.exitReason}`,
 				};
-		}
-	}
-
-	/** KVM_EXIT_MMIO. */
-	private serveMmio({ write, gpa, bytes, data }: KvmRun["mmio"]): void {
-		// Devices take 4 bytes at a time: wider accesses become several, as in QEMU's memory API.
-		for (let first = 0; first < bytes; first += 4) {
-			const part = Math.min(4, bytes - first);
-			let value = 0;
-			if (write) {
-				for (let i = part - 1; i >= 0; i--) value = value * 256 + data[first + i]!;
-				this.pc.memory.write(gpa + first, part, value);
-				continue;
-			}
-			value = this.pc.memory.read(gpa + first, part);
-			for (let i = 0; i < part; i++, value = Math.floor(value / 256)) data[first + i] = value % 256;
-		}
-	}
-
-	/** KVM_EXIT_IO: each element to or from the port's device. */
-	private servePort({ run }: Vcpu): void {
-		const { io } = run;
-		const { bytes, port, data } = io;
-		for (let at = 0; at < io.count * bytes; at += bytes) {
-			if (io.write) {
-				let value = 0;
-				for (let i = bytes - 1; i >= 0; i--) value = value * 256 + data[at + i]!;
-				this.pc.ports.write(port, bytes, value);
-			} else {
-				let value = this.pc.ports.read(port, bytes);
-				for (let i = 0; i < bytes; i++, value = Math.floor(value / 256)) data[at + i] = value % 256;
-			}
 		}
 	}
 }

@@ -109,7 +109,7 @@ export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 		case MSR.IA32_TSC_DEADLINE:
 			return BigInt(v.apic?.tscDeadline ?? 0);
 		case MSR.IA32_APIC_BASE:
-			return BigInt(v.apic?.baseMsr ?? 0);
+			return BigInt(v.apic?.baseMsr ?? v.apicBase);
 		case MSR.IA32_EFER:
 			return v.efer;
 		case MSR.IA32_XSS:
@@ -122,6 +122,9 @@ export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 			return v.msrs.get(index) ?? 0n;
 		case MSR.IA32_SPEC_CTRL:
 			return hasSpecCtrl(v) ? v.vm.ops.getMsr(v, index) : undefined;
+		case MSR.IA32_BIOS_SIGN_ID:
+			// microcode_version: svm_vcpu_create(), vmx_vcpu_create().
+			return v.msrs.get(index) ?? (v.vm.vendor === "svm" ? 0x0100_0065n : 0x1_0000_0000n);
 		default:
 			return v.vm.ops.getMsr(v, index) ?? v.msrs.get(index) ?? STORED.get(index)?.initial;
 	}

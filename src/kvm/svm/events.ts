@@ -1,4 +1,5 @@
 /** Event injection by the VMCB, and what an exit interrupted (arch/x86/kvm/svm/svm.c, v6.18). */
+import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 
@@ -21,6 +22,8 @@ export function completeInterrupts(v: Vcpu): void {
 			v.nmiInjected = true;
 			break;
 		case TYPE.exception:
+			// INT3 and INTO are executed again: RIP still names them, and injection would push it.
+			if (vector === VECTOR.BP || vector === VECTOR.OF) break;
 			v.exception.injected = true;
 			v.exception.vector = vector;
 			v.exception.hasErrorCode = (info & ERROR_CODE_VALID) !== 0;

@@ -289,6 +289,8 @@ function setMsr(v: Vcpu, index: number, value: bigint): boolean {
 
 /** vmx_set_guest_uret_msr(): the processor's register follows at once. */
 function setUserReturnMsr(v: Vcpu, field: number, value: bigint): boolean {
+	// The processor refuses what it would be loaded with: wrmsrq_safe() of kvm_set_user_return_msr().
+	if (field === L.SFMASK && value >> 32n !== 0n) return false;
 	const msr = v.vmx!.userReturnMsrs.find((candidate) => candidate.field === field)!;
 	msr.value = value;
 	if (loadsUserReturnMsr(v, field) && v.vmx!.guestUretMsrsLoaded) v.kernel.userReturn.set([msr]);

@@ -37,6 +37,12 @@ export function processNmi(v: Vcpu): void {
 	if (v.nmiPending > 0) makeRequest(v, KVM_REQ.EVENT);
 }
 
+/** kvm_inject_exception(): exceptions of real mode have no error codes, and VM entry refuses one. */
+function injectException(v: Vcpu): void {
+	v.exception.hasErrorCode &&= (v.cr0 & 1n) !== 0n;
+	v.vm.ops.injectException(v);
+}
+
 /**
  * kvm_check_and_inject_events(): what was being injected when an exit interrupted it goes first, then a
  * new exception, then NMIs, then interrupts; what may not be delivered yet asks for a window.
@@ -51,12 +57,12 @@ function injectEvents(v: Vcpu): void {
 	const { ops } = v.vm;
 	let canInject = true;
 	if (v.exception.injected) {
-		ops.injectException(v);
+		injectException(v);
 		canInject = false;
 	} else if (v.exception.pending) {
 		v.exception.pending = false;
 		v.exception.injected = true;
-		ops.injectException(v);
+		injectException(v);
 		canInject = false;
 	} else if (v.nmiInjected) {
 		ops.injectNmi(v);

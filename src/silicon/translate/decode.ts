@@ -250,7 +250,8 @@ function plain(from: Instruction, bitness: Bitness, bytes: Uint8Array, offset: n
 		repne: from.hasRepnePrefix,
 		flagsRead: from.rflagsRead,
 		flagsWritten: from.rflagsModified & ~from.rflagsUndefined,
-		flagsUndefined: from.rflagsUndefined,
+		// MOV to and from control and debug registers: the SDM leaves them open, processors leave them alone (APM Vol. 2).
+		flagsUndefined: from.mnemonic === Mnemonic.Mov ? 0 : from.rflagsUndefined,
 		bitness,
 		x87Opcode: x87OpcodeAt(bytes, offset, bitness),
 	};

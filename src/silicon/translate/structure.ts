@@ -343,7 +343,11 @@ class Structure {
 		} else if (graph.isJoin[edge.block]) {
 			e.settleOp();
 			e.code.br(this.joinLabels[edge.block]!);
-		} else this.tree(edge.block);
+		} else {
+			// The header of a loop is reached from its end too, where other flags may be left.
+			if (graph.isHeader[edge.block]) e.settleOp();
+			this.tree(edge.block);
+		}
 	}
 }
 

@@ -30,6 +30,16 @@ test("Jcc with 8- and 32-bit displacements, forward and backward, jumps on its c
 	expect(pair.compared).toBe(16 * 3 * 12);
 });
 
+test("the first instruction of a loop sees the flags from before it, and then those from its end", () => {
+	const pair = new Differential(64);
+	// cmp rsi, rdx; sbb rax, rdx or adc rax, rdx; loop back to that.
+	for (const carrying of [0x19, 0x11]) {
+		pair.code([0x48, 0x39, 0xd6, 0x48, carrying, 0xd0, 0xe2, 0xfb]);
+		for (let round = 0; round < 12; round++) check(pair, start({ 1: BigInt(1 + random.below(4)) }));
+	}
+	expect(pair.compared).toBe(24);
+});
+
 test("LOOP, LOOPE and LOOPNE count in RCX, or in ECX with an address-size prefix, and leave the flags alone", () => {
 	const pair = new Differential(64);
 	for (const opcode of [0xe0, 0xe1, 0xe2]) {
