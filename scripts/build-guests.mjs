@@ -38,6 +38,12 @@ export const PROGRAMS = [
 		"self-ipi",
 	].map((name) => ({ name, kind: "long-mode" })),
 	{ name: "mixed", kind: "long-mode", files: ["state.c"] },
+	{ name: "timer-userspace", kind: "long-mode" },
+	...["halt-poll", "mmu-stress", "pkeys"].map((name) => ({
+		name,
+		kind: "long-mode",
+		files: ["smp.S", "smp.c"],
+	})),
 	...["td-mixed", "td-cpuid", "td-vmcall", "td-script"].map((name) => ({ name, kind: "td" })),
 ];
 

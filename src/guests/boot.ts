@@ -43,6 +43,8 @@ export interface GuestParameters {
 	readonly xfd?: boolean;
 	/** Set PKRU by XRSTOR; `xcr0` must have it. */
 	readonly xrstorPkru?: boolean;
+	/** Processors that a guest of several starts. Default 1. */
+	readonly cpus?: number;
 }
 
 /** Bits of RSI. */
@@ -58,7 +60,7 @@ export const GUEST_FLAG = {
 
 /** The flags word for parameters. */
 export function guestFlags(parameters: GuestParameters): number {
-	let flags = 0;
+	let flags = (parameters.cpus ?? 0) * 0x1_0000;
 	for (const [name, bit] of Object.entries(GUEST_FLAG)) {
 		if (parameters[name as keyof typeof GUEST_FLAG] === true) flags |= bit;
 	}

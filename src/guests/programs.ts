@@ -21,6 +21,10 @@ import { image as movCr8 } from "./images/mov-cr8.ts";
 import { image as pageFault } from "./images/page-fault.ts";
 import { image as pioKernel } from "./images/pio-kernel.ts";
 import { image as selfIpi } from "./images/self-ipi.ts";
+import { image as haltPoll } from "./images/halt-poll.ts";
+import { image as mmuStress } from "./images/mmu-stress.ts";
+import { image as pkeys } from "./images/pkeys.ts";
+import { image as timerUserspace } from "./images/timer-userspace.ts";
 /** Kinds of virtual machines. */
 export type GuestVendor = "vmx" | "svm" | "tdx";
 
@@ -76,14 +80,23 @@ export const PROGRAMS: readonly GuestProgram[] = [
 	program("mov-cr8",           "MOV to and from CR8",                                          VMS, null,      movCr8),
 	program("page-fault",        "a write to a new page",                                        VMS, [0, 1, 0], pageFault),
 	program("self-ipi",          "an x2APIC self-IPI and its interrupt",                         VMS, null,      selfIpi),
+	program("timer-userspace",   "a timer, a port in user space, and HLT, at a high rate",        VMS, null,      timerUserspace),
 	program("td-mixed",          "a TD: CPUID, a hypercall and I/O by TDG.VP.VMCALL",            TDS, [0, 2, 1], tdMixed),
 	program("td-cpuid",          "a TD: CPUID by TDG.VP.VMCALL",                                 TDS, [0, 1, 0], tdCpuid),
 	program("td-vmcall",         "a TD: a hypercall to KVM by TDG.VP.VMCALL",                    TDS, [0, 1, 0], tdVmcall),
 ];
 
+// biome-ignore format: a table
+/** Programs for machines with several processors and more memory: profile/workloads/ makes those. */
+const WORKLOAD_PROGRAMS: readonly GuestProgram[] = [
+	program("halt-poll",         "pairs of processors that halt and wake each other by IPIs",    VMS, null,      haltPoll),
+	program("mmu-stress",        "every processor writes to its pages, which the host takes away", VMS, null,    mmuStress),
+	program("pkeys",             "guards memory by protection keys or by page permissions",      VMS, null,      pkeys),
+];
+
 /** The program of this name, or undefined. */
 export function findProgram(name: string): GuestProgram | undefined {
-	return PROGRAMS.find((candidate) => candidate.name === name);
+	return [...PROGRAMS, ...WORKLOAD_PROGRAMS].find((candidate) => candidate.name === name);
 }
 
 /** A program's ELF file. */

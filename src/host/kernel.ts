@@ -12,6 +12,7 @@ import { moveFromDr, moveToDr, readPkru, writeIbpb, wrmsrDebugctl, writePkru } f
 import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
 import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
+import { FN, lockedIrqsave, runFunction, updateOffsetsNow } from "./functions.ts";
 import { GuestContext } from "./guest-context.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
@@ -74,6 +75,10 @@ export interface KvmParameters {
 	readonly nrips: boolean;
 	/** kvm_intel.enable_apicv. Default here: false, unlike v6.18's. */
 	readonly enableApicv: boolean;
+	/** kvm.halt_poll_ns: how long a vCPU polls at most before its thread sleeps. Here 0 by default; Linux' default is 200,000. */
+	readonly haltPollNs: number;
+	/** kvm.tdp_mmu: page faults take mmu_lock for reading. Without, for writing, as those of a nested guest do. */
+	readonly tdpMmu: boolean;
 }
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
@@ -158,7 +163,7 @@ export class Kernel implements HostVectors {
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
 		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
-		this.kvm = { nrips: features.nrips, enableApicv: false, ...options.kvm };
+		this.kvm = { nrips: features.nrips, enableApicv: false, haltPollNs: 0, tdpMmu: true, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
 		this.guestContext = new GuestContext(cpu);
 		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.
@@ -299,6 +304,9 @@ export class Kernel implements HostVectors {
 		const { cpu, current } = this;
 		cpu.enter(SYM.schedule);
 		this.localIrqDisable();
+		runFunction(cpu, FN.rcu_note_context_switch);
+		runFunction(cpu, FN.dequeue_task_fair);
+		runFunction(cpu, FN.pick_next_task_fair);
 		current.preemptNotifier?.schedOut();
 		this.switchTo(current, next);
 		next.preemptNotifier?.schedIn();
@@ -444,7 +452,7 @@ export class Kernel implements HostVectors {
 		this.interruptCounts[vector] = this.interruptCounts[vector]! + 1;
 		if (vector === HOST_VECTOR.localTimer) {
 			cpu.enter(SYM.hrtimerInterrupt);
-			this.hrtimers.expire();
+			this.hrtimerInterrupt();
 			cpu.leave();
 			this.guestContext.tick(this.handlerDepth);
 			if (this.reschedOnTick) this.current.needResched = true;
@@ -456,6 +464,17 @@ export class Kernel implements HostVectors {
 		this.apic.eoi();
 		this.handlerDepth--;
 		cpu.leave();
+	}
+
+	/** hrtimer_interrupt(): expired timers run, and the next deadline is programmed. */
+	private hrtimerInterrupt(): void {
+		const { cpu } = this;
+		lockedIrqsave(cpu, () => updateOffsetsNow(cpu));
+		cpu.enter(FN.__hrtimer_run_queues.symbolId);
+		cpu.code(FN.__hrtimer_run_queues.instructions);
+		this.hrtimers.expire();
+		cpu.leave();
+		runFunction(cpu, FN.tick_program_event);
 	}
 
 	/** irqentry_exit(): preemption behind an interrupt. */

@@ -12,6 +12,7 @@
  */
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
+import { FN, runFunction } from "./functions.ts";
 import type { Hrtimer } from "./hrtimer.ts";
 import { HOST_VECTOR, type Kernel } from "./kernel.ts";
 import { makeRandom } from "./random.ts";
@@ -128,6 +129,7 @@ export class Smp implements OtherCpus {
 		if (!thread.asleep) return false;
 		thread.asleep = false;
 		const { running } = this;
+		if (running !== null) runFunction(running.cpu, FN.try_to_wake_up);
 		if (running === null || running === thread.kernel) return true;
 		thread.readyAt = Math.max(thread.readyAt, running.cpu.cycles);
 		this.sendReschedule(thread.kernel);
@@ -250,6 +252,8 @@ export class Smp implements OtherCpus {
 		const horizon = this.horizonOf(queue);
 		cpu.beginSlice(horizon, Math.min(horizon + this.sliceLength(), cpu.cycles + SLICE_CYCLES_ALONE));
 		if (this.isIdle(queue)) {
+			// schedule() of the thread that sleeps: the idle task runs meanwhile.
+			if (this.current(queue) !== null && kernel.preemptible) this.switchTo(queue, null);
 			this.idle(queue);
 			return;
 		}

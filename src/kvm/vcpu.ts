@@ -201,6 +201,10 @@ export class Vcpu {
 	reqIntWin = false;
 	/** vcpu_block() found nothing to run for. */
 	blocks = false;
+	/** kvm_vcpu_halt(): when it began, and until when it polls, in cycles; 0 when it does not. */
+	readonly halt = { isOn: false, startCycles: 0, pollUntilCycles: 0 };
+	/** vcpu->halt_poll_ns: how long it polls next time. */
+	haltPollNs = 0;
 	/** What completeUserspaceIo() came back with: 0 when user space has to serve one more access. */
 	completion = 1;
 	/** The kernel's `r` of vcpu_run(). */

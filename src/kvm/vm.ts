@@ -1,6 +1,7 @@
 /** A virtual machine: `struct kvm` with what all vendors share. */
 import type { Kernel } from "../host/kernel.ts";
 import type { HostPages } from "../host/pages.ts";
+import { QueuedRwLock } from "../host/spinlock.ts";
 import type { MachineMemory } from "../silicon/machine.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import type { CompiledTree } from "./flow/compile.ts";
@@ -49,6 +50,7 @@ export class Vm {
 	/** kvm_x86_ops. */
 	readonly ops: VendorOps;
 	readonly mmu: Mmu;
+	readonly mmuLock = new QueuedRwLock();
 	/** When the guest's clock stood at 0, in cycles of the host. */
 	clockBaseCycles: number;
 	wallClockVersion = 0;

@@ -16,6 +16,9 @@ import { ProfileError } from "./errors.ts";
 import { DEFAULT_PERIOD_CYCLES, type OpCycles, Profiler, type ProfilerOptions } from "./profiler.ts";
 import type { Workload } from "./workloads/workload.ts";
 
+/** Host memory for second-level tables of small pages, and more CPUs. */
+const TABLES_BYTES = 2 << 20;
+
 /** What is run and how it is watched. */
 export interface RecordOptions extends ProfilerOptions {
 	readonly workload: Workload;
@@ -67,7 +70,7 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 		throw new ProfileError(`${workload.name} runs on ${workload.vendors.join(" and ")}, not on ${vendor}`);
 	}
 	const vcpus = options.vcpus ?? workload.vcpus;
-	const cpus = Math.max(vcpus, workload.cpus ?? 0);
+	const cpus = vcpus + (workload.moreCpus ?? 0);
 	const image = programImage(workload.guest);
 	const guestRamBytes = Math.max(guestRamBytesFor(image), workload.guestRamBytes ?? 0);
 	const profiled = options.profile !== false;
@@ -75,15 +78,19 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 		model,
 		vendor,
 		tree: compileTree(tree, vendor, false, profiled),
-		ramBytes: hostRamBytesFor(guestRamBytes),
+		ramBytes: hostRamBytesFor(guestRamBytes) + TABLES_BYTES,
 		vcpus,
 		cpus,
 		smp: { seed: options.seed ?? 1 },
 		...(workload.kernel === undefined ? {} : { kernel: workload.kernel }),
 	});
-	const vmm = new Vmm(machine, { guestRamBytes });
+	const vmm = new Vmm(machine, { guestRamBytes, hugePages: workload.hugePages ?? true });
 	vmm.load(image, {
-		parameters: { ...workload.parameters, iterations: options.iterations ?? workload.iterations },
+		parameters: {
+			...workload.parameters,
+			iterations: options.iterations ?? workload.iterations,
+			cpus: vcpus,
+		},
 	});
 	workload.start?.(machine);
 	return { machine, vmm };

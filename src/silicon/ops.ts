@@ -43,6 +43,9 @@ const rows = [
 	// The first return instruction behind a VM exit: by it the assembly goes back to C.
 	["ret", "instruction"],
 	["gpr_swap", "instruction"],
+	["pause", "instruction"],
+	["lock_rmw", "instruction"],
+	["cacheline_transfer", "instruction"],
 	["user_transition", "instruction"],
 	// ---- VMX ----
 	["vmread", "instruction"],

@@ -223,7 +223,7 @@ describe("exports are what foreign programs read", () => {
 				.join(";"),
 		);
 		expect(stacks).toContain(
-			"kvm_arch_vcpu_ioctl_run;vcpu_run;vcpu_enter_guest;vt_vcpu_run;vmx_vcpu_run;kvm_load_guest_xsave_state",
+			"kvm_vcpu_ioctl;kvm_arch_vcpu_ioctl_run;vcpu_run;vcpu_enter_guest;vt_vcpu_run;vmx_vcpu_run;kvm_load_guest_xsave_state",
 		);
 	});
 

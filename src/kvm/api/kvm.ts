@@ -5,6 +5,7 @@
  *     const machine = createMachine({ model: turin, vendor: "svm", tree: findTree("series-v2") });
  *     machine.run();
  */
+import { FN, runFunction } from "../../host/functions.ts";
 import { FpState, kernelFeatures } from "../../host/fpu.ts";
 import { Kernel, type KernelOptions } from "../../host/kernel.ts";
 import { HostPages } from "../../host/pages.ts";
@@ -12,7 +13,7 @@ import { Smp, type SmpOptions } from "../../host/smp.ts";
 import { Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
 import { LocalApic } from "../../silicon/apic/local-apic.ts";
-import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { type Cpu, symbol } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { resetCpu } from "../../silicon/cpu/modes.ts";
 import { MachineMemory } from "../../silicon/machine.ts";
@@ -34,6 +35,9 @@ import { vmxOps } from "../vmx/ops.ts";
 
 /** Bytes of host memory when none are asked for. */
 const DEFAULT_RAM_BYTES = 16 << 20;
+
+/** Plain instructions of kvm_vcpu_ioctl() around KVM_RUN. Assumed. */
+const IOCTL_INSTRUCTIONS = 40;
 
 /** Host physical memory below this is the kernel's own. */
 export const FIRST_FREE_HPA = 0x1000;
@@ -193,13 +197,31 @@ export function createVcpu(vm: Vm, kernel: Kernel, id: number): Vcpu {
 	return vcpu;
 }
 
+const KVM_VCPU_IOCTL = symbol("kvm_vcpu_ioctl");
+
+/** ksys_ioctl() down to kvm_vcpu_ioctl(): the file, of which other threads have the descriptor too, and vcpu->mutex. */
+function enterIoctl(cpu: Cpu): void {
+	runFunction(cpu, FN.fdget);
+	cpu.enter(KVM_VCPU_IOCTL);
+	cpu.code(IOCTL_INSTRUCTIONS);
+	runFunction(cpu, FN.mutex_lock);
+}
+
+function leaveIoctl(cpu: Cpu): void {
+	runFunction(cpu, FN.mutex_unlock);
+	cpu.leave();
+	runFunction(cpu, FN.fput);
+}
+
 /**
  * ioctl(KVM_RUN): from user space into the kernel, the run loop, and back to user space.
  * @returns 0, or a negative errno; `vcpu.run` says why it returned
  */
 export function kvmRun(vcpu: Vcpu): number {
 	const { kernel, cpu } = vcpu;
+	enterIoctl(cpu);
 	const result = vcpu.vm.tree.ioctlRun(vcpu);
+	leaveIoctl(cpu);
 	kernel.returnToUser(kernel.current);
 	cpu.poll();
 	serveMutexWaiters(vcpu);
@@ -208,7 +230,9 @@ export function kvmRun(vcpu: Vcpu): number {
 
 /** The same as a thread does it, who may come back on another CPU. */
 export function* kvmRunThread(vcpu: Vcpu): Generator<void, number> {
+	enterIoctl(vcpu.cpu);
 	const result = yield* vcpu.vm.tree.ioctlRunThread()(vcpu);
+	leaveIoctl(vcpu.cpu);
 	vcpu.kernel.returnToUser(vcpu.kernel.current);
 	vcpu.cpu.poll();
 	serveMutexWaiters(vcpu);

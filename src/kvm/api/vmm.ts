@@ -40,6 +40,8 @@ export type VmmResult =
 export interface VmmOptions {
 	/** Guest memory from address 0; a multiple of 2 MiB. */
 	readonly guestRamBytes?: number;
+	/** Guest memory is mapped by 2 MiB pages. Default true; false as for memory without huge pages. */
+	readonly hugePages?: boolean;
 	/** Takes each byte that the guest prints. */
 	readonly onConsole?: (byte: number) => void;
 }
@@ -55,6 +57,7 @@ export interface LoadOptions {
 
 const MIB = 2 ** 20;
 const LARGE_PAGE_BYTES = 2 * MIB;
+const SMALL_PAGE_BYTES = 4096;
 /** What QEMU gives a machine that asks for nothing else; kvm-unit-tests touch all of it. */
 const MULTIBOOT_RAM_BYTES = 128 * MIB;
 /** A distribution's kernel with a small initial RAM disk boots in less; nobody runs it in less. */
@@ -102,7 +105,11 @@ export class Vmm {
 		this.machine = machine;
 		const { vm, cpu } = machine;
 		this.guestRamBytes = options.guestRamBytes ?? LARGE_PAGE_BYTES;
-		const hpa = vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
+		// A slot whose addresses differ modulo 2 MiB gets no large pages.
+		const hpa =
+			options.hugePages === false
+				? vm.reserve(this.guestRamBytes + SMALL_PAGE_BYTES, LARGE_PAGE_BYTES) + SMALL_PAGE_BYTES
+				: vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
 		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
 		for (const vcpu of vm.vcpus) if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
 		this.board = new Board({

@@ -3,6 +3,7 @@
  * preemption timer where the vendor has one, on an hrtimer of the host otherwise.
  */
 import type { Hrtimer, HrtimerQueue } from "../../host/hrtimer.ts";
+import { FN, lockedIrqsave } from "../../host/functions.ts";
 import { OP } from "../../silicon/ops.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -91,7 +92,10 @@ export class ApicTimer implements Hrtimer {
 			this.expired();
 			return;
 		}
-		vcpu.cpu.op(OP.hrtimer_start);
+		const { cpu } = vcpu;
+		cpu.enter(FN.hrtimer_start_range_ns.symbolId);
+		lockedIrqsave(cpu, () => cpu.op(OP.hrtimer_start));
+		cpu.leave();
 		this.queue = vcpu.kernel.hrtimers;
 		this.queue.start(this, deadline - vcpu.tscOffset);
 	}

@@ -3,6 +3,7 @@
  * x2APIC MSRs, priorities, interprocessor interrupts, and the timer (apic-timer.ts).
  */
 
+import { symbol } from "../../silicon/cpu/cpu.ts";
 import { kvmVcpuReset, vcpuDeliverSipiVector } from "../emulate/reset.ts";
 import { kvmFindCpuidEntry } from "../emulate/cpuid.ts";
 import { KVM_REQ, MP_STATE } from "../requests.ts";
@@ -31,6 +32,12 @@ import { kernelIrqchip } from "./irqchip.ts";
 
 /** KVM_APIC_REG_SIZE. */
 const APIC_PAGE_BYTES = 1024;
+const APIC_HAS_INTERRUPT = symbol("kvm_apic_has_interrupt");
+const VMX_SYNC_PIR_TO_IRR = symbol("vmx_sync_pir_to_irr");
+/** Plain instructions of kvm_apic_has_interrupt(), and of the search of eight words of the IRR. Assumed. */
+const HAS_INTERRUPT_INSTRUCTIONS = 24;
+const IRR_INSTRUCTIONS = 32;
+
 /** CPUID.1:ECX.x2APIC. */
 const CPUID_X2APIC = 1 << 21;
 
@@ -246,9 +253,23 @@ export class Lapic {
 
 	/** kvm_apic_has_interrupt(). @returns the vector that may be delivered now, or -1 */
 	kvmApicHasInterrupt(): number {
+		const { cpu } = this.vcpu;
+		cpu.enter(APIC_HAS_INTERRUPT);
+		const vector = this.findDeliverable();
+		cpu.code(HAS_INTERRUPT_INSTRUCTIONS);
+		cpu.leave();
+		return vector;
+	}
+
+	private findDeliverable(): number {
 		if (!this.isEnabled) return -1;
+		const { cpu, vm } = this.vcpu;
+		// On VMX posted interrupts are looked for first; SVM's AVIC writes the IRR itself.
+		if (vm.vendor !== "svm") cpu.enter(VMX_SYNC_PIR_TO_IRR);
 		this.vcpu.vm.ops.syncPirToIrr?.(this.vcpu);
 		const vector = this.highest(APIC.IRR);
+		cpu.code(IRR_INSTRUCTIONS);
+		if (vm.vendor !== "svm") cpu.leave();
 		if (vector < 0) return -1;
 		return (vector & 0xf0) > (this.updatePpr() & 0xf0) ? vector : -1;
 	}

@@ -5,11 +5,22 @@
  *     root ─┬─ 512 GiB ─┬─ 1 GiB ─┬─ 2 MiB: a leaf where slot and alignment permit
  *           │           │         └─ table ── 4 KiB leaves
  */
+import { FN, runFunction } from "../../host/functions.ts";
+import { type Cpu, symbol } from "../../silicon/cpu/cpu.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { MemorySlot, Vm } from "../vm.ts";
 import { kvmMakeAllCpusRequest } from "../x86/kick.ts";
 import { srcuDereference } from "../x86/srcu.ts";
+
+const TDP_PAGE_FAULT = symbol("kvm_tdp_page_fault");
+const TDP_MMU_MAP = symbol("kvm_tdp_mmu_map");
+const INVALIDATE_RANGE = symbol("kvm_mmu_notifier_invalidate_range_start");
+const UNMAP_RANGE = symbol("kvm_tdp_mmu_unmap_gfn_range");
+/** Plain instructions: of a fault outside of mmu_lock, of mapping a page under it, and of unmapping one. Assumed. */
+const FAULTIN_INSTRUCTIONS = 300;
+const MAP_INSTRUCTIONS = 250;
+const UNMAP_INSTRUCTIONS = 60;
 
 const PAGE_BYTES = 4096;
 const LARGE_PAGE_BYTES = 2 ** 21;
@@ -67,8 +78,29 @@ export class Mmu {
 	 * @param _fetch the access was an instruction fetch; slots are always executable
 	 * @returns "mmio" when no slot holds the address, or it is a write to a read-only slot
 	 */
-	pageFault(vcpu: Vcpu | null, gpa: number, write: boolean, _fetch: boolean): PageFaultResult {
-		if (vcpu !== null) srcuDereference(vcpu);
+	pageFault(vcpu: Vcpu | null, gpa: number, write: boolean, fetch: boolean): PageFaultResult {
+		if (vcpu === null) return this.map(gpa, write, fetch);
+		const { cpu, kernel } = vcpu;
+		const lock = this.vm.mmuLock;
+		cpu.enter(TDP_PAGE_FAULT);
+		srcuDereference(vcpu);
+		cpu.code(FAULTIN_INSTRUCTIONS);
+		runFunction(cpu, FN.try_get_folio);
+		if (kernel.kvm.tdpMmu) lock.readLock(cpu);
+		else lock.writeLock(cpu);
+		cpu.enter(TDP_MMU_MAP);
+		const result = this.map(gpa, write, fetch);
+		runFunction(cpu, FN.mmu_try_to_unsync_pages);
+		cpu.code(MAP_INSTRUCTIONS);
+		cpu.leave();
+		if (kernel.kvm.tdpMmu) lock.readUnlock(cpu);
+		else lock.writeUnlock(cpu);
+		cpu.leave();
+		return result;
+	}
+
+	/** What is done under mmu_lock: kvm_tdp_mmu_map(). */
+	private map(gpa: number, write: boolean, _fetch: boolean): PageFaultResult {
 		const slotGpa = gpa % this.gpaModulus;
 		const slot = this.vm.slotOf(slotGpa);
 		if (slot === undefined || (write && slot.readOnly)) return "mmio";
@@ -101,6 +133,49 @@ export class Mmu {
 	zap(): void {
 		this.clear();
 		kvmMakeAllCpusRequest(this.vm, KVM_REQ.TLB_FLUSH);
+	}
+
+	/**
+	 * kvm_mmu_notifier_invalidate_range_start(): user space takes memory away, and the guest must not reach it any more.
+	 * @param cpu the CPU whose thread does so
+	 * @param gpa first address, a multiple of 4 KiB
+	 * @param bytes a multiple of 4 KiB
+	 * @returns pages that were mapped
+	 */
+	unmapRange(cpu: Cpu, gpa: number, bytes: number): number {
+		const lock = this.vm.mmuLock;
+		cpu.enter(INVALIDATE_RANGE);
+		lock.writeLock(cpu);
+		cpu.enter(UNMAP_RANGE);
+		let unmapped = 0;
+		for (let at = gpa; at < gpa + bytes; at += PAGE_BYTES) {
+			cpu.code(UNMAP_INSTRUCTIONS);
+			if (this.unmapPage(at)) unmapped++;
+		}
+		cpu.leave();
+		if (unmapped > 0) kvmMakeAllCpusRequest(this.vm, KVM_REQ.TLB_FLUSH);
+		lock.writeUnlock(cpu);
+		cpu.leave();
+		return unmapped;
+	}
+
+	/** Clears a 4 KiB leaf. @returns whether there was one */
+	private unmapPage(gpa: number): boolean {
+		const { u32 } = this.vm.memory;
+		let table = this.rootHpa;
+		for (let shift = 39; shift >= 12; shift -= 9) {
+			const at = this.entryIndex(table, gpa, shift);
+			const low = u32[at]!;
+			if ((low & this.format.present) === 0 || (shift === 21 && (low & this.format.large) !== 0))
+				return false;
+			if (shift === 12) {
+				u32[at] = 0;
+				u32[at + 1] = 0;
+				return true;
+			}
+			table = this.entryAddress(at);
+		}
+		return false;
 	}
 
 	/** Drops every mapping; whoever does it sees to the flush. */

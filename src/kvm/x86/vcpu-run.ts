@@ -15,6 +15,7 @@ import {
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, KVM_REQ, MP_STATE } from "../requests.ts";
 import { type Vcpu, checkRequest } from "../vcpu.ts";
+import { beginHalt, endHalt, pollOnce } from "./halt-poll.ts";
 import { srcuReadLock, srcuReadUnlock } from "./srcu.ts";
 import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts";
 
@@ -55,7 +56,9 @@ function isRunning(v: Vcpu): boolean {
 function vcpuBlock(v: Vcpu): void {
 	v.blocks = !kvmArchVcpuRunnable(v);
 	srcuReadUnlock(v);
-	if (v.blocks) v.apic?.timer.switchToSwTimer();
+	if (!v.blocks) return;
+	v.apic?.timer.switchToSwTimer();
+	if (v.mpState === MP_STATE.HALTED) beginHalt(v);
 }
 
 /** kvm_arch_vcpu_runnable() of a vCPU that is not running. A TD's timer ends its HLT, whatever it delivers. */
@@ -78,8 +81,10 @@ function kvmVcpuCheckBlock(v: Vcpu): boolean {
  * KVM_RUN returns, as a signal would make it: runResult is 0 then, and 1 otherwise.
  */
 const vcpuBlockEnd: Waiting = {
-	isOver: (v) => kvmVcpuCheckBlock(v) || !v.kernel.idle(),
+	isOver: (v) =>
+		v.halt.pollUntilCycles > 0 ? pollOnce(v, kvmVcpuCheckBlock) : kvmVcpuCheckBlock(v) || !v.kernel.idle(),
 	end: (v) => {
+		if (v.halt.isOn) endHalt(v);
 		if (v.blocks) v.apic?.timer.switchToHvTimer();
 		srcuReadLock(v);
 		v.runResult = 1;

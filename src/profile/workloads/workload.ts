@@ -12,12 +12,14 @@ export interface Workload {
 	readonly guest: string;
 	readonly vendors: readonly GuestVendor[];
 	readonly vcpus: number;
-	/** Physical CPUs. Default: one a vCPU. */
-	readonly cpus?: number;
+	/** Physical CPUs beyond one a vCPU. Default 0; a machine with one CPU has no threads. */
+	readonly moreCpus?: number;
 	/** The guest's iterations, enough for a profile whose first places do not change. */
 	readonly iterations: number;
 	/** Guest memory; default: what the image needs. */
 	readonly guestRamBytes?: number;
+	/** Default true. */
+	readonly hugePages?: boolean;
 	readonly parameters?: Omit<GuestParameters, "iterations">;
 	readonly kernel?: KernelOptions;
 	/** Starts what runs beside the vCPUs: threads of the VMM. Called when the guest is loaded. */

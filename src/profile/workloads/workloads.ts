@@ -3,15 +3,97 @@ import { PROGRAMS } from "../../guests/programs.ts";
 import { hint } from "../../kvm/flow/patch.ts";
 import { ProfileError } from "../errors.ts";
 import type { Workload } from "./workload.ts";
+import { startZapper } from "./zapper.ts";
 
 const GUEST_ITERATIONS = 20_000;
 
+const VMS = ["vmx", "svm"] as const;
+const MIB = 2 ** 20;
+/** What a Linux guest runs with, and patch 3 measures: OSXSAVE set, an XCR0 and an XSS unlike the host's. */
+const SWAPS = { osxsave: true, quiet: true } as const;
+/** kvm.halt_poll_ns, Linux' default. */
+const HALT_POLL_NS = 200_000;
+/** Pages of each vCPU in guests/mmu-stress.c. */
+const REGION_BYTES = 64 * 4096;
+const STRESS_VCPUS = 16;
+
 /** Workloads that are more than a guest in a loop. */
-export const WORKLOADS: readonly Workload[] = [];
+export const WORKLOADS: readonly Workload[] = [
+	{
+		name: "halt-poll",
+		label:
+			"pairs of vCPUs that halt and wake each other by IPIs, with KVM's halt polling: the seed's first table",
+		guest: "halt-poll",
+		vendors: VMS,
+		vcpus: 2,
+		iterations: 1000,
+		parameters: SWAPS,
+		kernel: { kvm: { haltPollNs: HALT_POLL_NS } },
+	},
+	{
+		name: "mmu-stress",
+		label: "vCPUs fault memory in while a thread takes it away, all for mmu_lock: the seed's second table",
+		guest: "mmu-stress",
+		vendors: VMS,
+		vcpus: STRESS_VCPUS,
+		moreCpus: 1,
+		iterations: 20,
+		guestRamBytes: 32 * MIB,
+		hugePages: false,
+		parameters: SWAPS,
+		kernel: { kvm: { tdpMmu: false } },
+		start: (machine) =>
+			startZapper(machine, {
+				gpa: 16 * MIB,
+				bytes: machine.vm.vcpus.length * REGION_BYTES,
+				rangeBytes: REGION_BYTES,
+				pauseCycles: 2000,
+			}),
+	},
+	{
+		name: "timer-userspace",
+		label: "a timer and exits to user space at a high rate, without halt polling: the seed's third table",
+		guest: "timer-userspace",
+		vendors: VMS,
+		vcpus: 1,
+		moreCpus: 1,
+		iterations: 1000,
+		parameters: SWAPS,
+	},
+	{
+		name: "invd",
+		label: "INVD in a tight loop, handled in the fastpath: the one that the series' mail says gains",
+		guest: "invd",
+		vendors: VMS,
+		vcpus: 1,
+		iterations: GUEST_ITERATIONS,
+		parameters: SWAPS,
+	},
+	{
+		name: "pkeys",
+		label: "a program that guards memory for each piece of work by protection keys (WRPKRU)",
+		guest: "pkeys",
+		vendors: VMS,
+		vcpus: 4,
+		iterations: 200,
+		guestRamBytes: 32 * MIB,
+		parameters: { ...SWAPS, pke: true, pkru: 8 },
+	},
+	{
+		name: "page-permissions",
+		label: "the same by page permissions: the entry's write bit, INVLPG, and a shoot-down by IPIs",
+		guest: "pkeys",
+		vendors: VMS,
+		vcpus: 4,
+		iterations: 200,
+		guestRamBytes: 32 * MIB,
+		parameters: SWAPS,
+	},
+];
 
 /** All names that `findWorkload` takes. */
 export function workloadNames(): string[] {
-	return [...WORKLOADS.map(({ name }) => name), ...PROGRAMS.map(({ name }) => name)];
+	return [...new Set([...WORKLOADS, ...PROGRAMS].map(({ name }) => name))];
 }
 
 /**

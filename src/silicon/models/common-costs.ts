@@ -24,6 +24,8 @@ export const COMMON_COSTS: readonly CostRow<OpName>[] = [
 	["rsb_fill",                 20,   "assumed",    "32 calls without their returns, or eIBRS's single one"],
 	["ret",                      1,    "assumed",    WHY.cheap],
 	["gpr_swap",                 12,   "assumed",    "16 loads or stores that hit the first-level cache"],
+	["lock_rmw",                 20,   "assumed",    "a LOCKed read-modify-write that hits the first-level cache: 18 to 20 cycles on recent cores (Agner Fog's tables)"],
+	["cacheline_transfer",       120,  "assumed",    "a line of the cache that another core of the socket has written: about 60 ns"],
 	["user_transition",          250,  "assumed",    WHY.rare],
 	["preempt_disable",          1,    "assumed",    WHY.kernel],
 	["preempt_enable",           2,    "assumed",    WHY.kernel],

@@ -1,0 +1,83 @@
+/**
+ * Functions of the kernel that are executed as a whole: what each costs besides the ops it does. Their callers are code
+ * here, so how often they run is never a figure of this table.
+ *
+ * All are assumed: instructions counted roughly from the C of v6.18, ops exactly.
+ */
+import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
+import { OP, type OpName } from "../silicon/ops.ts";
+
+/** One function. */
+export interface KernelFunction {
+	readonly name: string;
+	readonly file: string;
+	readonly symbolId: number;
+	/** Plain instructions. */
+	readonly instructions: number;
+	readonly ops: readonly number[];
+}
+
+// biome-ignore format: a table
+const rows = [
+	// name                         file                              instructions  ops
+	["read_tsc",                    "arch/x86/kernel/tsc.c",          4,  ["rdtsc"]],
+	["ktime_get",                   "kernel/time/timekeeping.c",      24, []],
+	["ktime_get_update_offsets_now", "kernel/time/timekeeping.c",     40, []],
+	["_raw_spin_lock_irqsave",      "kernel/locking/spinlock.c",      8,  ["lock_rmw"]],
+	["_raw_spin_unlock_irqrestore", "kernel/locking/spinlock.c",      6,  []],
+	["__hrtimer_run_queues",        "kernel/time/hrtimer.c",          60, []],
+	["tick_program_event",          "kernel/time/tick-oneshot.c",     20, ["wrmsr"]],
+	["hrtimer_start_range_ns",      "kernel/time/hrtimer.c",          70, []],
+	["try_to_wake_up",              "kernel/sched/core.c",            180, ["lock_rmw", "lock_rmw"]],
+	["rcu_note_context_switch",     "kernel/rcu/tree_plugin.h",       40, []],
+	["dequeue_task_fair",           "kernel/sched/fair.c",            160, []],
+	["pick_next_task_fair",         "kernel/sched/fair.c",            120, []],
+	["fdget",                       "fs/file.c",                      14, ["lock_rmw"]],
+	["fput",                        "fs/file_table.c",                8,  ["lock_rmw"]],
+	["mutex_lock",                  "kernel/locking/mutex.c",         6,  ["lock_rmw"]],
+	["mutex_unlock",                "kernel/locking/mutex.c",         6,  ["lock_rmw"]],
+	["try_get_folio",               "mm/gup.c",                       16, ["lock_rmw"]],
+	["mmu_try_to_unsync_pages",     "arch/x86/kvm/mmu/mmu.c",         30, []],
+] as const satisfies readonly (readonly [string, string, number, readonly OpName[]])[];
+
+export type KernelFunctionName = (typeof rows)[number][0];
+
+/** The table, for docs. */
+export const KERNEL_FUNCTIONS: ReadonlyMap<string, KernelFunction> = new Map(
+	rows.map(([name, file, instructions, ops]) => [
+		name,
+		{ name, file, symbolId: symbol(name), instructions, ops: ops.map((op) => OP[op]) },
+	]),
+);
+
+/** Functions by name, for those who run them. */
+export const FN = Object.fromEntries(KERNEL_FUNCTIONS) as Record<KernelFunctionName, KernelFunction>;
+
+/** Runs a function: its ops and its plain instructions, under its symbol. @param inner what it calls */
+export function runFunction(cpu: Cpu, fn: KernelFunction, inner?: (cpu: Cpu) => void): void {
+	cpu.enter(fn.symbolId);
+	for (const op of fn.ops) cpu.op(op);
+	inner?.(cpu);
+	cpu.code(fn.instructions);
+	cpu.leave();
+}
+
+const readTsc = (cpu: Cpu) => runFunction(cpu, FN.read_tsc);
+
+/** ktime_get(). @returns the time in cycles */
+export function ktimeGet(cpu: Cpu): number {
+	runFunction(cpu, FN.ktime_get, readTsc);
+	return cpu.cycles;
+}
+
+/** hrtimer_update_base(): the clocks' offsets, from a reading of the time stamp counter. */
+export function updateOffsetsNow(cpu: Cpu): void {
+	runFunction(cpu, FN.ktime_get_update_offsets_now, readTsc);
+}
+
+/** A spinlock of one CPU's own, taken and released around some work: nobody contends. */
+export function lockedIrqsave(cpu: Cpu, work: () => void): void {
+	runFunction(cpu, FN._raw_spin_lock_irqsave);
+	work();
+	runFunction(cpu, FN._raw_spin_unlock_irqrestore);
+}

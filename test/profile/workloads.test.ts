@@ -1,0 +1,134 @@
+import { describe, expect, it } from "vitest";
+import { QueuedRwLock } from "../../src/host/spinlock.ts";
+import { findTree } from "../../src/kvm/trees/trees.ts";
+import { record, startSession } from "../../src/profile/record.ts";
+import { reportRows } from "../../src/profile/report.ts";
+import { inlinedSymbols } from "../../src/profile/symbols.ts";
+import { findWorkload } from "../../src/profile/workloads/workloads.ts";
+import { defaultModel } from "../../src/review/review.ts";
+import { createSilicon } from "../../src/kvm/api/kvm.ts";
+
+const v618 = findTree("v6.18");
+const model = defaultModel("vmx");
+
+function rowsOf(name: string, rest: { iterations?: number; vcpus?: number; seed?: number } = {}) {
+	const recording = record({
+		workload: findWorkload(name),
+		tree: v618,
+		vendor: "vmx",
+		model,
+		periodCycles: 499,
+		...rest,
+	});
+	const rows = reportRows(recording.calls, { inlined: inlinedSymbols(v618, "kernel") });
+	return {
+		recording,
+		of: (symbol: string) => rows.find((row) => row.symbol === symbol)?.overheadPercent ?? 0,
+		rows,
+	};
+}
+
+describe("halt-poll", () => {
+	const { of, rows } = rowsOf("halt-poll", { iterations: 100 });
+
+	it("executes the functions of the seed's first table, vmx_vmexit first", () => {
+		expect(rows[0]!.symbol).toBe("vmx_vmexit");
+		for (const symbol of [
+			"kvm_vcpu_halt",
+			"__srcu_read_lock",
+			"kvm_load_guest_xsave_state",
+			"__srcu_read_unlock",
+			"read_tsc",
+			"vmx_sync_pir_to_irr",
+			"kvm_apic_has_interrupt",
+		])
+			expect(of(symbol), symbol).toBeGreaterThan(0.1);
+	});
+
+	it("polls: without halt polling the thread sleeps instead, and read_tsc is gone from the loop", () => {
+		const session = startSession({
+			workload: { ...findWorkload("halt-poll"), kernel: {} },
+			tree: v618,
+			vendor: "vmx",
+			model,
+			iterations: 100,
+			exact: true,
+		});
+		expect(session.vmm.run()).toEqual({ kind: "exit", code: 0 });
+		const { calls } = session.recording();
+		expect(calls.symbols).toContain("rcu_note_context_switch");
+		expect(calls.symbols).not.toContain("ktime_get");
+	});
+});
+
+describe("mmu-stress", () => {
+	it("spins for mmu_lock most of its time, and more the more vCPUs there are", () => {
+		const many = rowsOf("mmu-stress", { iterations: 4, vcpus: 8 });
+		const few = rowsOf("mmu-stress", { iterations: 4, vcpus: 2 });
+		expect(many.of("queued_spin_lock_slowpath")).toBeGreaterThan(20);
+		expect(few.of("queued_spin_lock_slowpath")).toBeLessThan(many.of("queued_spin_lock_slowpath") / 2);
+	});
+
+	it("gives the same profile for the same seed", () => {
+		const run = () => rowsOf("mmu-stress", { iterations: 2, vcpus: 4, seed: 3 }).recording;
+		expect(run()).toEqual(run());
+	});
+});
+
+describe("timer-userspace", () => {
+	it("executes the functions of the seed's third table: timers, switches of threads, ioctls", () => {
+		const { of } = rowsOf("timer-userspace", { iterations: 100 });
+		for (const symbol of [
+			"vmx_vmexit",
+			"vmx_vcpu_run",
+			"vcpu_run",
+			"_raw_spin_lock_irqsave",
+			"kvm_load_guest_xsave_state",
+			"rcu_note_context_switch",
+			"ktime_get_update_offsets_now",
+			"kvm_load_host_xsave_state",
+			"fput",
+		])
+			expect(of(symbol), symbol).toBeGreaterThan(0.05);
+	});
+});
+
+describe("pkeys", () => {
+	it("needs no exits to open and close a region; page permissions need a shoot-down each time", () => {
+		const keys = rowsOf("pkeys", { iterations: 50 }).recording;
+		const pages = rowsOf("page-permissions", { iterations: 50 }).recording;
+		expect(keys.exits).toBeLessThan(60);
+		// Two switches an iteration, an IPI to each of the three others.
+		expect(pages.exits).toBeGreaterThan(50 * 2 * 3);
+	});
+});
+
+describe("a queued read-write lock in virtual time", () => {
+	const cpus = () => createSilicon(model, 1 << 20, 3).processors.map(({ cpu }) => cpu);
+
+	it("a writer waits until the one before has released it", () => {
+		const [a, b] = cpus() as [ReturnType<typeof cpus>[0], ReturnType<typeof cpus>[0]];
+		const lock = new QueuedRwLock();
+		lock.writeLock(a!);
+		a!.cycles = 5000;
+		lock.writeUnlock(a!);
+		b!.cycles = 100;
+		lock.writeLock(b!);
+		expect(b!.cycles).toBeGreaterThan(5000);
+		expect(lock.stat).toMatchObject({ acquired: 2, contended: 1 });
+	});
+
+	it("readers share it, and a writer waits for them all", () => {
+		const [a, b, c] = cpus();
+		const lock = new QueuedRwLock();
+		lock.readLock(a!);
+		lock.readLock(b!);
+		expect(lock.stat.contended).toBe(0);
+		a!.cycles = 1000;
+		b!.cycles = 3000;
+		lock.readUnlock(a!);
+		lock.readUnlock(b!);
+		lock.writeLock(c!);
+		expect(c!.cycles).toBeGreaterThan(3000);
+	});
+});
