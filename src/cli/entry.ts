@@ -20,11 +20,11 @@ function write(fd: number, data: string | Uint8Array): void {
 }
 
 /** Writes a file beside its final place and renames it: whole or not at all. */
-function writeWhole(path: string, text: string | Uint8Array, keep: boolean): void {
+function writeWhole(path: string, content: string | Uint8Array, keep: boolean): void {
 	if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) throw new Error("it is a directory");
 	const temporary = `${path}.part-${process.pid}`;
 	try {
-		writeFileSync(temporary, text);
+		writeFileSync(temporary, content);
 		if (keep) renameSync(temporary, path);
 	} finally {
 		rmSync(temporary, { force: true });
@@ -43,7 +43,7 @@ const io: Io = {
 		(FORCE_COLOR === undefined ? process.stdout.isTTY === true : FORCE_COLOR !== "0"),
 	readFile: (path) => readFileSync(path === "-" ? 0 : path),
 	checkWritable: (path) => writeWhole(path, "", false),
-	writeFile: (path, text) => writeWhole(path, text, true),
+	writeFile: (path, content) => writeWhole(path, content, true),
 };
 
 try {

@@ -18,7 +18,7 @@ export function emitText(io: Io, options: CommonOptions, text: () => string): vo
 }
 
 /** Writes a file that the user named, whole or not at all. @throws UsageError with one line */
-export function writeUserFile(io: Io, path: string, content: string): void {
+export function writeUserFile(io: Io, path: string, content: string | Uint8Array): void {
 	try {
 		io.writeFile(path, content);
 	} catch (error) {

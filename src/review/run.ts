@@ -7,6 +7,16 @@ import { createMachine } from "../kvm/api/kvm.ts";
 import { Vmm, type VmmResult, guestRamBytesFor, hostRamBytesFor } from "../kvm/api/vmm.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { KvmSystem } from "../uapi/api.ts";
+import { VERSION } from "../check/token.ts";
+import { treeHash } from "../kvm/flow/fingerprint.ts";
+import { machineGraph } from "../kvm/snapshot/machine-graph.ts";
+import {
+	hashText,
+	restoreSnapshot,
+	type SnapshotHeader,
+	snapshotHeader,
+	writeSnapshot,
+} from "../kvm/snapshot/snapshot.ts";
 import { type Saved, savedIn } from "./saved.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
@@ -36,6 +46,10 @@ export interface RunOptions {
 	readonly pit?: boolean;
 	/** Guest memory; at most 1 GiB is given. Default: what the image needs. */
 	readonly ramBytes?: number;
+	/** A snapshot to go on from, of a machine that was made with the same options; `bytes` is not looked at then. */
+	readonly snapshotIn?: Uint8Array;
+	/** Takes the machine as it is at the end of the run. */
+	readonly onSnapshot?: (bytes: Uint8Array) => void;
 	/** Trees whose costs for this run's exits are compared. */
 	readonly compare?: { readonly from: Tree; readonly to: Tree };
 	readonly onConsole: (byte: number) => void;
@@ -72,23 +86,42 @@ function commandLineOf(
 	return `${fileName} ${append ?? ""}`.trim();
 }
 
+/** How the machine of a run is made: what a snapshot says, or what the options and the image do. */
+function headerOf(options: RunOptions, image: Image | null): SnapshotHeader {
+	const { model, vendor, tree, snapshotIn } = options;
+	const said = snapshotIn === undefined ? null : snapshotHeader(snapshotIn);
+	const least = image === null ? 0 : guestRamBytesFor(image);
+	const asked = Math.max(least, Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
+	return {
+		program: VERSION,
+		modelHash: hashText(`${JSON.stringify(model)} ${treeHash(tree, vendor)}`),
+		model: model.name,
+		vendor: vendor === "svm" ? "svm" : "vmx",
+		tree: tree.name,
+		vcpus: said?.vcpus ?? options.vcpus ?? 1,
+		seed: said?.seed ?? options.seed ?? 1,
+		pit: said?.pit ?? options.pit ?? true,
+		guestRamBytes: said?.guestRamBytes ?? asked,
+	};
+}
+
 /**
- * Runs an image to its end.
- * @throws ImageError if the file is no image
+ * Runs an image, or a snapshot, to its end.
+ * @throws ImageError if the file is no image; SnapshotError if the snapshot cannot be read, or was made by another version
  */
 export function runImage(options: RunOptions): RunOutcome {
-	const image = loadImage(options.bytes);
-	const least = guestRamBytesFor(image);
-	const guestRamBytes = Math.max(least, Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
-	const { model, vendor, tree } = options;
+	const { model, vendor, tree, snapshotIn } = options;
+	const image = snapshotIn === undefined ? loadImage(options.bytes) : null;
+	const header = headerOf(options, image);
+	const { guestRamBytes } = header;
 	const machine = createMachine({
 		model,
 		vendor,
 		tree,
 		ramBytes: hostRamBytesFor(guestRamBytes),
-		vcpus: options.vcpus ?? 1,
-		pit: options.pit ?? true,
-		smp: { seed: options.seed ?? 1 },
+		vcpus: header.vcpus,
+		pit: header.pit,
+		smp: { seed: header.seed },
 	});
 	const { vcpu, vm } = machine;
 	const vmm = new Vmm(machine, { guestRamBytes, onConsole: options.onConsole });
@@ -96,11 +129,17 @@ export function runImage(options: RunOptions): RunOutcome {
 		const guestCpu = parseGuestCpu(options.guestCpu);
 		for (const each of vm.vcpus) applyGuestCpu(each, guestCpu);
 	}
-	vmm.load(image, {
-		commandLine: commandLineOf(image, options),
-		...(options.initrd === undefined ? {} : { initrd: options.initrd }),
-	});
+	const { onSnapshot } = options;
+	const graph = snapshotIn === undefined && onSnapshot === undefined ? null : machineGraph(machine, vmm);
+	if (image !== null) {
+		vmm.load(image, {
+			commandLine: commandLineOf(image, options),
+			...(options.initrd === undefined ? {} : { initrd: options.initrd }),
+		});
+	}
+	if (snapshotIn !== undefined) restoreSnapshot(snapshotIn, machine, graph!, header);
 	const result = vmm.run(options.budgetInstructions);
+	onSnapshot?.(writeSnapshot(machine, vmm, graph!, header));
 	const exitCounts: Record<string, { count: number }> = {};
 	for (const { stat } of vm.vcpus) {
 		for (const [reason, count] of stat.byReason) {

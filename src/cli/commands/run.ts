@@ -6,7 +6,8 @@ import { RAM_BYTES_MAX, type RunEnd } from "../../review/run.ts";
 import { KvmError } from "../../uapi/api.ts";
 import { openSide } from "../backend.ts";
 import type { CommonOptions, Context } from "../context.ts";
-import { emit } from "../output.ts";
+import { SnapshotError, snapshotHeader } from "../../kvm/snapshot/snapshot.ts";
+import { checkWritable, emit, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree } from "../resolve.ts";
@@ -21,6 +22,8 @@ interface RunArguments extends CommonOptions {
 	readonly vendor?: string;
 	readonly kernel?: string;
 	readonly initrd?: string;
+	readonly snapshotIn?: string;
+	readonly snapshotOut?: string;
 	readonly append?: string;
 	readonly memory?: string;
 	readonly budget?: string;
@@ -122,14 +125,16 @@ function finish(
 	return EXIT.guest;
 }
 
-const SOFT_ONLY = ["cpu", "vendor", "budget"] as const;
+const SOFT_ONLY = ["cpu", "vendor", "budget", "snapshotIn", "snapshotOut"] as const;
 
 /** Runs an image on /dev/kvm. */
 async function runOnDev(context: Context, file: string, options: RunArguments): Promise<number> {
 	const { io, services } = context;
 	const given = SOFT_ONLY.find((option) => options[option] !== undefined);
 	if (given !== undefined)
-		throw new UsageError(`--${given} is the software machine's; --backend dev has the computer's own`);
+		throw new UsageError(
+			`--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is the software machine's; --backend dev has the computer's own`,
+		);
 	if (options.smp !== "1") throw new UsageError("--backend dev runs one vCPU");
 	const ramBytes = readMemory(options.memory);
 	const bytes = readUserFile(io, file);
@@ -159,23 +164,56 @@ async function runOnDev(context: Context, file: string, options: RunArguments): 
 	}
 }
 
-/** Runs an image. Its serial output is stdout; its exit code, when it has one, is ours. */
+/** The snapshot to go on from; null without one. @throws UsageError for options that make a machine, beside one */
+function readSnapshot(io: Io, image: string | undefined, options: RunArguments): Uint8Array | null {
+	if (options.snapshotIn === undefined) return null;
+	const { kernel, initrd, append, memory } = options;
+	const beside = Object.entries({
+		"<file>": image,
+		"--kernel": kernel,
+		"--initrd": initrd,
+		"--append": append,
+		"--memory": memory,
+	});
+	const given = beside.find(([, value]) => value !== undefined);
+	if (given !== undefined)
+		throw new UsageError(`--snapshot-in has the machine as it was: ${given[0]} cannot go with it`);
+	const bytes = readUserFile(io, options.snapshotIn);
+	try {
+		snapshotHeader(bytes);
+	} catch (error) {
+		if (error instanceof SnapshotError) throw new UsageError(`${options.snapshotIn}: ${error.message}`);
+		throw error;
+	}
+	return bytes;
+}
+
+/** Runs an image, or goes on from a snapshot. Its serial output is stdout; its exit code, when it has one, is ours. */
 async function runCommand(
 	context: Context,
 	image: string | undefined,
 	options: RunArguments,
 ): Promise<number> {
 	const { io, services } = context;
-	const file = imageFile(image, options.kernel);
+	const { snapshotOut } = options;
+	checkWritable(io, snapshotOut);
+	const snapshot = readSnapshot(io, image, options);
+	const file = options.snapshotIn ?? imageFile(image, options.kernel);
 	if (options.backend === "dev") return runOnDev(context, file, options);
 	if (options.backend !== "soft")
 		throw new UsageError(`--backend "${options.backend}": there are dev, the real /dev/kvm, and soft`);
-	const named = await resolveTree(io, options.tree);
-	const { tree, vendor, model } = resolveTarget(named, options.vendor, options.cpu);
+	const made = snapshot === null ? null : snapshotHeader(snapshot);
+	const treeName = made !== null && options.tree === BASE_TREE ? made.tree : options.tree;
+	const named = await resolveTree(io, treeName);
+	const { tree, vendor, model } = resolveTarget(
+		named,
+		options.vendor ?? made?.vendor,
+		options.cpu ?? made?.model,
+	);
 	if (vendor === "tdx") throw new UsageError("a TD needs a measured image; run takes vmx or svm");
 	const budgetInstructions = readBudget(options.budget);
 	const ramBytes = readMemory(options.memory);
-	const bytes = readUserFile(io, file);
+	const bytes = snapshot ?? readUserFile(io, file);
 	const console = makeConsole(io, options);
 	let outcome: ReturnType<typeof services.runImage>;
 	try {
@@ -191,11 +229,14 @@ async function runCommand(
 			budgetInstructions,
 			vcpus: readCount("--smp", options.smp, 1, 64),
 			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
-			compare: await comparedTrees(io, options.tree, tree),
+			...(snapshot === null ? {} : { snapshotIn: snapshot }),
+			...(snapshotOut === undefined ? {} : { onSnapshot: (state) => writeUserFile(io, snapshotOut, state) }),
+			compare: await comparedTrees(io, treeName, tree),
 			onConsole: console.onConsole,
 		});
 	} catch (error) {
-		if (error instanceof ImageError) throw new UsageError(`${file}: ${error.message}`);
+		if (error instanceof ImageError || error instanceof SnapshotError)
+			throw new UsageError(`${file}: ${error.message}`);
 		throw error;
 	}
 	return finish(io, options, console, outcome, () =>
@@ -216,6 +257,8 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--smp <n>", "virtual CPUs", "1")
 		.option("--seed <n>", "chooses how several CPUs take turns", "1")
 		.option("--backend <machine>", "soft, or dev: this computer's /dev/kvm", "soft")
-		.option("--budget <instructions>", "guest instructions after which to stop")
+		.option("--budget <instructions>", "guest instructions and VM exits after which to stop")
+		.option("--snapshot-out <file>", "write the machine as it is at the end of the run")
+		.option("--snapshot-in <file>", "go on from there, in place of an image")
 		.action(action((file: string | undefined, options: RunArguments) => runCommand(context, file, options)));
 }

@@ -236,6 +236,18 @@ export class Vmm {
 		}
 	}
 
+	/**
+	 * Brings the vCPU of a machine with one to where nothing is under way: out of KVM_RUN, what it asked of user space
+	 * completed.
+	 */
+	rest(): void {
+		const { vcpu } = this.machine;
+		while (vcpu.completeUserspaceIo !== null) {
+			this.machine.kernel.vcpuTask.signalPending = true;
+			if (this.step() !== null) return;
+		}
+	}
+
 	/** A timer that interrupts the vCPU thread by a signal when the budget may be used up. */
 	private startWatchdog(limit: number): Hrtimer {
 		const { cpu, kernel } = this.machine;
