@@ -6,13 +6,16 @@
 import { createSilicon } from "../kvm/api/kvm.ts";
 import { compileTree } from "../kvm/flow/compile.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
+import { linkTree } from "../kvm/flow/program.ts";
 import type { HistoryCase } from "../kvm/trees/history/case.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { checkGuest } from "./check.ts";
 import { type Configuration, parseConfiguration } from "./configuration.ts";
 import { eventRow, findEventKind } from "./events.ts";
+import { SCRIPT_GUEST } from "./guest/script.ts";
 import { skippedStep } from "./explain.ts";
 import { type Failure, type RunResult, type RunSetup, runSchedule } from "./run.ts";
+import { search } from "./search/search.ts";
 import { Tracer } from "./trace.ts";
 import type { EventKind, Injection, TraceLine } from "./types.ts";
 
@@ -102,7 +105,9 @@ export function runCase(entry: HistoryCase, vendor: Vendor, usual: CpuModel): Ca
 	const kinds = kindsOf(entry);
 	const configuration = caseConfiguration(entry, vendor, model);
 	const silicon = createSilicon(model);
-	const guest = checkGuest(vendor);
+	// Only the scripts take interrupts whose delivery reads guest memory, and a search runs those.
+	const searches = kinds.includes("zap");
+	const guest = searches ? SCRIPT_GUEST : checkGuest(vendor);
 	const setup = (tree: Tree): RunSetup => ({
 		tree: compileTree(tree, vendor, true),
 		model,
@@ -110,10 +115,21 @@ export function runCase(entry: HistoryCase, vendor: Vendor, usual: CpuModel): Ca
 		silicon,
 		guest,
 	});
+	const searched = (tree: Tree) =>
+		search({
+			setup: { program: linkTree(tree, vendor), model, configuration },
+			eventsMax: kinds.length,
+			kinds,
+		});
 	let runs = 0;
 	let found: CaseResult["found"] = null;
 	const before = setup(entry.before);
-	for (const schedule of schedules(before, kinds)) {
+	const least = searches
+		? searched(entry.before).found.flatMap(({ schedule, failure }) =>
+				failure.property === entry.shows.property ? [schedule] : [],
+			)
+		: schedules(before, kinds);
+	for (const schedule of least) {
 		// All of its events, or fewer: a case that shows with fewer names too many.
 		runs++;
 		const failure = runSchedule(before, schedule).failures.find(
@@ -129,8 +145,13 @@ export function runCase(entry: HistoryCase, vendor: Vendor, usual: CpuModel): Ca
 		found = { failure, schedule, trace: tracer.lines, skipped, untold };
 		break;
 	}
-	const after = setup(entry.after);
 	const left: Failure[] = [];
+	if (searches) {
+		const behind = searched(entry.after);
+		left.push(...behind.found.map(({ failure }) => failure).filter(({ degree }) => degree === "violation"));
+		return { entry, vendor, found, left, runs: runs + behind.schedules };
+	}
+	const after = setup(entry.after);
 	for (const schedule of schedules(after, kinds)) {
 		runs++;
 		for (const failure of runSchedule(after, schedule).failures) {

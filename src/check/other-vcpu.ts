@@ -107,6 +107,7 @@ export function pairOf({ kernel }: Machine): CpuPair | null {
 	return kernel.smp instanceof CpuPair ? kernel.smp : null;
 }
 
+/** The second vCPU: its run, and who judges it. */
 export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 	/** The machine as its properties see it: its own CPU and vCPU are the first. */
 	readonly machine: Machine;

@@ -64,8 +64,8 @@ function readVmcb(v: Vcpu): void {
 
 const SVM_VCPU_RUN_ASM = symbol("__svm_vcpu_run");
 
-/** The assembly of __svm_vcpu_run(). SPEC_CTRL is the hardware's to switch where V_SPEC_CTRL is there. */
-function svmVcpuRunAsm(v: Vcpu): void {
+/** The assembly of __svm_vcpu_run() up to VMRUN. SPEC_CTRL is the hardware's to switch where V_SPEC_CTRL is there. */
+function svmLoadGuest(v: Vcpu): void {
 	const { cpu } = v;
 	const svm = v.svm!;
 	cpu.enter(SVM_VCPU_RUN_ASM);
@@ -73,7 +73,11 @@ function svmVcpuRunAsm(v: Vcpu): void {
 	vmload(cpu, svm.vmcb);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
-	beginVmrun(cpu, svm.vmcb);
+}
+
+function svmVcpuRunAsm(v: Vcpu): void {
+	svmLoadGuest(v);
+	beginVmrun(v.cpu, v.svm!.vmcb);
 }
 
 const swapsSpecCtrl = (v: Vcpu) => !v.cpu.model.features.vSpecCtrl && v.svm!.specCtrl !== v.kernel.specCtrl;
@@ -116,19 +120,38 @@ export function svmVcpuRunStep(restores: boolean): Step {
 	);
 }
 
+const rawLocalIrqDisable = (v: Vcpu) => {
+	v.cpu.op(OP.cli);
+	v.cpu.interruptFlag = false;
+};
+
+/** __svm_vcpu_run() as it was up to be45bc4eff33: STI is its last instruction before VMRUN, CLI the first behind it. */
+export const svmVcpuRunWithSti: Step = waitingStep(
+	"__svm_vcpu_run",
+	(v) => {
+		svmLoadGuest(v);
+		v.cpu.sti();
+		beginVmrun(v.cpu, v.svm!.vmcb);
+	},
+	{
+		isOver: (v) => runGuest(v.cpu),
+		end: (v) => {
+			svmSaveGuest(v);
+			rawLocalIrqDisable(v);
+			svmRestoreHostSpecCtrl(v);
+			returnFromAssembly(v.cpu);
+			v.cpu.leave();
+		},
+	},
+	22,
+);
+
 const svmVcpuEnterExit = flow("svm_vcpu_enter_exit", "svm/svm.c", [
 	step("guest_state_enter_irqoff", (v) => v.kernel.guestContext.stateEnter(), 2),
 	// GIF is 0, so nothing arrives; with IF set a host interrupt makes the guest exit (commit be45bc4eff33).
 	step("raw_local_irq_enable", (v) => v.cpu.sti(), 1),
 	svmVcpuRunStep(true),
-	step(
-		"raw_local_irq_disable",
-		(v) => {
-			v.cpu.op(OP.cli);
-			v.cpu.interruptFlag = false;
-		},
-		1,
-	),
+	step("raw_local_irq_disable", rawLocalIrqDisable, 1),
 	step("guest_state_exit_irqoff", (v) => v.kernel.guestContext.stateExit(), 2),
 ]);
 

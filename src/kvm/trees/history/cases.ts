@@ -10,6 +10,7 @@ import { tdInterrupts } from "./td-interrupts.ts";
 import { hostCr3 } from "./host-cr3.ts";
 import { pkruByXrstor, pkruNotSwapped } from "./pkru.ts";
 import { specCtrlInC } from "./spec-ctrl.ts";
+import { stiShadow } from "./sti-shadow.ts";
 import { tdxUserReturn } from "./tdx-user-return.ts";
 import { xcr0MachineCheck } from "./xcr0-machine-check.ts";
 import { xcr0Preemption } from "./xcr0-preemption.ts";
@@ -30,6 +31,7 @@ export const HISTORY: readonly HistoryCase[] = [
 	tdxUserReturn,
 	hostCr3,
 	guestTime,
+	stiShadow,
 	tdInterrupts,
 	lateRequest,
 	fastpathDecode,
