@@ -37,6 +37,8 @@ const LEAF_1_EDX_APIC = 1 << 9;
 const LEAF_7_ECX_OSPKE = 1 << 4;
 const LEAF_7_EBX_TSC_ADJUST = 1 << 1;
 const LEAF_80000008_EBX_RDPRU = 1 << 4;
+/** XSAVEC and XSAVES: without either there is no compacted area whose size could be told. */
+const LEAF_D1_EAX_COMPACTED = (1 << 1) | (1 << 3);
 const LEAF_80000001_ECX_SVM = 1 << 2;
 
 /** Leaves with sub-leaves, and how many of those the guest gets. */
@@ -190,7 +192,8 @@ export function kvmCpuid(v: Vcpu, leaf: number, subleaf: number): void {
 	} else if (leaf === 7 && subleaf === 0) {
 		if ((v.cr4Bits & CR4.PKE) !== 0) ecx |= LEAF_7_ECX_OSPKE;
 	} else if (leaf === 0xd && subleaf === 0) ebx = standardSize(v.cpu.model, v.xcr0);
-	else if (leaf === 0xd && subleaf === 1) ebx = compactedSize(v.xcr0 | v.iaXss);
+	else if (leaf === 0xd && subleaf === 1 && (entry.eax & LEAF_D1_EAX_COMPACTED) !== 0)
+		ebx = compactedSize(v.xcr0 | v.iaXss);
 	regs[L.RAX * 2] = entry.eax;
 	regs[L.RBX * 2] = ebx;
 	regs[L.RCX * 2] = ecx;
