@@ -9,6 +9,7 @@ import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCompareBackends } from "./commands/compare-backends.ts";
 import { registerCost } from "./commands/cost.ts";
+import { registerExplain } from "./commands/explain.ts";
 import { registerKut } from "./commands/kut.ts";
 import { registerDiff, registerModels, registerShow, registerTrees } from "./commands/lists.ts";
 import { registerDoctor, registerMeasure } from "./commands/measure.ts";
@@ -41,6 +42,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerCasebook,
 	registerCost,
 	registerProfile,
+	registerExplain,
 	registerRun,
 	registerKut,
 	registerTrees,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { QueuedRwLock } from "../../src/host/spinlock.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
+import { compareWithSeed, SEED_TABLES } from "../../src/profile/compare.ts";
 import { record, startSession } from "../../src/profile/record.ts";
 import { reportRows } from "../../src/profile/report.ts";
 import { inlinedSymbols } from "../../src/profile/symbols.ts";
@@ -130,5 +131,25 @@ describe("a queued read-write lock in virtual time", () => {
 		lock.readUnlock(b!);
 		lock.writeLock(c!);
 		expect(c!.cycles).toBeGreaterThan(3000);
+	});
+});
+
+describe("the seed's tables", () => {
+	it("a table agrees with itself, and one turned round does not", () => {
+		const table = SEED_TABLES["halt-poll"]!;
+		const rowsOf = (list: readonly (readonly [string, number])[]) =>
+			list.map(([symbol, overheadPercent]) => ({
+				symbol,
+				overheadPercent,
+				object: "[kernel]" as const,
+				mode: "k",
+				weight: 1,
+			}));
+		const same = compareWithSeed(table, rowsOf(table));
+		expect(same.rankCorrelation).toBeCloseTo(1, 9);
+		expect(same.meanDifference).toBe(0);
+		const turned = table.map(([symbol], at) => [symbol, table.at(-1 - at)![1]] as const);
+		expect(compareWithSeed(table, rowsOf(turned)).rankCorrelation).toBeCloseTo(-1, 9);
+		expect(compareWithSeed(table, []).rows.every(({ ours }) => ours === 0)).toBe(true);
 	});
 });
