@@ -201,7 +201,8 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		}),
 	]),
 	call("kvm_load_host_xsave_state"),
-	when("SVM_EXIT_NMI", isNmiExit, [kvmBeforeInterrupt], [], 1),
+	// Its two comparisons are among the instructions of the steps around it.
+	when("SVM_EXIT_NMI", isNmiExit, [kvmBeforeInterrupt], [], 0),
 	// A pending NMI arrives right behind STGI; interrupts stay pending because IF is 0.
 	step(
 		"stgi",
@@ -211,7 +212,7 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 		},
 		1,
 	),
-	when("SVM_EXIT_NMI (behind STGI)", isNmiExit, [kvmAfterInterrupt], [], 1),
+	when("SVM_EXIT_NMI (behind STGI)", isNmiExit, [kvmAfterInterrupt], [], 0),
 	step(
 		"sync_cr8_to_lapic",
 		(v) => {
