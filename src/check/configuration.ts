@@ -185,12 +185,17 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 	const { cpu, kernel, vcpu } = machine;
 	vcpu.pmu.countsInstructions = configuration.pmu === "counting";
 	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
-	// What a vCPU leaves behind that did not get to user space: its user-return MSRs, and the kernel's note of them.
-	if (configuration.neighbour === "vm")
-		kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
 	if (configuration.breakpoints === "active") {
 		kernel.breakpoints.install(0, HOST_DR0);
 	}
+}
+
+/**
+ * What another VM's vCPU leaves behind that did not get to user space: its user-return MSRs, and the kernel's note of them.
+ * The last thing before the vCPU first runs: a task that is in user space in between has its own again.
+ */
+export function applyNeighbour({ kernel }: Machine, { neighbour }: Configuration): void {
+	if (neighbour === "vm") kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
 }
 
 /** x87, SSE and AVX, without the rest of what the host has. */

@@ -1,12 +1,68 @@
 /**
- * Why a run went wrong, by comparison: the same event at the same step of the base tree, and the first step
- * that the base went on with and this tree did not.
+ * A counterexample told: its run written down, and why it went wrong, by comparison: the same event at the same step of the
+ * base tree, and the first step that the base went on with and this tree did not.
  */
 import type { NodePlace } from "../kvm/flow/compile.ts";
+import { linkTree } from "../kvm/flow/program.ts";
+import type { Configuration } from "./configuration.ts";
+import { eventRow } from "./events.ts";
 import { LandmarkFinder } from "./landmark.ts";
-import { type RunSetup, runSchedule } from "./run.ts";
+import { runSchedule } from "./run.ts";
+import type { RunSetup } from "./subject.ts";
+import { makeToken } from "./token.ts";
 import { Tracer } from "./trace.ts";
-import type { Injection } from "./types.ts";
+import type { CheckOptions, Failure, Injection, Violation } from "./types.ts";
+
+/** A failure and a schedule that shows it. */
+export interface Counterexample {
+	readonly failure: Failure;
+	readonly schedule: readonly Injection[];
+	readonly configuration: Configuration;
+}
+
+/** What runs of a check's tree, and of another one, are made of. */
+export function setupFor(
+	{ vendor, model, guest = "script" }: CheckOptions,
+	tree: CheckOptions["tree"],
+	configuration: Configuration,
+): RunSetup {
+	return { program: linkTree(tree, vendor), model, configuration, guest };
+}
+
+/** The command that shows a run again. A tree that is known by its hash alone need not be named. */
+export function replayCommand(
+	{ tree, vendor, model, guest = "script" }: CheckOptions,
+	configuration: Configuration,
+	schedule: readonly Injection[],
+): string {
+	const token = makeToken({ tree, vendor }, { model, configuration, guest, schedule });
+	return `reenter replay ${token}${tree.spec === undefined ? "" : ` ${tree.spec}`}`;
+}
+
+/** A counterexample as a violation: its trace, the step that was left out, and the command that shows it again. */
+export function explain(
+	options: CheckOptions,
+	{ failure, schedule, configuration }: Counterexample,
+): Omit<Violation, "minimised"> {
+	const { tree, base } = options;
+	const ours = setupFor(options, tree, configuration);
+	const tracer = new Tracer();
+	runSchedule(ours, schedule, tracer);
+	const places = tracer.places.slice(0, tracer.placesAtFailure.get(failure.property));
+	const theirs = tree.name === base.name ? null : setupFor(options, base, configuration);
+	const skipped = theirs === null ? null : skippedStep(ours, theirs, failure.property, schedule, places);
+	const titles = schedule.map(({ event }) => eventRow(event).title);
+	const event = titles.length === 0 ? "" : `${titles.join(", then ")}: `;
+	return {
+		property: failure.property,
+		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
+		replay: replayCommand(options, configuration, schedule),
+		schedule,
+		callStack: failure.callStack,
+		trace: tracer.lines,
+		initial: tracer.initial,
+	};
+}
 
 /**
  * The step that this tree left out, as half a sentence; null when the base has no such place, or fails there too.
@@ -31,7 +87,7 @@ export function skippedStep(
 	const tracer = new Tracer();
 	const { failures } = runSchedule(base, [{ ...first, at: baseFinder.at }], tracer);
 	if (failures.some((failure) => failure.property === property)) return null;
-	return compare(base.tree.tree.name, ours, tracer.places);
+	return compare(base.program.tree.name, ours, tracer.places);
 }
 
 const nameOf = (place: NodePlace) => `${place.flow}/${place.node.name}`;

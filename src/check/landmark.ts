@@ -1,7 +1,7 @@
 /** Places of a run that two runs have in common: a step, which time it runs, and how many ops into it. */
 import type { Machine } from "../kvm/api/kvm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
-import type { RunWitness } from "./run.ts";
+import type { RunWitness } from "./subject.ts";
 
 /** Where an event arrived: the step, which time it ran, and how many ops into it. */
 export interface Landmark {
@@ -42,6 +42,4 @@ export class LandmarkFinder implements RunWitness {
 		}
 		this.last = { key, flow: place.flow, step: place.node.name, occurrence, at };
 	}
-	onEvent(): void {}
-	onFailure(): void {}
 }

@@ -8,7 +8,8 @@
  */
 import { type Configuration, DEFAULT_CONFIGURATION, FACTOR_NAMES } from "./configuration.ts";
 import { type Landmark, LandmarkFinder } from "./landmark.ts";
-import { type RunSetup, runSchedule } from "./run.ts";
+import { runSchedule } from "./run.ts";
+import type { RunSetup } from "./subject.ts";
 import type { Injection } from "./types.ts";
 
 /** A schedule under a configuration. */

@@ -28,7 +28,13 @@ import { OP, OP_COUNT } from "../silicon/ops.ts";
 import { flushTlb } from "../silicon/paging/tlb.ts";
 import { SvmGuestMode } from "../silicon/svm/guest-mode.ts";
 import { VmxGuestMode } from "../silicon/vmx/guest-mode.ts";
-import { type Configuration, applyConfiguration, guestParameters, kernelOptions } from "./configuration.ts";
+import {
+	type Configuration,
+	applyConfiguration,
+	applyNeighbour,
+	guestParameters,
+	kernelOptions,
+} from "./configuration.ts";
 import { CpuPair, pairOf } from "./other-vcpu.ts";
 import { endedByMachineCheck } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
@@ -36,30 +42,23 @@ import { decodeCode, scriptExecutor } from "./guest/executor.ts";
 import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
-import type { Failure } from "./run.ts";
-import type { EventKind, Injection } from "./types.ts";
+import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
 import { type FlagReads, watchFlags } from "./watched-flags.ts";
 
-/** What went wrong in a run of a script. */
-export interface ScriptFailure extends Failure {
-	/** VM entries before it. */
-	readonly exits: number;
-}
-
 /** Sees a run's nodes, events and failures; a trace implements it. */
-export interface ScriptWitness {
+export interface RunWitness {
 	onNode?(place: NodePlace, machine: Machine, at: number): void;
 	onEvent?(injection: Injection, machine: Machine): void;
-	onFailure?(failure: ScriptFailure, machine: Machine): void;
+	onFailure?(failure: Failure, machine: Machine): void;
 }
 
 /** What a run is made of. */
-export interface ScriptSetup {
+export interface RunSetup {
 	readonly program: Program;
 	readonly model: CpuModel;
 	readonly configuration: Configuration;
-	/** Runs the script's bytes as any guest's, by translating them. Default: false. */
-	readonly translated?: boolean;
+	/** Default: `script`. `code`: its bytes run as any guest's, by translating them. */
+	readonly guest?: CheckGuest;
 }
 
 /** Bits of an op's note. */
@@ -151,7 +150,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	/** The last event of the schedule that came due was none of its own: one like it waited. */
 	stale = false;
 	/** Called at each failure, also at those that the same run has seen before. */
-	onFailure: ((failure: ScriptFailure) => void) | null = null;
+	onFailure: ((failure: Failure) => void) | null = null;
 	/** Times that a kind arrived in a phase: row by kind, column by phase. */
 	readonly arrivals = new Float64Array(EVENTS.length * PHASES.length);
 	fastpathReentries = 0;
@@ -160,9 +159,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	private schedule: readonly Injection[] = [];
 	private next = 0;
 	private readonly vmm: Vmm;
-	private readonly witness: ScriptWitness | null;
+	private readonly witness: RunWitness | null;
 
-	constructor(setup: ScriptSetup, witness: ScriptWitness | null = null) {
+	constructor(setup: RunSetup, witness: RunWitness | null = null) {
 		const { model, program, configuration } = setup;
 		const vcpus = Number(configuration.vcpus);
 		const silicon = siliconFor(model, vcpus);
@@ -186,8 +185,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			this.fail(property, detail, stackOf(where));
 		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
 		this.prepare();
+		applyNeighbour(this.machine, configuration);
 		this.runner = new ProgramRunner(program, vcpu);
-		for (const processor of silicon.processors) this.execute(processor.cpu, setup.translated === true);
+		for (const processor of silicon.processors) this.execute(processor.cpu, setup.guest === "code");
 		for (const one of this.machine.vm.vcpus) watchFlags(one.kernel, one, this.flagReads);
 		cpu.stackDepth = 0;
 		cpu.observer = this;

@@ -5,8 +5,8 @@ import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import { eventRow } from "./events.ts";
-import type { Failure, RunWitness } from "./run.ts";
-import type { Injection, TraceLine, WatchedState } from "./types.ts";
+import type { RunWitness } from "./subject.ts";
+import type { Failure, Injection, TraceLine, WatchedState } from "./types.ts";
 
 const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
 const onOff = (on: boolean) => (on ? "on" : "off");

@@ -34,6 +34,32 @@ export interface Injection {
 	readonly inGuest?: boolean;
 }
 
+/** Guests of the check: a script of exits, carried out, or the same bytes as any guest's code, translated. */
+export const CHECK_GUESTS = ["script", "code"] as const;
+export type CheckGuest = (typeof CHECK_GUESTS)[number];
+
+/** Something that went wrong in a run. */
+export interface Failure {
+	readonly property: string;
+	readonly degree: "violation" | "finding";
+	readonly detail: string;
+	/** Op count at which it was seen. */
+	readonly at: number;
+	/** VM entries before it. */
+	readonly exits: number;
+	/** Innermost first. */
+	readonly callStack: readonly string[];
+}
+
+/** How far a check is. */
+export interface Progress {
+	/** From 0 to 1, by an estimate of what each part takes. */
+	readonly done: number;
+	/** Schedules that were run, and states that were told apart, so far. */
+	readonly schedules: number;
+	readonly states: number;
+}
+
 export interface CheckOptions {
 	readonly tree: Tree;
 	/** The tree to compare with, for naming the step that a violating run left out. */
@@ -41,16 +67,23 @@ export interface CheckOptions {
 	readonly vendor: Vendor;
 	readonly model: CpuModel;
 	readonly mceHandler: MceHandler;
-	/** The only configuration to look at. Default: the default one with the #MC handler above. */
+	/** Events of a run, at most. Default: 1. */
+	readonly eventsMax?: number;
+	/**
+	 * `wide`, the default: up to `eventsMax` events in the default configuration, and up to one in each of a set in which
+	 * all pairs of factors' values occur. `pairs`: up to `eventsMax` in each of that set. `all`: in each that there is.
+	 */
+	readonly configurations?: "wide" | "pairs" | "all";
+	/** The only configuration to look at. */
 	readonly configuration?: Configuration;
 	/** Kinds to inject. Default: all. */
 	readonly events?: readonly EventKind[];
-	/** For a replay: the guest. Default: the vendor's `mixed`. */
-	readonly guest?: string;
+	/** Default: `script`. */
+	readonly guest?: CheckGuest;
 	/** Only this schedule: a replay. */
 	readonly only?: readonly Injection[];
-	/** Called now and then with the runs done and the total. */
-	readonly onProgress?: (done: number, total: number) => void;
+	/** Called now and then. */
+	readonly onProgress?: (progress: Progress) => void;
 }
 
 /** One line of a counterexample: a step or an event, and what changed by it. */
@@ -102,26 +135,23 @@ export interface CheckResult {
 	readonly sometimes: Readonly<Record<string, number>>;
 	/** What was looked at. */
 	readonly bounds: {
+		/** Events of a run, at most, in the configuration that was looked at closest. */
 		readonly eventsMax: number;
 		/** Only the schedule that was asked for was run. */
 		readonly replayed: boolean;
 		readonly kinds: readonly EventKind[];
+		/** Ops of the runs without events, of all configurations. */
 		readonly points: number;
+		/** Schedules that were run. */
 		readonly runs: number;
+		/** VM exits of the runs without events. */
 		readonly exits: number;
-		readonly guest: string;
+		readonly guest: CheckGuest;
 		readonly mceHandler: MceHandler;
-		readonly configurations: readonly string[];
-		/** Of a search: states that were told apart, and schedules that came to a state that was known. */
-		readonly states?: number;
-		readonly pruned?: number;
+		/** Configurations, by the events of a run in them; the default one is named `default`. */
+		readonly searches: readonly { readonly eventsMax: number; readonly configurations: readonly string[] }[];
+		/** States that were told apart, and schedules that came to a state that was known; 0 for a replay. */
+		readonly states: number;
+		readonly pruned: number;
 	};
-}
-
-/** What a search is asked besides. */
-export interface SearchOptions extends CheckOptions {
-	/** Events of a run, at most. */
-	readonly eventsMax: number;
-	/** A set that covers all pairs of values, or all of them. A `configuration` is the only one. */
-	readonly configurations: "pairs" | "all";
 }

@@ -1,5 +1,6 @@
 /** How commands put themselves on the command line: one file a command in commands/, one row each in main.ts. */
 import { type Command, Option } from "commander";
+import { CHECK_GUESTS } from "../check/types.ts";
 import type { CommonOptions, Context } from "./context.ts";
 import { checkWritable } from "./output.ts";
 
@@ -58,4 +59,14 @@ export function mceHandlerOption(): Option {
 	)
 		.choices(MCE_HANDLERS)
 		.default("task-work");
+}
+
+/** `--guest` of commands that check. */
+export function guestOption(): Option {
+	return new Option(
+		"--guest <guest>",
+		"script: its instructions carried out; code: the same bytes, translated",
+	)
+		.choices(CHECK_GUESTS)
+		.default("script");
 }

@@ -2,7 +2,6 @@
 import { performance } from "node:perf_hooks";
 import { runCase } from "../check/casebook.ts";
 import { runCheck } from "../check/check.ts";
-import { runSearch } from "../check/search/check.ts";
 import { compareBackends } from "../backends/compare/compare.ts";
 import type { Alarms } from "../backends/compare/subject.ts";
 import { hostInfo } from "../devkvm/host.ts";
@@ -30,7 +29,6 @@ const alarms: Alarms = {
 export const SERVICES = {
 	runCheck,
 	runCase,
-	runSearch,
 	measureCost,
 	reviewTree,
 	runImage,

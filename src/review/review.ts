@@ -1,5 +1,7 @@
 /** A review: for each vendor, is the tree still safe, and what does it save against the base. */
 import { runCheck } from "../check/check.ts";
+import { DEFAULT_CONFIGURATION } from "../check/configuration.ts";
+import type { Progress } from "../check/types.ts";
 import type { MceHandler } from "../host/mce.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import { selectVendor } from "../kvm/flow/vendor-module.ts";
@@ -26,7 +28,8 @@ export interface ReviewOptions {
 	/** The guest whose cost is compared. Default: invd, and td-vmcall for TDs. */
 	readonly guest?: string;
 	readonly mceHandler?: MceHandler;
-	readonly onProgress?: (vendor: string, done: number, total: number) => void;
+	/** Asked once a vendor for who is told how far its check is. */
+	readonly onProgress?: (vendor: string) => (progress: Progress) => void;
 }
 
 const baseCosts = new Map<string, CostResult>();
@@ -44,7 +47,7 @@ function baseCost(options: CostOptions): CostResult {
 
 /** Reviews one tree. */
 export function reviewTree(options: ReviewOptions): TreeReview {
-	const { base } = options;
+	const { base, mceHandler = "task-work" } = options;
 	const targets =
 		options.targets ?? VENDORS.map((vendor) => ({ tree: options.tree, vendor, model: defaultModel(vendor) }));
 	const vendors = targets.map(({ tree, vendor, model }) => {
@@ -56,8 +59,11 @@ export function reviewTree(options: ReviewOptions): TreeReview {
 			base,
 			vendor,
 			model,
-			mceHandler: options.mceHandler ?? "task-work",
-			...(onProgress === undefined ? {} : { onProgress: (done, total) => onProgress(name, done, total) }),
+			mceHandler,
+			// An answer at once; check looks closer.
+			eventsMax: 1,
+			configuration: { ...DEFAULT_CONFIGURATION, mceHandler },
+			...(onProgress === undefined ? {} : { onProgress: onProgress(name) }),
 		});
 		return {
 			vendor,

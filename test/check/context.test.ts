@@ -3,8 +3,7 @@ import { describe, expect, it } from "vitest";
 import { runCheck } from "../../src/check/check.ts";
 import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../src/check/configuration.ts";
 import { runSchedule } from "../../src/check/run.ts";
-import { createSilicon } from "../../src/kvm/api/kvm.ts";
-import { compileTree } from "../../src/kvm/flow/compile.ts";
+import { linkTree } from "../../src/kvm/flow/program.ts";
 import type { EventKind } from "../../src/check/types.ts";
 import { type Edit, applyPatches, move, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
@@ -155,11 +154,9 @@ describe("an NMI exit that is handled where code is instrumented (before commit 
 		const tree = applyPatches(v618, [{ title: "test", source: "", edits }], "test", "");
 		const model = defaultModel("vmx");
 		const setup = {
-			tree: compileTree(tree, "vmx", true),
+			program: linkTree(tree, "vmx"),
 			model,
 			configuration: DEFAULT_CONFIGURATION,
-			silicon: createSilicon(model),
-			guest: "mixed",
 		};
 		const at = runSchedule(setup, []).entries[0]!;
 		const seen = new Set<string>();

@@ -1,5 +1,6 @@
 /** A violation that the tests of what is printed need: version 1 of the series loses an interrupt on TDX. */
 import { runCheck } from "../../src/check/check.ts";
+import { DEFAULT_CONFIGURATION } from "../../src/check/configuration.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import { defaultModel } from "../../src/silicon/models/models.ts";
@@ -11,6 +12,7 @@ const { violations } = runCheck({
 	model: defaultModel("tdx"),
 	mceHandler: "task-work",
 	events: ["irq"],
+	configuration: DEFAULT_CONFIGURATION,
 });
 
 /** The op at which an external interrupt is lost. */

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { runCheck, scheduleToken } from "../../src/check/check.ts";
+import { runCheck } from "../../src/check/check.ts";
+import { scheduleText } from "../../src/check/schedule.ts";
 import { DEFAULT_CONFIGURATION } from "../../src/check/configuration.ts";
 import { type MinimiseRuns, minimise } from "../../src/check/minimise.ts";
 import { readToken } from "../../src/check/token.ts";
@@ -51,7 +52,7 @@ describe("a schedule that is written by hand", () => {
 	});
 
 	it("is told so in the text, with the token of the less", async () => {
-		const words = `check series-v1 --vendor tdx --replay ${scheduleToken(schedule)}`;
+		const words = `check series-v1 --vendor tdx --replay ${scheduleText(schedule)}`;
 		const { out } = await reenter(words.split(" "));
 		expect(out).toMatch(/^ {2}minimised 3 → 1 events: reenter replay r1:\S+$/m);
 	});

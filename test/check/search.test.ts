@@ -4,11 +4,11 @@ import {
 	configurationName,
 	pairConfigurations,
 } from "../../src/check/configuration.ts";
-import { runSearch } from "../../src/check/search/check.ts";
+import { runCheck } from "../../src/check/check.ts";
 import { TableWatch, snapshotRules } from "../../src/check/search/rules.ts";
 import { search } from "../../src/check/search/search.ts";
 import { Snapshotter } from "../../src/check/search/snapshot.ts";
-import { type ScriptSetup, Subject } from "../../src/check/subject.ts";
+import { type RunSetup, Subject } from "../../src/check/subject.ts";
 import type { EventKind } from "../../src/check/types.ts";
 import { linkTree } from "../../src/kvm/flow/program.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
@@ -17,15 +17,16 @@ import { defaultModel } from "../../src/silicon/models/models.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
 import { OP_NAMES } from "../../src/silicon/ops.ts";
 
-const setup = (tree: string, vendor: Vendor, more: Partial<ScriptSetup> = {}): ScriptSetup => ({
+const setup = (tree: string, vendor: Vendor, more: Partial<RunSetup> = {}): RunSetup => ({
 	program: linkTree(findTree(tree), vendor),
 	model: defaultModel(vendor),
 	configuration: DEFAULT_CONFIGURATION,
+	guest: "script",
 	...more,
 });
 
 /** Ops, exits and failures of a run without events. */
-function quiet(of: ScriptSetup) {
+function quiet(of: RunSetup) {
 	const subject = new Subject(of);
 	const failures: string[] = [];
 	subject.onFailure = ({ property, at }) => failures.push(`${property} at ${at}`);
@@ -46,7 +47,7 @@ describe("a script", () => {
 		(vendor) => {
 			for (const configuration of pairConfigurations(vendor, defaultModel(vendor)).slice(0, 5)) {
 				const carriedOut = quiet(setup("v6.18", vendor, { configuration }));
-				const translated = quiet(setup("v6.18", vendor, { configuration, translated: true }));
+				const translated = quiet(setup("v6.18", vendor, { configuration, guest: "code" }));
 				expect(carriedOut, configurationName(configuration)).toEqual(translated);
 				expect(carriedOut.end).toEqual({ kind: "exit", code: 0 });
 			}
@@ -115,7 +116,6 @@ describe("a search", () => {
 		vendor,
 		model: defaultModel(vendor),
 		mceHandler: "task-work" as const,
-		configurations: "pairs" as const,
 		configuration: DEFAULT_CONFIGURATION,
 		eventsMax,
 	});
@@ -123,7 +123,7 @@ describe("a search", () => {
 	it.each(["vmx", "svm", "tdx"] as const)(
 		"of v6.18 on %s holds, and reaches all that must occur",
 		(vendor) => {
-			const result = runSearch(asked("v6.18", vendor, 1));
+			const result = runCheck(asked("v6.18", vendor, 1));
 			expect(result.violations.map(({ summary }) => summary)).toEqual([]);
 			expect(Object.entries(result.sometimes).filter(([, count]) => count === 0)).toEqual([]);
 			expect(result.verdict).toBe("holds");
@@ -131,7 +131,7 @@ describe("a search", () => {
 	);
 
 	it("finds the host interrupt that version 1 loses behind a TD exit, with one event, and replays it", () => {
-		const result = runSearch(asked("series-v1", "tdx", 1));
+		const result = runCheck(asked("series-v1", "tdx", 1));
 		const violation = result.violations.find(({ property }) => property === "interrupt-serviced")!;
 		expect(violation.schedule).toHaveLength(1);
 		expect(violation.summary).toMatch(/handle_external_interrupt_irqoff/);

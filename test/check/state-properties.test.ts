@@ -1,12 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { checkGuest } from "../../src/check/check.ts";
-import { guestParameters, parseConfiguration } from "../../src/check/configuration.ts";
-import { type RunSetup, runSchedule } from "../../src/check/run.ts";
-import { programImage } from "../../src/guests/program-image.ts";
+import { parseConfiguration } from "../../src/check/configuration.ts";
+import { runSchedule } from "../../src/check/run.ts";
+import { type RunSetup, Subject } from "../../src/check/subject.ts";
 import type { EventKind } from "../../src/check/types.ts";
-import { type Silicon, createMachine, createSilicon } from "../../src/kvm/api/kvm.ts";
-import { Vmm } from "../../src/kvm/api/vmm.ts";
-import { compileTree } from "../../src/kvm/flow/compile.ts";
+import { linkTree } from "../../src/kvm/flow/program.ts";
 import type { Tree } from "../../src/kvm/flow/flow.ts";
 import { applyPatches, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
@@ -14,18 +11,13 @@ import { defaultModel } from "../../src/review/review.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
 
-const silicons = new Map<string, Silicon>();
-
 function setup(tree: Tree, vendor: Vendor, configuration: string): RunSetup {
 	const model = defaultModel(vendor);
-	const silicon = silicons.get(model.name) ?? createSilicon(model);
-	silicons.set(model.name, silicon);
 	return {
-		tree: compileTree(tree, vendor, true),
+		program: linkTree(tree, vendor),
 		model,
 		configuration: parseConfiguration(configuration, vendor, model),
-		silicon,
-		guest: checkGuest(vendor),
+		guest: "script",
 	};
 }
 
@@ -61,12 +53,10 @@ describe("v6.18 keeps each register the owner's", () => {
 it.each(["vmx", "svm"] as const)(
 	"%s: a guest's SPEC_CTRL exits at its first write, and never again",
 	(vendor) => {
-		const run = setup(v618, vendor, "msrs=own");
-		const machine = createMachine({ model: run.model, vendor, tree: run.tree, silicon: run.silicon });
-		const vmm = new Vmm(machine);
-		vmm.load(programImage(run.guest), { parameters: guestParameters(run.configuration, run.model, vendor) });
-		expect(vmm.run()).toEqual({ kind: "exit", code: 0 });
-		const { vcpu, kernel, cpu } = machine;
+		const subject = new Subject(setup(v618, vendor, "msrs=own"));
+		while (subject.runBlock());
+		subject.detach();
+		const { vcpu, kernel, cpu } = subject.machine;
 		expect(vcpu.specCtrlNoIntercept).toBe(true);
 		expect(vcpu.vm.ops.getMsr(vcpu, 0x48)).toBe(6n);
 		expect(cpu.read32(L.SPEC_CTRL)).toBe(kernel.specCtrl);

@@ -230,12 +230,20 @@ describe("the footer for a mail", () => {
 		({
 			tree,
 			verdict: "holds",
-			bounds: { points: 214, eventsMax: 2, replayed: false, ...over },
+			bounds: {
+				points: 214,
+				searches: [
+					{ eventsMax: 2, configurations: ["default"] },
+					{ eventsMax: 1, configurations: ["xcr0=host", "pke=off"] },
+				],
+				replayed: false,
+				...over,
+			},
 		}) as CheckResult;
 
 	it("says version, tree, points and events", () => {
 		expect(checkFooter([result("series-v2"), result("series-v2")])).toMatch(
-			/^Checked-by-model: reenter \d+\.\d+\.\d+, series-v2, 428 points, ≤2 events$/,
+			/^Checked-by-model: reenter \d+\.\d+\.\d+, series-v2, 428 points, ≤2 events,\n ≤1 in 2 configurations$/,
 		);
 	});
 

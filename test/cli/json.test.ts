@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { reenter } from "./memory-io.ts";
 
 const vendor = v.picklist(["vmx", "svm", "tdx"]);
-const verdict = v.picklist(["holds", "violated"]);
+const verdict = v.picklist(["holds", "violated", "vacuous"]);
 const text = v.pipe(v.string(), v.minLength(1));
 const violation = v.strictObject({
 	property: text,
@@ -19,7 +19,9 @@ const bounds = v.strictObject({
 	exits: v.number(),
 	guest: text,
 	mceHandler: text,
-	configurations: v.array(text),
+	searches: v.array(v.strictObject({ eventsMax: v.number(), configurations: v.array(text) })),
+	states: v.number(),
+	pruned: v.number(),
 });
 
 /** The documented form of `review --json` (docs/json.md). */
@@ -113,7 +115,9 @@ describe("JSON output has its documented form", () => {
 	it("check", async () => {
 		const { checks } = v.parse(
 			check,
-			JSON.parse((await reenter(["check", "series-v1", "--vendor", "tdx", "--json"])).out),
+			JSON.parse(
+				(await reenter(["check", "series-v1", "--vendor", "tdx", "--config", "default", "--json"])).out,
+			),
 		);
 		expect(checks[0]!.violations.length).toBeGreaterThan(0);
 	});

@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { DEFAULT_CONFIGURATION } from "../../src/check/configuration.ts";
 import type { CheckOptions } from "../../src/check/types.ts";
 import { SERVICES } from "../../src/cli/services.ts";
 import type { ReviewOptions } from "../../src/review/review.ts";
@@ -15,7 +16,8 @@ const examples = Object.fromEntries(
 /** Interrupts are all that the examples' violations need. */
 const services = {
 	...SERVICES,
-	runCheck: (options: CheckOptions) => SERVICES.runCheck({ ...options, events: ["irq"] }),
+	runCheck: (options: CheckOptions) =>
+		SERVICES.runCheck({ ...options, events: ["irq"], eventsMax: 1, configuration: DEFAULT_CONFIGURATION }),
 };
 const run = (words: string, files: Record<string, string> = {}) =>
 	reenter(words.split(" "), { ...examples, ...files }, services);

@@ -25,7 +25,7 @@ const LEFT: readonly (readonly [abstract new (...args: never[]) => object, reado
 	[Vm, ["tree", "ops"]],
 	[Mmu, ["stat"]],
 	// Devices of user space: the script's ports are nobody's.
-	[Vmm, ["pc", "onConsole"]],
+	[Vmm, ["board", "onConsole"]],
 ];
 
 /** Counts that only grow: saved, so that what is owed is right, and hashed as what is owed. */

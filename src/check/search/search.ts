@@ -11,33 +11,30 @@
  * behind a violation is unlike one without; no more events are put behind a violation.
  */
 import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
-import type { ScriptFailure, ScriptSetup } from "../subject.ts";
-import { NOTE, READ_MORE, READ_SHIFT, Subject } from "../subject.ts";
+import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, Subject } from "../subject.ts";
+import type { EventKind, Failure, Injection } from "../types.ts";
 import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
-import type { EventKind, Injection } from "../types.ts";
 import { type TableWords, TableWatch, snapshotRules } from "./rules.ts";
 import { type Snapshot, Snapshotter } from "./snapshot.ts";
 
 /** What one search is asked. */
 export interface SearchOptions {
-	readonly setup: ScriptSetup;
+	readonly setup: RunSetup;
 	readonly eventsMax: number;
 	readonly kinds: readonly EventKind[];
 	/** Stop at the first violation. */
 	readonly stopAtFirst?: boolean;
 	/** Leave pruning out: every schedule is run to its end. For tests. */
 	readonly exhaustive?: boolean;
-	/** Called now and then: events a schedule of this pass, chains that got theirs, chains of this pass. */
-	readonly onProgress?: (events: number, done: number, total: number) => void;
 }
 
 /** A failure and the least schedule that showed it. */
 export interface Found {
-	readonly failure: ScriptFailure;
+	readonly failure: Failure;
 	readonly schedule: readonly Injection[];
 }
 
-/** What a search saw. */
+/** What a search, or a share of it, saw. What all shares do alike counts for the first one. */
 export interface SearchResult {
 	/** By property, the least schedule each. */
 	readonly found: readonly Found[];
@@ -84,17 +81,39 @@ interface Branch {
 
 const order = new Map<EventKind, number>(EVENTS.map(({ kind }, index) => [kind, index]));
 
-class Search {
+/** What the passes before the last one left. */
+interface Prepared {
+	readonly root: readonly Block[];
+	readonly branches: Branch[];
+	readonly quiet: Pick<SearchResult, "ops" | "exits" | "exitCounts">;
+	readonly seen: ReadonlySet<number>;
+	readonly found: ReadonlyMap<string, Found>;
+	readonly counts: Counts;
+}
+
+/** What grows while a search goes on. */
+interface Counts {
+	readonly schedules: number;
+	readonly states: number;
+	readonly pruned: number;
+	readonly fastpathReentries: number;
+	readonly arrivals: Float64Array;
+	readonly opCounts: Float64Array;
+}
+
+/** Searches one tree, vendor, guest and configuration. One at a time on a thread: they share the hardware. */
+export class Search {
 	private readonly options: SearchOptions;
 	private readonly subject: Subject;
 	private readonly states: Snapshotter;
 	private readonly watch: TableWatch;
 	private readonly tables: readonly TableWords[];
 	private readonly rows: readonly EventRow[];
-	private readonly seen = new Set<number>();
+	private seen = new Set<number>();
 	/** States of the chain that is being run, for livelocks. */
 	private readonly chain = new Set<number>();
-	private readonly found = new Map<string, Found>();
+	private found = new Map<string, Found>();
+	private prepared: Prepared | null = null;
 	private stopped = false;
 	private schedules = 0;
 	private pruned = 0;
@@ -113,31 +132,80 @@ class Search {
 		this.subject.onFailure = (failure) => this.note(failure);
 	}
 
-	run(): SearchResult {
+	/**
+	 * Searches a share: of the schedules with the most events those whose first event is in it. All shares together find
+	 * what one search finds, and each property's least schedule is the least of theirs: what a share prunes is behind a
+	 * lesser schedule of its own.
+	 * @param part from 0 @param parts how many there are
+	 */
+	share(
+		part: number,
+		parts: number,
+		onProgress: (done: number, schedules: number, states: number) => void = () => {},
+	): SearchResult {
+		this.prepared ??= this.prepare();
+		const { root, branches, quiet, seen, found, counts } = this.prepared;
+		this.seen = new Set(seen);
+		this.found = new Map(found);
+		this.restart(counts);
+		const { eventsMax } = this.options;
+		if (eventsMax > 0) {
+			const items = eventsMax === 1 ? root.length : branches.length;
+			const [from, to] = [part, part + 1].map((at) => Math.floor((items * at) / parts)) as [number, number];
+			for (let at = from; at < to && !this.stopped; at++) {
+				if (eventsMax === 1) this.branch(at, root[at]!, branches, []);
+				else this.inBranch(eventsMax, root, branches[at]!, []);
+				onProgress((at + 1 - from) / (to - from), this.schedules, this.seen.size);
+			}
+		}
+		this.watch.assertKnown(this.tables);
+		const now = this.counts();
+		const total = part === 0 ? now : difference(now, counts);
+		const nothing = { ops: 0, exits: 0, exitCounts: {} };
+		return { found: [...this.found.values()], ...total, ...(part === 0 ? quiet : nothing) };
+	}
+
+	/** Gives the hardware back. */
+	end(): void {
+		this.subject.detach();
+	}
+
+	/** All passes but the last. */
+	private prepare(): Prepared {
 		const { subject, options } = this;
 		this.schedules = 1;
 		const root = this.follow([], true);
 		const quiet = { ops: subject.ops, exits: subject.ledger.exits, exitCounts: subject.exitCounts() };
 		const branches: Branch[] = [];
-		for (let events = 1; events <= options.eventsMax && !this.stopped; events++)
-			this.pass(events, root, branches, []);
-		this.watch.assertKnown(this.tables);
-		subject.detach();
+		for (let events = 1; events < options.eventsMax; events++) this.pass(events, root, branches, []);
+		return { root, branches, quiet, seen: this.seen, found: this.found, counts: this.counts() };
+	}
+
+	private counts(): Counts {
+		const { subject, schedules, seen, pruned } = this;
+		const { fastpathReentries, arrivals, opCounts } = subject;
 		return {
-			found: [...this.found.values()],
-			schedules: this.schedules,
-			states: this.seen.size,
-			pruned: this.pruned,
-			...quiet,
-			arrivals: subject.arrivals,
-			fastpathReentries: subject.fastpathReentries,
-			opCounts: subject.opCounts,
+			schedules,
+			states: seen.size,
+			pruned,
+			fastpathReentries,
+			arrivals: arrivals.slice(),
+			opCounts: opCounts.slice(),
 		};
 	}
 
-	private note(failure: ScriptFailure): void {
-		if (!this.found.has(failure.property))
-			this.found.set(failure.property, { failure, schedule: this.history });
+	private restart({ schedules, pruned, fastpathReentries, arrivals, opCounts }: Counts): void {
+		this.schedules = schedules;
+		this.pruned = pruned;
+		this.subject.fastpathReentries = fastpathReentries;
+		this.subject.arrivals.set(arrivals);
+		this.subject.opCounts.set(opCounts);
+	}
+
+	private note(failure: Failure): void {
+		if (this.found.has(failure.property)) return;
+		this.found.set(failure.property, { failure, schedule: this.history });
+		if (this.options.stopAtFirst === true && failure.degree === "violation") this.stopped = true;
 	}
 
 	// ---- chains ------------------------------------------------------------------------------------------
@@ -233,15 +301,24 @@ class Search {
 			for (const [at, block] of chain.entries()) this.branch(at, block, branches, history);
 			return;
 		}
-		for (const [at, branch] of branches.entries()) {
+		for (const branch of branches) {
 			if (this.stopped) return;
-			if (history.length === 0) this.options.onProgress?.(events, at, branches.length);
-			const path = [...history, branch.event];
-			const blocks = this.retrace(chain[branch.block]!, branch, path);
-			this.pass(events, blocks, branch.children, path);
-			for (const block of blocks)
-				if (block.start !== chain[branch.block]!.start) this.states.release(block.start);
+			this.inBranch(events, chain, branch, history);
 		}
+	}
+
+	/** The same for the chains behind one branch. */
+	private inBranch(
+		events: number,
+		chain: readonly Block[],
+		branch: Branch,
+		history: readonly Injection[],
+	): void {
+		const from = chain[branch.block]!;
+		const path = [...history, branch.event];
+		const blocks = this.retrace(from, branch, path);
+		this.pass(events, blocks, branch.children, path);
+		for (const block of blocks) if (block.start !== from.start) this.states.release(block.start);
 	}
 
 	/** Runs a chain again that a pass before found, and keeps its blocks. */
@@ -324,7 +401,9 @@ class Search {
 			if (!subject.ledger.violated) length++;
 			goesOn = this.block([]);
 		}
-		if (length > 0) branches.push({ block: at, event, length, children: [] });
+		// Nothing is put behind the events of the last pass.
+		if (length > 0 && history.length + 1 < this.options.eventsMax)
+			branches.push({ block: at, event, length, children: [] });
 	}
 }
 
@@ -350,7 +429,7 @@ function isBehind(first: Injection, second: Injection): boolean {
 }
 
 /** Words of KVM's tables that a run changes, be it that guest memory is unmapped in it. */
-function changedTables(setup: ScriptSetup): readonly TableWords[] {
+function changedTables(setup: RunSetup): readonly TableWords[] {
 	const subject = new Subject(setup);
 	const watch = new TableWatch(subject.machine);
 	while (subject.runBlock());
@@ -373,7 +452,23 @@ function apicWords({ pageHpa, posted }: Apicv): TableWords[] {
 	];
 }
 
-/** Searches one tree, vendor, guest and configuration. */
+const less = (a: Float64Array, b: Float64Array) => a.map((value, at) => value - b[at]!);
+
+function difference(all: Counts, before: Counts): Counts {
+	return {
+		schedules: all.schedules - before.schedules,
+		states: all.states - before.states,
+		pruned: all.pruned - before.pruned,
+		fastpathReentries: all.fastpathReentries - before.fastpathReentries,
+		arrivals: less(all.arrivals, before.arrivals),
+		opCounts: less(all.opCounts, before.opCounts),
+	};
+}
+
+/** Searches all of one tree, vendor, guest and configuration. */
 export function search(options: SearchOptions): SearchResult {
-	return new Search(options).run();
+	const whole = new Search(options);
+	const result = whole.share(0, 1);
+	whole.end();
+	return result;
 }

@@ -1,13 +1,13 @@
 /** `reenter check`. */
-import { parseSchedule } from "../../check/check.ts";
 import { ConfigurationError, parseConfiguration } from "../../check/configuration.ts";
-import type { CheckResult, SearchOptions } from "../../check/types.ts";
+import { parseSchedule } from "../../check/schedule.ts";
+import type { CheckGuest, CheckOptions, CheckResult } from "../../check/types.ts";
 import type { MceHandler } from "../../host/mce.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { progressLine } from "../output.ts";
-import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
+import { checkProgress } from "../progress.ts";
+import { guestOption, mceHandlerOption, patchOption, type Registry } from "../registry.ts";
 import { type ResultArguments, addResultOptions, emitResults } from "../results.ts";
 import { resolveComparison, resolveTargets, resolveTree } from "../resolve.ts";
 
@@ -20,8 +20,9 @@ interface CheckArguments extends CommonOptions, ResultArguments {
 	readonly vendor?: string;
 	readonly cpu?: string;
 	readonly replay?: string;
-	readonly config?: string;
-	readonly maxEvents?: string;
+	readonly config: string;
+	readonly maxEvents: string;
+	readonly guest: CheckGuest;
 	readonly mceHandler: MceHandler;
 }
 
@@ -41,17 +42,18 @@ async function checkCommand(
 	const eventsMax = parseEventsMax(options.maxEvents);
 	const results: CheckResult[] = resolveTargets(patched, options.vendor, options.cpu).map(
 		({ tree, vendor, model }) => {
-			const asked = {
+			return services.runCheck({
 				tree,
 				base,
 				vendor,
 				model,
 				mceHandler: options.mceHandler,
+				eventsMax,
+				guest: options.guest,
 				...parseConfigurations(options.config, vendor, model),
 				...(only === undefined ? {} : { only }),
-				onProgress: progressLine(io, `${tree.name} on ${tree.loadedModule ?? vendor}`),
-			};
-			return eventsMax === undefined ? services.runCheck(asked) : services.runSearch({ ...asked, eventsMax });
+				onProgress: checkProgress(context, `${tree.name} on ${tree.loadedModule ?? vendor}`),
+			});
 		},
 	);
 	emitResults(context, results, options);
@@ -59,24 +61,22 @@ async function checkCommand(
 }
 
 /** `--max-events`. */
-function parseEventsMax(text: string | undefined): number | undefined {
-	if (text === undefined) return undefined;
+function parseEventsMax(text: string): number {
 	const count = Number(text);
 	if (!Number.isInteger(count) || count < 0 || count > EVENTS_LIMIT)
 		throw new UsageError(`--max-events "${text}" is no number from 0 to ${EVENTS_LIMIT}`);
 	return count;
 }
 
-/** `--config`: pairs, all, or the name of one. */
+/** `--config`: wide, pairs, all, or the name of one. */
 function parseConfigurations(
-	config: string | undefined,
+	config: string,
 	vendor: Vendor,
 	model: CpuModel,
-): Pick<SearchOptions, "configuration" | "configurations"> {
-	if (config === undefined || config === "pairs") return { configurations: "pairs" };
-	if (config === "all") return { configurations: "all" };
+): Pick<CheckOptions, "configuration" | "configurations"> {
+	if (config === "wide" || config === "pairs" || config === "all") return { configurations: config };
 	try {
-		return { configurations: "pairs", configuration: parseConfiguration(config, vendor, model) };
+		return { configuration: parseConfiguration(config, vendor, model) };
 	} catch (error) {
 		if (error instanceof ConfigurationError) throw new UsageError(error.message);
 		throw error;
@@ -85,13 +85,18 @@ function parseConfigurations(
 
 /** Adds `reenter check`. */
 export function registerCheck({ context, command, action }: Registry): void {
-	const check = command("check [tree]", "one event of each kind at every op, against the properties")
+	const check = command("check [tree]", "all placements of events at every op, against the properties")
 		.addOption(patchOption())
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model")
 		.option("--base <tree>", "the tree that explains what was skipped; default what is patched, or v6.18")
-		.option("--max-events <k>", "search all placements of up to k events, 0 to 3, over configurations")
-		.option("--config <name>", "pairs: a set that covers all pairs; all; or one, as xcr0=host,pke=off")
+		.option("--max-events <k>", "events of a run, at most: 0 to 3", "1")
+		.option(
+			"--config <name>",
+			"wide: k events in the default configuration, 1 in a set that covers all pairs; pairs: k in that set; all; or one, as xcr0=host,pke=off",
+			"wide",
+		)
+		.addOption(guestOption())
 		.option("--replay <schedule>", "only this schedule, for example irq@57")
 		.addOption(mceHandlerOption());
 	addResultOptions(check).action(

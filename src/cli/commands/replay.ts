@@ -1,5 +1,5 @@
 /** `reenter replay`: one run again, exactly as a token says. */
-import { SCRIPT_GUEST } from "../../check/guest/script.ts";
+import { CHECK_GUESTS } from "../../check/types.ts";
 import { readToken, tokenHash, tokenMismatch, type Replay } from "../../check/token.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { type VendorTree, selectVendor } from "../../kvm/flow/vendor-module.ts";
@@ -41,18 +41,19 @@ async function replayCommand(
 	const target = resolveTarget(tree, replay.vendor, replay.model === "" ? undefined : replay.model);
 	const mismatch = tokenMismatch(target, replay, known);
 	if (mismatch !== null) throw new UsageError(`the token is not of ${tree.name}: ${mismatch}`);
+	const guest = CHECK_GUESTS.find((name) => name === replay.guest);
+	if (guest === undefined)
+		throw new UsageError(
+			`the token's guest is ${replay.guest}; there are ${CHECK_GUESTS.join(", ")}: it is of another version of reenter`,
+		);
 	const result = await services.runCheck({
 		...target,
 		base: await resolveComparison(io, options.base, spec, options.patch),
 		mceHandler: replay.configuration.mceHandler,
 		configuration: replay.configuration,
 		only: replay.schedule,
-		...(replay.guest === SCRIPT_GUEST ? { guest: SCRIPT_GUEST } : {}),
+		guest,
 	});
-	if (result.bounds.guest !== replay.guest)
-		throw new UsageError(
-			`the token's guest is ${replay.guest}, the check's is ${result.bounds.guest}: it is of another version of reenter`,
-		);
 	emitResults(context, [result], options);
 	if (result.violations.length + result.findings.length === 0)
 		io.err("reenter: nothing is violated in this run; the token was made by another version of reenter\n");

@@ -3,7 +3,8 @@ import type { MceHandler } from "../../host/mce.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT } from "../io.ts";
-import { emit, progressLine } from "../output.ts";
+import { emit } from "../output.ts";
+import { checkProgress } from "../progress.ts";
 import { mceHandlerOption, patchOption, type Registry } from "../registry.ts";
 import { resolveComparison, resolveTargets, resolveTree } from "../resolve.ts";
 import { reviewJson, reviewText } from "../text/review.ts";
@@ -36,7 +37,7 @@ async function reviewCommand(
 			targets: resolveTargets(tree, options.vendor, options.cpu),
 			mceHandler: options.mceHandler,
 			...(options.guest === undefined ? {} : { guest: options.guest }),
-			onProgress: (vendor, done, total) => progressLine(io, `${tree.name} on ${vendor}`)(done, total),
+			onProgress: (vendor) => checkProgress(context, `${tree.name} on ${vendor}`),
 		}),
 	);
 	emit(
@@ -45,7 +46,7 @@ async function reviewCommand(
 		() => reviews.map((review) => reviewText(review, style)).join("\n"),
 		() => reviewJson(reviews),
 	);
-	const violated = reviews.some((review) => review.vendors.some(({ check }) => check.verdict === "violated"));
+	const violated = reviews.some((review) => review.vendors.some(({ check }) => check.verdict !== "holds"));
 	return violated ? EXIT.violated : EXIT.holds;
 }
 

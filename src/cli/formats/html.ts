@@ -3,6 +3,7 @@
  * behind the chosen step on the right. Steps and what they changed are in the markup; the script shows the whole state.
  */
 import type { CheckResult, Violation } from "../../check/types.ts";
+import { boundsLines } from "../text/check.ts";
 import { checkPoints } from "./points.ts";
 import { HTML_SCRIPT, HTML_STYLE } from "./html-page.ts";
 import { readChange, untilViolated } from "./states.ts";
@@ -56,11 +57,10 @@ ${statesHtml(violation)}
 </section>`;
 }
 
-function checkedText({ bounds }: CheckResult): string {
-	const { eventsMax, kinds, points, guest, runs, configurations } = bounds;
-	if (bounds.replayed) return `Replayed one schedule on guest ${guest}; ${configurations.join("; ")}.`;
-	const events = `up to ${eventsMax} event${eventsMax === 1 ? "" : "s"} of ${kinds.join(", ")}`;
-	return `Checked: ${events}, at ${points} points of guest ${guest}; ${runs} runs; ${configurations.join("; ")}.`;
+function checkedText(result: CheckResult): string {
+	const { guest, replayed, searches } = result.bounds;
+	if (!replayed) return boundsLines(result, 0).join(" ");
+	return `Replayed one schedule on guest ${guest}; ${searches[0]!.configurations.join("; ")}.`;
 }
 
 function resultHtml(result: CheckResult): string {

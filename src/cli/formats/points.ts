@@ -1,5 +1,6 @@
 /** Results as test points: what TAP and JUnit XML are made of. */
 import type { CheckResult, Violation } from "../../check/types.ts";
+import { scheduleText } from "../../check/schedule.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "../../check/properties/properties.ts";
 
 /** One thing that was tested. */
@@ -34,13 +35,13 @@ export function checkPoints(results: readonly CheckResult[]): readonly TestPoint
 		const sometimes = Object.entries(result.sometimes).map(([what, count]): TestPoint => {
 			const name = `sometimes ${what}`;
 			if (count > 0) return { suite, name, outcome: "ok", details: {} };
-			return { suite, name, outcome: "finding", details: { message: "never reached" } };
+			return { suite, name, outcome: "failed", details: { message: "never reached: the check is vacuous" } };
 		});
 		return result.bounds.replayed ? properties : [...properties, ...sometimes];
 	});
 }
 
 function detailsOf({ summary, callStack, replay, schedule }: Violation): TestPoint["details"] {
-	const events = schedule.map(({ event, at, inGuest }) => `${event}@${at}${inGuest === true ? "g" : ""}`);
+	const events = schedule.map((one) => scheduleText([one]));
 	return { message: summary, events, "call trace": callStack, replay };
 }

@@ -1,14 +1,12 @@
 /** The text of `reenter casebook`. */
 import { type CaseResult, isAsTold } from "../../check/casebook.ts";
+import { scheduleText } from "../../check/schedule.ts";
 import type { Injection } from "../../check/types.ts";
 import type { Style } from "../style.ts";
 import { wrap } from "./format.ts";
 
-/** `irq-fpu@197`, `td-busy@60 preempt@72`; a dash for none. */
-function scheduleText(schedule: readonly Injection[]): string {
-	const parts = schedule.map(({ event, at, inGuest }) => `${event}@${at}${inGuest === true ? "g" : ""}`);
-	return parts.length === 0 ? "–" : parts.join(" ");
-}
+/** `irq-fpu@197`, `td-busy@60,preempt@72`; a dash for none. */
+const eventsText = (schedule: readonly Injection[]) => (schedule.length === 0 ? "–" : scheduleText(schedule));
 
 function cells(result: CaseResult): readonly string[] {
 	const { entry, vendor, found, left } = result;
@@ -18,13 +16,14 @@ function cells(result: CaseResult): readonly string[] {
 		entry.state,
 		`${entry.fix.commits[0]} ${entry.fix.date}`,
 		found === null ? "not found" : entry.shows.property,
-		found === null ? "" : scheduleText(found.schedule),
+		found === null ? "" : eventsText(found.schedule),
 		left.length === 0 ? "holds" : left.map(({ property }) => property).join(", "),
+		String(result.eventsMax),
 		String(result.runs),
 	];
 }
 
-const HEAD = ["case", "vendor", "state", "fix", "before the fix", "events", "behind it", "runs"];
+const HEAD = ["case", "vendor", "state", "fix", "before the fix", "events", "behind it", "k", "schedules"];
 
 /** All cases as a table, and what did not come out as told. */
 export function casebookText(results: readonly CaseResult[], style: Style): string {
@@ -69,7 +68,7 @@ export function caseText(result: CaseResult, style: Style): string {
 	if (found === null) lines.push(style.bad("  ✘ not found before the fix"));
 	else {
 		lines.push(
-			`  before: ${style.bad(found.failure.property)}, events: ${scheduleText(found.schedule)}`,
+			`  before: ${style.bad(found.failure.property)}, events: ${eventsText(found.schedule)}`,
 			...wrap(found.failure.detail, 4),
 			"  Call Trace:",
 			...found.failure.callStack.map((name) => `   ${name}`),
@@ -90,7 +89,7 @@ export function caseText(result: CaseResult, style: Style): string {
 /** The documented JSON. */
 export function casebookJson(results: readonly CaseResult[]): object {
 	return {
-		cases: results.map(({ entry, vendor, found, left, runs }) => ({
+		cases: results.map(({ entry, vendor, found, left, eventsMax, runs }) => ({
 			name: entry.name,
 			title: entry.title,
 			vendor,
@@ -104,6 +103,7 @@ export function casebookJson(results: readonly CaseResult[]): object {
 					? null
 					: { schedule: found.schedule, detail: found.failure.detail, trace: found.trace },
 			behind: left.map(({ property, detail }) => ({ property, detail })),
+			eventsMax,
 			runs,
 		})),
 	};

@@ -31,38 +31,44 @@ export function checkText(result: CheckResult, style: Style, how: Shown): string
 		lines.push(`  replayed one schedule on guest ${bounds.guest}: ${bounds.exits} VM exits`);
 		return `${lines.join("\n")}\n`;
 	}
-	if (bounds.states !== undefined) {
-		lines.push(...searchLines(result));
-		return `${lines.join("\n")}\n`;
-	}
-	for (const [what, count] of Object.entries(result.sometimes)) {
-		lines.push(`  sometimes ${what}: ${count === 0 ? "never reached" : `reached ${count} times`}`);
-	}
+	lines.push(...reachedLines(result, 2), ...boundsLines(result, 2));
 	lines.push(
-		`  checked: no event, and one event at a time of ${bounds.kinds.join(", ")}`,
-		`           at each of ${bounds.points} ops of guest ${bounds.guest}: ${bounds.runs} runs, ${bounds.exits} VM exits`,
-		`           ${bounds.configurations.join("; ")}; #MC handler ${bounds.mceHandler}`,
-		"  not checked: two events in one run, SMIs, several vCPUs, other guest configurations",
+		"  not checked: more events in a run, several vCPUs, other configurations and guests (docs/check.md)",
 	);
 	return `${lines.join("\n")}\n`;
 }
 
-/** What a search looked at, and what it did not. */
-function searchLines({ sometimes, bounds }: CheckResult): string[] {
+/** What must occur, and what of it did not. @param indent in columns */
+export function reachedLines({ sometimes }: CheckResult, indent: number): string[] {
 	const names = Object.keys(sometimes);
 	const never = names.filter((name) => sometimes[name] === 0);
+	const blank = " ".repeat(indent);
 	return [
-		`  reached: ${names.length - never.length} of ${names.length} things that must occur`,
-		...never.map((name) => `  never reached: ${name}`),
-		...wrap(
-			`checked: every placement of up to ${bounds.eventsMax} of ${bounds.kinds.join(", ")} at each of ${bounds.points} ops ` +
-				`of guest ${bounds.guest}, in ${bounds.configurations.length} configurations: ${bounds.runs} schedules, ` +
-				`${bounds.states ?? 0} states; ${bounds.pruned ?? 0} schedules came to a known one; ${bounds.exits} VM exits ` +
-				`without events; one vCPU; #MC handler ${bounds.mceHandler}`,
-			2,
-		),
-		`  not checked: more than ${bounds.eventsMax} events in a run, several vCPUs, other configurations`,
+		`${blank}reached: ${names.length - never.length} of ${names.length} things that must occur`,
+		...never.map((name) => `${blank}never reached: ${name}`),
 	];
+}
+
+const counted = (count: number, word: string) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** The bounds of a check, which every verdict says. @param indent in columns */
+export function boundsLines({ bounds }: CheckResult, indent: number): string[] {
+	const { searches, kinds, points, guest, runs, states, mceHandler } = bounds;
+	const parts = searches.map(({ eventsMax, configurations }) => {
+		const [first = ""] = configurations;
+		const where =
+			configurations.length > 1
+				? `each of ${configurations.length} configurations`
+				: first === "default"
+					? "the default configuration"
+					: first;
+		return `${eventsMax === 0 ? "no event" : `up to ${counted(eventsMax, "event")}`} in ${where}`;
+	});
+	return wrap(
+		`checked: ${parts.join(", ")}, at ${counted(points, "point")} of guest ${guest}; events: ${kinds.join(", ")}; ` +
+			`${counted(runs, "schedule")}, ${counted(states, "state")}; one vCPU; #MC handler ${mceHandler}`,
+		indent,
+	);
 }
 
 /** @param seen the run's steps were printed already, for another property that it violates */
@@ -115,9 +121,14 @@ const MAIL_WIDTH = 72;
 export function checkFooter(results: readonly CheckResult[]): string | null {
 	if (results.some(({ verdict, bounds }) => verdict !== "holds" || bounds.replayed)) return null;
 	const points = results.reduce((sum, { bounds }) => sum + bounds.points, 0);
-	const events = Math.max(...results.map(({ bounds }) => bounds.eventsMax));
+	const scopes = results[0]?.bounds.searches ?? [];
+	const events = scopes.map(({ eventsMax, configurations }) =>
+		configurations.length === 1
+			? `≤${eventsMax} events`
+			: `≤${eventsMax} in ${configurations.length} configurations`,
+	);
 	const trees = [...new Set(results.map(({ tree }) => tree))].join(" ");
-	const parts = [`reenter ${VERSION}`, trees, `${points} points`, `≤${events} events`];
+	const parts = [`reenter ${VERSION}`, trees, `${points} points`, ...events];
 	// What does not fit goes on in a line that begins with a blank, as a mail's header does.
 	const lines = ["Checked-by-model:"];
 	for (const [at, part] of parts.entries()) {

@@ -1,6 +1,7 @@
 /** The text of `reenter review`. */
 import type { CostResult, TreeReview, VendorReview } from "../../review/types.ts";
 import type { Style } from "../style.ts";
+import { boundsLines } from "./check.ts";
 import { signed, wrap } from "./format.ts";
 
 /** One tree's review as text. */
@@ -11,8 +12,8 @@ export function reviewText(review: TreeReview, style: Style): string {
 }
 
 function vendorLines({ vendor, module, cpu, check, baseCost, cost }: VendorReview, style: Style): string[] {
-	const holds = check.verdict === "holds";
-	const verdict = holds ? style.good("✔ holds") : style.bad("✘ violated");
+	const bad = check.verdict === "violated" ? "✘ violated" : "✘ vacuous";
+	const verdict = check.verdict === "holds" ? style.good("✔ holds") : style.bad(bad);
 	const lines = [`  ${(module ?? vendor).padEnd(4)} ${verdict}   ${style.dim(cpu)}`];
 	for (const violation of check.violations) {
 		lines.push(...wrap(`${violation.property}: ${violation.summary}`, 7));
@@ -22,13 +23,7 @@ function vendorLines({ vendor, module, cpu, check, baseCost, cost }: VendorRevie
 		lines.push(...wrap(`finding, ${finding.property}: ${finding.summary}`, 7));
 	lines.push(`       ${costLine(baseCost, cost)}`);
 	for (const line of opChanges(baseCost, cost)) lines.push(`         ${line}`);
-	const { bounds } = check;
-	lines.push(
-		style.dim(
-			`       checked: no event, and one of ${bounds.kinds.length} kinds at each of ${bounds.points} ops of guest ` +
-				`${bounds.guest}; ${bounds.runs} runs`,
-		),
-	);
+	lines.push(...boundsLines(check, 7).map(style.dim));
 	for (const [what, count] of Object.entries(check.sometimes)) {
 		if (count === 0) lines.push(style.dim(`       never reached: ${what}`));
 	}

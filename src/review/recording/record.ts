@@ -1,6 +1,11 @@
 /** Records a run: of the check's guest with its properties asked, or of any image. */
 import type { Configuration } from "../../check/configuration.ts";
-import { applyConfiguration, guestParameters, kernelOptions } from "../../check/configuration.ts";
+import {
+	applyConfiguration,
+	applyNeighbour,
+	guestParameters,
+	kernelOptions,
+} from "../../check/configuration.ts";
 import { eventRow } from "../../check/events.ts";
 import { Subject } from "../../check/subject.ts";
 import type { Injection } from "../../check/types.ts";
@@ -122,6 +127,7 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 		kernel: kernelOptions(configuration),
 	});
 	applyConfiguration(machine, configuration);
+	applyNeighbour(machine, configuration);
 	const vmm = new Vmm(machine, { guestRamBytes });
 	vmm.load(image, { parameters: guestParameters(configuration, model, vendor), commandLine: "guest" });
 	const { cpu, vcpu } = machine;

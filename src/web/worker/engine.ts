@@ -1,5 +1,5 @@
 /** The engine's methods for the page. */
-import { runSearch } from "../../check/search/check.ts";
+import { runCheck } from "../../check/check.ts";
 import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../check/configuration.ts";
 import { EVENTS } from "../../check/events.ts";
 import { SCRIPT_GUEST } from "../../check/guest/script.ts";
@@ -70,14 +70,13 @@ export const engine: Engine = {
 	check({ kinds, ...target }) {
 		const { vendor, tree } = target;
 		const began = performance.now();
-		const check = runSearch({
+		const check = runCheck({
 			tree: treeOf(target),
 			base: target.patch === "" ? findTree("v6.18") : treeOf({ tree, patch: "" }),
 			vendor,
 			model: defaultModel(vendor),
 			mceHandler: "task-work",
 			configuration: DEFAULT_CONFIGURATION,
-			configurations: "pairs",
 			eventsMax: 1,
 			...(kinds === "first" ? { events: FIRST_KINDS } : {}),
 		});

@@ -36,6 +36,6 @@ export const hostCr3: HistoryCase = {
 		events: ["text-poke"],
 		configuration: {},
 		property: "host-address-space",
-		tells: [/CR3 is 0x1001, the kernel loaded 0x1003/, /sysvec_call_function|code patched/],
+		tells: [/CR3 is 0x100\d, the kernel loaded 0x100\d/, /sysvec_call_function|code patched/],
 	},
 };

@@ -31,7 +31,7 @@ export const pkruNotSwapped: HistoryCase = {
 		events: [],
 		configuration: {},
 		property: "host-xstate",
-		tells: [/PKRU is 0xaaaaaaa8, not user space's 0x55555554/, /exit_to_user_mode_loop/],
+		tells: [/PKRU is 0xaaaaaaac, not user space's 0x55555554/, /exit_to_user_mode_loop/],
 	},
 };
 
@@ -74,6 +74,6 @@ export const pkruByXrstor: HistoryCase = {
 		events: [],
 		configuration: { pke: "off", xcr0: "host" },
 		property: "host-xstate",
-		tells: [/PKRU is 0xaaaaaaa8, not user space's 0x55555554/],
+		tells: [/PKRU is 0xaaaaaaac, not user space's 0x55555554/],
 	},
 };

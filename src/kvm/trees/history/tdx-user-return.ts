@@ -52,7 +52,7 @@ export const tdxUserReturn: HistoryCase = {
 	),
 	after: { ...v618, name: "tdx-user-return-msrs-after" },
 	shows: {
-		events: ["td-busy", "preempt"],
+		events: ["preempt", "td-busy"],
 		configuration: { neighbour: "vm" },
 		property: "host-msrs",
 		tells: [/user space runs with TSC_AUX 0x55/, /tdx_user_return_msr_update_cache/],

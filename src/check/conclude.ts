@@ -1,77 +1,41 @@
-/**
- * A check by searching: each configuration of a covering set, all placements of up to k events, and of what they found the
- * least counterexample of each property.
- */
-import { compileTree } from "../../kvm/flow/compile.ts";
-import { linkTree } from "../../kvm/flow/program.ts";
-import { OP } from "../../silicon/ops.ts";
-import type { Vendor } from "../../silicon/models/model.ts";
-import { explain, siliconFor } from "../check.ts";
-import {
-	type Configuration,
-	DEFAULT_CONFIGURATION,
-	allConfigurations,
-	configurationName,
-	pairConfigurations,
-} from "../configuration.ts";
-import { EVENTS, EVENT_KINDS, PHASES, eventRow } from "../events.ts";
-import { SCRIPT_GUEST, scriptFor } from "../guest/script.ts";
-import { PHASE } from "../subject.ts";
-import type { CheckResult, EventKind, SearchOptions } from "../types.ts";
-import { type Found, type SearchResult, search } from "./search.ts";
+/** What the searches of a check found together: the least counterexample of each property, and a verdict with its bounds. */
+import type { Vendor } from "../silicon/models/model.ts";
+import { OP } from "../silicon/ops.ts";
+import { DEFAULT_CONFIGURATION, type Configuration } from "./configuration.ts";
+import { EVENTS, EVENT_KINDS, PHASES, eventRow } from "./events.ts";
+import { type Counterexample, explain } from "./explain.ts";
+import { scriptFor } from "./guest/script.ts";
+import { type Job, kindsOf, scopesOf, statedScopes } from "./plan.ts";
+import type { SearchResult } from "./search/search.ts";
+import { PHASE } from "./subject.ts";
+import type { CheckOptions, CheckResult, EventKind } from "./types.ts";
 
-/** The configurations that a search covers. */
-function configurationsOf(options: SearchOptions): readonly Configuration[] {
-	const { vendor, model, mceHandler, configuration, configurations } = options;
-	if (configuration !== undefined) return [configuration];
-	if (configurations === "pairs") return pairConfigurations(vendor, model, { mceHandler });
-	return allConfigurations(vendor, model).filter((one) => one.mceHandler === mceHandler);
+/** What a job found. */
+export interface JobResult {
+	readonly job: Job;
+	readonly result: SearchResult;
 }
 
-/** Kinds that can arrive on a vendor. */
-function kindsOf({ events, vendor }: SearchOptions): readonly EventKind[] {
-	return (events ?? EVENT_KINDS).filter((kind) => eventRow(kind).exists?.(vendor) ?? true);
-}
-
-/** Runs a search. */
-export function runSearch(options: SearchOptions): CheckResult {
-	const { tree, vendor, model, eventsMax, mceHandler } = options;
-	const configurations = configurationsOf(options);
+/** The verdict of a check, from the results of all its jobs in whatever order they came. */
+export function conclude(options: CheckOptions, done: readonly JobResult[]): CheckResult {
+	const { tree, vendor, model, eventsMax = 1, mceHandler, guest = "script" } = options;
 	const kinds = kindsOf(options);
-	const program = linkTree(tree, vendor);
-	const results = configurations.map((configuration, at) =>
-		search({
-			setup: { program, model, configuration },
-			eventsMax,
-			kinds,
-			onProgress: (events, done, total) => {
-				if (events === eventsMax) options.onProgress?.(at + done / total, configurations.length);
-			},
-		}),
+	const results = done.map(({ result }) => result);
+	const all = done.flatMap(({ job, result }) =>
+		result.found.map((one): Counterexample => ({ ...one, configuration: job.configuration })),
 	);
-	const all = results.flatMap(({ found }, at) =>
-		found.map((one) => ({ ...one, configuration: configurations[at]! })),
-	);
-	const setup = (of: typeof tree, configuration: Configuration) => ({
-		tree: compileTree(of, vendor, true),
-		model,
-		configuration,
-		silicon: siliconFor(model),
-		guest: SCRIPT_GUEST,
-	});
-	const explained = leastByProperty(all).map(({ failure, schedule, configuration }) => ({
-		degree: failure.degree,
-		violation: explain(
-			options,
-			setup(tree, configuration),
-			setup(options.base, configuration),
-			failure,
-			schedule,
-		),
+	const explained = leastByProperty(all).map((one) => ({
+		degree: one.failure.degree,
+		violation: explain(options, one),
 	}));
 	const of = (wanted: string) =>
 		explained.filter(({ degree }) => degree === wanted).map(({ violation }) => violation);
-	const sometimes = reached(options, configurations, kinds, results);
+	const sometimes = reached(
+		options,
+		scopesOf(options).map(({ configuration }) => configuration),
+		kinds,
+		results,
+	);
 	const vacuous = Object.values(sometimes).some((count) => count === 0);
 	const sum = (read: (result: SearchResult) => number) =>
 		results.reduce((total, one) => total + read(one), 0);
@@ -92,9 +56,9 @@ export function runSearch(options: SearchOptions): CheckResult {
 			points: sum(({ ops }) => ops),
 			runs: sum(({ schedules }) => schedules),
 			exits: sum(({ exits }) => exits),
-			guest: SCRIPT_GUEST,
+			guest,
 			mceHandler,
-			configurations: configurations.map(configurationName),
+			searches: statedScopes(options),
 			states: sum(({ states }) => states),
 			pruned: sum(({ pruned }) => pruned),
 		},
@@ -102,10 +66,6 @@ export function runSearch(options: SearchOptions): CheckResult {
 }
 
 // ---- the least of what was found ---------------------------------------------------------------------
-
-interface Counterexample extends Found {
-	readonly configuration: Configuration;
-}
 
 const factorsSet = (one: Configuration) =>
 	Object.entries(one).filter(
@@ -153,12 +113,12 @@ function phasesOf(kind: EventKind, vendor: Vendor): readonly number[] {
  * re-entries of the fastpath, and each kind of exit that the guest has.
  */
 function reached(
-	options: SearchOptions,
+	options: CheckOptions,
 	configurations: readonly Configuration[],
 	kinds: readonly EventKind[],
 	results: readonly SearchResult[],
 ): Record<string, number> {
-	const { vendor, eventsMax, model } = options;
+	const { vendor, eventsMax = 1, model } = options;
 	const sum = (read: (result: SearchResult) => number) =>
 		results.reduce((total, one) => total + read(one), 0);
 	const sometimes: Record<string, number> = {};
