@@ -44,6 +44,9 @@ export interface PathViewProps {
 	readonly rowAttributes?: (row: OutlineRow, line: number) => ComponentProps<"div">;
 }
 
+/** A phone's width: lanes are as narrow as those of two trees. */
+const PHONE = matchMedia("(max-width: 640px)");
+
 /** Whether a row has an inside. */
 export const hasInside = ({ row, index }: OutlineRow) => row.end > index + 1;
 
@@ -150,7 +153,7 @@ export function PathView(props: PathViewProps) {
 				segments={laneSegments(drawn, laneCount)}
 				count={laneCount}
 				lines={lines.length}
-				pitch={props.isNarrow === true ? LANE_WIDTH_NARROW : LANE_WIDTH}
+				pitch={props.isNarrow === true || PHONE.matches ? LANE_WIDTH_NARROW : LANE_WIDTH}
 			/>
 		</div>
 	);
