@@ -88,31 +88,34 @@ describe.skipIf(CHROMIUM === undefined)("every tab", () => {
 			() => performance.getEntriesByName("first-contentful-paint")[0]!.startTime,
 		);
 		expect(paint).toBeLessThan(1000);
-		const watched = await page.evaluate(async () => {
-			const long: number[] = [];
-			const shifts: number[] = [];
-			new PerformanceObserver((list) => {
-				for (const { duration } of list.getEntries()) long.push(duration);
-			}).observe({ type: "longtask" });
-			new PerformanceObserver((list) => {
-				for (const entry of list.getEntries())
-					shifts.push((entry as PerformanceEntry & { value: number }).value);
-			}).observe({ type: "layout-shift" });
-			const started = performance.now();
-			location.hash = "#move?tree=series-v1&vendor=tdx";
-			await new Promise<void>((resolve) => {
-				const wait = setInterval(() => {
-					const isDone = document.querySelectorAll(".card[data-verdict=holds], .card.is-bad").length === 3;
-					if (!isDone && performance.now() - started < 40_000) return;
-					clearInterval(wait);
-					resolve();
-				}, 50);
-			});
-			return { long, shifts };
-		});
-		// Drawing a tab is work of the page; what is left is that the worker's never is.
-		expect(watched.long.filter((duration) => duration > 200)).toEqual([]);
-		expect(watched.shifts.reduce((sum, shift) => sum + shift, 0)).toBeLessThan(0.1);
+		/** Waits for all three verdicts, and says which tasks of the page were long and what shifted meanwhile. */
+		const watch = (hash: string) =>
+			page.evaluate(async (to) => {
+				const long: number[] = [];
+				const shifts: number[] = [];
+				const observe = (type: string, take: (entry: PerformanceEntry) => void) =>
+					new PerformanceObserver((list) => list.getEntries().forEach(take)).observe({ type });
+				observe("longtask", ({ duration }) => long.push(duration));
+				observe("layout-shift", (entry) =>
+					shifts.push((entry as PerformanceEntry & { value: number }).value),
+				);
+				const started = performance.now();
+				if (to !== "") location.hash = to;
+				await new Promise<void>((resolve) => {
+					const wait = setInterval(() => {
+						const isDone = document.querySelectorAll(".card[data-verdict=holds], .card.is-bad").length === 3;
+						if (!isDone && performance.now() - started < 40_000) return;
+						clearInterval(wait);
+						resolve();
+					}, 50);
+				});
+				return { long, shift: shifts.reduce((sum, shift) => sum + shift, 0) };
+			}, hash);
+		// The tree is drawn; what is left is the worker's work, which never blocks the page.
+		const checking = await watch("");
+		expect(checking.long.filter((duration) => duration > 50)).toEqual([]);
+		const other = await watch("#move?tree=series-v1&vendor=tdx");
+		expect(other.shift).toBeLessThan(0.1);
 		await context.close();
 	});
 
