@@ -94,7 +94,8 @@ replaceBlock(
 	"token of another tree",
 	fenced(`$ reenter replay ${token} series-v2\n${refused.stderr}`),
 );
-const footer = reenter("check", "series-v2", "--vendor", "svm").trimEnd().split("\n").at(-1);
+const passed = reenter("check", "series-v2", "--vendor", "svm").trimEnd();
+const footer = passed.slice(passed.indexOf("Checked-by-model:"));
 replaceBlock("docs/casebook.md", "table", fenced(reenter("casebook")));
 const { HISTORY } = await import("../dist/kvm/trees/history/cases.js");
 const stories = HISTORY.map((entry) => {

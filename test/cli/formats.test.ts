@@ -243,7 +243,7 @@ describe("the footer for a mail", () => {
 
 	it("says version, tree, points and events", () => {
 		expect(checkFooter([result("series-v2"), result("series-v2")])).toMatch(
-			/^Checked-by-model: reenter \d+\.\d+\.\d+, series-v2, 428 points, ≤2 events,\n ≤1 in 2 configurations$/,
+			/^Checked-by-model: reenter \d+\.\d+\.\d+, series-v2, 428 points,\n ≤2 events in 2 configurations, ≤1 event in 4 configurations$/,
 		);
 	});
 

@@ -33,7 +33,7 @@ export function checkText(result: CheckResult, style: Style, how: Shown): string
 	}
 	lines.push(...reachedLines(result, 2), ...boundsLines(result, 2));
 	lines.push(
-		"  not checked: more events in a run, several vCPUs, other configurations and guests (docs/check.md)",
+		"  not checked: more events in a run, more vCPUs, other configurations and guests (docs/check.md)",
 	);
 	return `${lines.join("\n")}\n`;
 }
@@ -51,8 +51,12 @@ export function reachedLines({ sometimes }: CheckResult, indent: number): string
 
 const counted = (count: number, word: string) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-/** The bounds of a check, which every verdict says. @param indent in columns */
-export function boundsLines({ bounds }: CheckResult, indent: number): string[] {
+/**
+ * The bounds of a check, which every verdict says.
+ * @param indent in columns
+ * @param brief the number of kinds of event, for a report that has many of these; otherwise their names
+ */
+export function boundsLines({ bounds }: CheckResult, indent: number, brief = false): string[] {
 	const { searches, kinds, points, guest, runs, states, mceHandler } = bounds;
 	const parts = searches.map(({ eventsMax, configurations }) => {
 		const [first = ""] = configurations;
@@ -64,9 +68,11 @@ export function boundsLines({ bounds }: CheckResult, indent: number): string[] {
 					: first;
 		return `${eventsMax === 0 ? "no event" : `up to ${counted(eventsMax, "event")}`} in ${where}`;
 	});
+	const events = brief ? `${counted(kinds.length, "kind")} of event` : `events: ${kinds.join(", ")}`;
+	const two = searches.some(({ configurations }) => configurations.some((name) => name.includes("vcpus=2")));
 	return wrap(
-		`checked: ${parts.join(", ")}, at ${counted(points, "point")} of guest ${guest}; events: ${kinds.join(", ")}; ` +
-			`${counted(runs, "schedule")}, ${counted(states, "state")}; one vCPU; #MC handler ${mceHandler}`,
+		`checked: ${parts.join(", ")}, at ${counted(points, "point")} of guest ${guest}; ${events}; ` +
+			`${counted(runs, "schedule")}, ${counted(states, "state")}; ${two ? "one vCPU and two" : "one vCPU"}; #MC handler ${mceHandler}`,
 		indent,
 	);
 }
@@ -121,11 +127,12 @@ const MAIL_WIDTH = 72;
 export function checkFooter(results: readonly CheckResult[]): string | null {
 	if (results.some(({ verdict, bounds }) => verdict !== "holds" || bounds.replayed)) return null;
 	const points = results.reduce((sum, { bounds }) => sum + bounds.points, 0);
-	const scopes = results[0]?.bounds.searches ?? [];
-	const events = scopes.map(({ eventsMax, configurations }) =>
-		configurations.length === 1
-			? `≤${eventsMax} events`
-			: `≤${eventsMax} in ${configurations.length} configurations`,
+	// Of several vendors the configurations add up, as the points do.
+	const counts = new Map<number, number>();
+	for (const { eventsMax, configurations } of results.flatMap(({ bounds }) => bounds.searches))
+		counts.set(eventsMax, (counts.get(eventsMax) ?? 0) + configurations.length);
+	const events = [...counts].map(
+		([eventsMax, count]) => `≤${counted(eventsMax, "event")} in ${counted(count, "configuration")}`,
 	);
 	const trees = [...new Set(results.map(({ tree }) => tree))].join(" ");
 	const parts = [`reenter ${VERSION}`, trees, `${points} points`, ...events];

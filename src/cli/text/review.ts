@@ -23,7 +23,7 @@ function vendorLines({ vendor, module, cpu, check, baseCost, cost }: VendorRevie
 		lines.push(...wrap(`finding, ${finding.property}: ${finding.summary}`, 7));
 	lines.push(`       ${costLine(baseCost, cost)}`);
 	for (const line of opChanges(baseCost, cost)) lines.push(`         ${line}`);
-	lines.push(...boundsLines(check, 7).map(style.dim));
+	lines.push(...boundsLines(check, 7, true).map(style.dim));
 	for (const [what, count] of Object.entries(check.sometimes)) {
 		if (count === 0) lines.push(style.dim(`       never reached: ${what}`));
 	}
