@@ -15,6 +15,8 @@
  * of its fields, which is slower. A function counts by its source text: what it captured must follow from the rest.
  */
 
+import { Differences } from "./differences.ts";
+
 /** What is done with a field: `saved` and hashed, `unhashed`: saved alone, `left`: neither. */
 export type FieldRule = "saved" | "unhashed" | "left";
 
@@ -176,8 +178,8 @@ export class Snapshotter {
 	private readonly buffers = new Set<ArrayBufferLike>();
 	private readonly free: Snapshot[] = [];
 	private readonly wordCount: number;
-	/** The words of all blocks in full, as they were at first. */
-	private readonly firstWords: Uint32Array;
+	/** What the words of all blocks were at first. */
+	private readonly differences: Differences;
 	private readonly livesBefore: number[] = [];
 	private readonly saveFields: (values: unknown[]) => void;
 	private readonly restoreFields: (values: readonly unknown[]) => void;
@@ -199,12 +201,7 @@ export class Snapshotter {
 		this.saveFields = made.save;
 		this.restoreFields = made.restore;
 		this.hashFields = made.hash;
-		this.firstWords = new Uint32Array(this.wordCount);
-		let at = 0;
-		for (const { words, first, count } of this.blocks) {
-			this.firstWords.set(words.subarray(first, first + count), at);
-			at += count;
-		}
+		this.differences = new Differences(this.blocks);
 		this.firstValues = this.save().values.slice();
 		this.refer(made.first);
 	}
@@ -444,14 +441,17 @@ first: (values) => { first = values; } };`;
 	private hashBlocks(): void {
 		let { a, b } = lanes;
 		let word = 0;
-		const { firstWords } = this;
-		for (const { words, first, count, live, hashed, unhashed } of this.blocks) {
+		const { differences, blocks } = this;
+		const found = differences.claim();
+		for (let number = 0; number < blocks.length; number++) {
+			const { words, first, count, live, hashed, unhashed } = blocks[number]!;
 			if (hashed) {
 				const used = live === null ? count : Math.min(live(), count);
-				for (let i = 0; i < used; i++) {
-					const value = words[first + i]!;
-					if (value === firstWords[word + i]!) continue;
+				const different = differences.find(number, used);
+				for (let entry = 0; entry < different; entry++) {
+					const i = found[entry]!;
 					if (unhashed?.(i)) continue;
+					const value = words[first + i]!;
 					const at = Math.imul(word + i + 1, 0xc2b2_ae3d);
 					a = Math.imul(a ^ value ^ at, 0x9e37_79b1);
 					a ^= a >>> 15;
