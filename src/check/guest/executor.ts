@@ -27,8 +27,35 @@ export interface Code {
 	readonly bytes: Uint8Array;
 }
 
+/** Scripts that were decoded last, the newest first: a search builds its machine twice. */
+const decoded: { readonly parts: readonly Code[]; readonly instructions: ReadonlyMap<number, Insn> }[] = [];
+const DECODED_MAX = 8;
+
+function isSame(some: readonly Code[], others: readonly Code[]): boolean {
+	return (
+		some.length === others.length &&
+		some.every(({ base, bytes }, part) => {
+			const other = others[part]!;
+			return (
+				base === other.base &&
+				bytes.length === other.bytes.length &&
+				bytes.every((byte, at) => byte === other.bytes[at])
+			);
+		})
+	);
+}
+
 /** Decoded instructions by address. */
 export function decodeCode(parts: readonly Code[]): ReadonlyMap<number, Insn> {
+	const known = decoded.find((script) => isSame(script.parts, parts));
+	if (known !== undefined) return known.instructions;
+	const instructions = decodeAll(parts);
+	decoded.unshift({ parts: parts.map(({ base, bytes }) => ({ base, bytes: bytes.slice() })), instructions });
+	decoded.length = Math.min(decoded.length, DECODED_MAX);
+	return instructions;
+}
+
+function decodeAll(parts: readonly Code[]): ReadonlyMap<number, Insn> {
 	const instructions = new Map<number, Insn>();
 	for (const { base, bytes } of parts) {
 		for (let at = 0; at < bytes.length; ) {

@@ -161,6 +161,29 @@ function isSame(container: unknown, first: readonly unknown[]): boolean {
 
 const INITIAL_WORDS = 4096;
 
+/** What the code is made of: parts that are called one after the other. */
+interface FieldCode {
+	readonly save: readonly ((values: unknown[]) => void)[];
+	readonly restore: readonly ((values: readonly unknown[]) => void)[];
+	readonly hash: readonly (() => void)[];
+	readonly first: (values: readonly unknown[]) => void;
+}
+
+type Maker = (different: (at: number, value: unknown) => void, ...owners: readonly object[]) => FieldCode;
+
+/** By parameters and text: machines that are built alike share what V8 learned about the code and optimized. */
+const makers = new Map<string, Maker>();
+
+function makerOf(names: readonly string[], source: string): Maker {
+	const key = `${names.length} ${source}`;
+	let maker = makers.get(key);
+	if (maker === undefined) {
+		maker = new Function("different", ...names, source) as Maker;
+		makers.set(key, maker);
+	}
+	return maker;
+}
+
 /** Copies words: short runs by hand, since a view is dearer than they are. */
 function copy(from: Uint32Array, fromAt: number, to: Uint32Array, toAt: number, count: number): void {
 	if (count > 100) to.set(from.subarray(fromAt, fromAt + count), toAt);
@@ -279,13 +302,8 @@ export class Snapshotter {
 		const source = `"use strict"; let first = [];
 return { save: ${chunk(save, "v")}, restore: ${chunk(restore, "v")}, hash: ${chunk(hash, "")},
 first: (values) => { first = values; } };`;
-		const make = new Function("different", ...names, source);
-		const code = make((at: number, value: unknown) => this.different(at, value), ...this.owners) as {
-			save: readonly ((values: unknown[]) => void)[];
-			restore: readonly ((values: readonly unknown[]) => void)[];
-			hash: readonly (() => void)[];
-			first: (values: readonly unknown[]) => void;
-		};
+		const make = makerOf(names, source);
+		const code = make((at, value) => this.different(at, value), ...this.owners);
 		return {
 			save: (values: unknown[]) => {
 				for (const part of code.save) part(values);
