@@ -139,29 +139,49 @@ export function pairConfigurations(
 	const candidates = allConfigurations(vendor, model).filter((one) =>
 		Object.entries(fixed).every(([factor, value]) => one[factor as Factor] === value),
 	);
-	const factors = factorsOf(vendor, model).map(({ factor }) => factor);
-	const pairs = candidates.map((one) => pairsOf(one, factors));
-	const wanted = new Set(pairs.flat());
+	const factors = factorsOf(vendor, model);
+	const numbers = new Map(
+		factors
+			.flatMap(({ factor, values }) => values.map((value) => `${factor}=${value}`))
+			.map((name, at) => [name, at]),
+	);
+	const pairs = candidates.map((one) => pairsOf(one, factors, numbers));
+	const isWanted = new Uint8Array(numbers.size ** 2);
+	for (const list of pairs) for (const pair of list) isWanted[pair] = 1;
+	let wanted = isWanted.reduce((sum, one) => sum + one, 0);
+	// New pairs of each when it was last looked at: they only become fewer.
+	const fresh = pairs.map(({ length }) => length);
 	const chosen: Configuration[] = [];
-	while (wanted.size > 0 || chosen.length === 0) {
+	while (wanted > 0 || chosen.length === 0) {
 		let best = 0;
 		let most = -1;
 		for (const [at, list] of pairs.entries()) {
-			const fresh = list.reduce((sum, pair) => sum + (wanted.has(pair) ? 1 : 0), 0);
-			if (chosen.length === 0 ? at === 0 : fresh > most) {
+			if (fresh[at]! <= most) continue;
+			let count = 0;
+			for (const pair of list) count += isWanted[pair]!;
+			fresh[at] = count;
+			if (chosen.length === 0 ? at === 0 : count > most) {
 				best = at;
-				most = fresh;
+				most = count;
 			}
 		}
-		for (const pair of pairs[best]!) wanted.delete(pair);
+		for (const pair of pairs[best]!) {
+			wanted -= isWanted[pair]!;
+			isWanted[pair] = 0;
+		}
 		chosen.push(candidates[best]!);
 	}
 	return chosen;
 }
 
-function pairsOf(configuration: Configuration, factors: readonly Factor[]): string[] {
-	const named = factors.map((factor) => `${factor}=${configuration[factor]}`);
-	return named.flatMap((a, at) => named.slice(at + 1).map((b) => `${a} ${b}`));
+/** A configuration's pairs of values, each as a number. @param numbers of values, by `factor=value` */
+function pairsOf(
+	configuration: Configuration,
+	factors: readonly { readonly factor: Factor }[],
+	numbers: ReadonlyMap<string, number>,
+): number[] {
+	const own = factors.map(({ factor }) => numbers.get(`${factor}=${configuration[factor]}`)!);
+	return own.flatMap((a, at) => own.slice(at + 1).map((b) => a * numbers.size + b));
 }
 
 /**
