@@ -288,7 +288,10 @@ export class Kernel implements HostVectors {
 		return this.idleToTimer();
 	}
 
-	/** A CPU that has nothing to do idles to its next timer. @returns false if it has none */
+	/**
+	 * A CPU that has nothing to do idles to its next timer.
+	 * @returns false if it has none, or one that cannot fire: an interrupt that was acknowledged and never ended keeps it pending
+	 */
 	idleToTimer(): boolean {
 		const { cpu, hrtimers } = this;
 		const next = hrtimers.nextCycles;
@@ -296,7 +299,7 @@ export class Kernel implements HostVectors {
 		cpu.idleUntil(next);
 		cpu.onDeadline(cpu);
 		cpu.poll();
-		return true;
+		return hrtimers.nextCycles !== next;
 	}
 
 	/** context_switch() from the current task to another one of this CPU, which goes on from here. */
