@@ -373,48 +373,17 @@ export const SWITCHES: Readonly<Record<string, (to: GuestMode) => number[]>> = {
 	],
 };
 
+/** Loads DS, ES and SS by way of AX. @param mov the bytes of MOV AX, imm16 in the mode, without the immediate */
+const loadDataSegments = (mov: readonly number[], data: number): readonly number[] => [
+	...[...mov, ...little(data, 2), 0x8e, 0xd8, 0x8e, 0xc0],
+	...[...mov, ...little(SELECTOR.stack, 2), 0x8e, 0xd0],
+];
+
 /** What a section begins with when it is reached by a switch: data segments. */
 export const ARRIVALS: Readonly<Record<string, readonly number[]>> = {
-	protected32: [
-		0x66,
-		0xb8,
-		...little(SELECTOR.data, 2),
-		0x8e,
-		0xd8,
-		0x8e,
-		0xc0,
-		0x66,
-		0xb8,
-		...little(SELECTOR.stack, 2),
-		0x8e,
-		0xd0,
-	],
-	protected16: [
-		0xb8,
-		...little(SELECTOR.data16, 2),
-		0x8e,
-		0xd8,
-		0x8e,
-		0xc0,
-		0xb8,
-		...little(SELECTOR.stack, 2),
-		0x8e,
-		0xd0,
-	],
-	long: [
-		0x66,
-		0xb8,
-		...little(SELECTOR.data, 2),
-		0x8e,
-		0xd8,
-		0x8e,
-		0xc0,
-		0x66,
-		0xb8,
-		...little(SELECTOR.stack, 2),
-		0x8e,
-		0xd0,
-	],
+	protected32: loadDataSegments([0x66, 0xb8], SELECTOR.data),
+	protected16: loadDataSegments([0xb8], SELECTOR.data16),
+	long: loadDataSegments([0x66, 0xb8], SELECTOR.data),
 };
 
 /** Pseudo-descriptors that the switches load: limit and base. */

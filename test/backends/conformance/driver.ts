@@ -4,23 +4,12 @@
  */
 import { afterEach, beforeEach, describe, it } from "vitest";
 import { hostInfo } from "../../../src/devkvm/host.ts";
-import { DevKvmUnavailable } from "../../../src/devkvm/libc.ts";
 import { DevKvm } from "../../../src/devkvm/system.ts";
 import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { SoftKvm } from "../../../src/softkvm/system.ts";
 import type { GuestMemory, KvmSystem, KvmVcpu, KvmVm } from "../../../src/uapi/api.ts";
-
-/** Why /dev/kvm is left out here, or null. */
-const UNAVAILABLE: string | null = (() => {
-	try {
-		DevKvm.open().close();
-		return null;
-	} catch (error) {
-		if (error instanceof DevKvmUnavailable) return error.message;
-		throw error;
-	}
-})();
+import { UNAVAILABLE } from "../../devkvm/support.ts";
 
 export interface Machine {
 	readonly name: string;
