@@ -1,4 +1,5 @@
 /** What a command needs of the world: entry.ts binds it to the process, tests to memory. */
+import type { Terminal } from "./top/terminal.ts";
 
 export interface Io {
 	/** Data. */
@@ -10,6 +11,8 @@ export interface Io {
 	/** stderr is a terminal and progress is wanted. */
 	readonly progress: boolean;
 	readonly color: boolean;
+	/** The terminal, if stdin and stdout are one that a command may take over. */
+	readonly terminal: Terminal | null;
 	/** @throws Error of the file system */
 	readFile(path: string): Uint8Array;
 	/** Says in advance whether a file can be written. @throws Error of the file system if it cannot */

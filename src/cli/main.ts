@@ -1,10 +1,6 @@
 /** The command line: arguments in, exit code out. */
 import { Command, CommanderError } from "commander";
-import { ImageError } from "../guests/image.ts";
-import { FlowError } from "../kvm/flow/errors.ts";
 import { hint } from "../kvm/flow/patch.ts";
-import { ProfileError } from "../profile/errors.ts";
-import { ReviewError } from "../review/errors.ts";
 import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCompareBackends } from "./commands/compare-backends.ts";
@@ -19,7 +15,8 @@ import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
 import { registerSchema } from "./commands/schema.ts";
 import type { Context } from "./context.ts";
-import { EXIT, type Io, UsageError } from "./io.ts";
+import { isExpectedError } from "./errors.ts";
+import { EXIT, type Io } from "./io.ts";
 import { makeRegistry, type Registry } from "./registry.ts";
 import type { Services } from "./services.ts";
 import { makeStyle } from "./style.ts";
@@ -75,13 +72,7 @@ export async function main(argv: readonly string[], io: Io, services: Services):
 		return code;
 	} catch (error) {
 		if (error instanceof CommanderError) return commanderExit(error, program, argv, io);
-		if (
-			error instanceof UsageError ||
-			error instanceof FlowError ||
-			error instanceof ReviewError ||
-			error instanceof ProfileError ||
-			error instanceof ImageError
-		) {
+		if (isExpectedError(error)) {
 			io.err(`reenter: ${error.message}\n`);
 			return EXIT.usage;
 		}

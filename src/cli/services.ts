@@ -13,6 +13,7 @@ import { measureCost } from "../review/cost.ts";
 import { reviewTree } from "../review/review.ts";
 import { runImage, runImageOn } from "../review/run.ts";
 import { runKutTask } from "./kut/run-task.ts";
+import { startLiveWorker } from "./top/start-worker.ts";
 
 /** Time for measurements; nothing that is modelled sees it. */
 const clock: Clock = { now: () => performance.now() * 1e6 };
@@ -34,6 +35,7 @@ export const SERVICES = {
 	runImage,
 	runImageOn,
 	runKutTask,
+	startLive: startLiveWorker,
 	measureExits,
 	measureSwaps,
 	hostInfo,

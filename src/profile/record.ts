@@ -145,7 +145,7 @@ export function record(options: RecordOptions): Recording {
 	const result = session.vmm.run();
 	if (result.kind !== "exit" || result.code !== 0) {
 		throw new ProfileError(
-			`${options.workload.name} on ${options.tree.name} ended by ${describe(result)}: ${session.vmm.consoleText.trim()}`,
+			`${options.workload.name} on ${options.tree.name} ended by ${endText(result)}: ${session.vmm.consoleText.trim()}`,
 		);
 	}
 	const recording = session.recording();
@@ -153,7 +153,8 @@ export function record(options: RecordOptions): Recording {
 	return recording;
 }
 
-function describe(result: VmmResult): string {
+/** How a run ended, in a few words. */
+export function endText(result: VmmResult): string {
 	if (result.kind === "exit") return `exit code ${result.code}`;
 	return "message" in result ? `${result.kind} (${result.message})` : result.kind;
 }

@@ -31,6 +31,7 @@ export async function reenter(
 		},
 		progress: false,
 		color: false,
+		terminal: null,
 		readFile: (path) => {
 			const content = files[path];
 			if (content === undefined) throw new Error("ENOENT: no such file or directory");

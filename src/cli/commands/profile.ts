@@ -22,6 +22,7 @@ import {
 	type WorkloadArguments,
 } from "../profile-options.ts";
 import type { Registry } from "../registry.ts";
+import { runLive } from "../top/live.ts";
 
 const DEFAULT_FILE = "reenter.data";
 const EVENTS_MAX = 100_000;
@@ -33,6 +34,8 @@ interface TopArguments extends WorkloadArguments {
 	readonly nmi?: boolean;
 	readonly guest?: boolean;
 	readonly explain?: string;
+	readonly stdio?: boolean;
+	readonly delay?: number;
 }
 
 interface ReportArguments extends WorkloadArguments {
@@ -44,7 +47,36 @@ interface ReportArguments extends WorkloadArguments {
 	readonly format?: (typeof FORMATS)[number];
 }
 
-async function topCommand({ io }: Context, workload: string, args: TopArguments): Promise<number> {
+/** perf top's -d, in seconds. */
+const DELAY_SECONDS = 2;
+
+/** Whether the terminal is taken over: there is one, and nothing asks for a text. */
+function isLive({ io }: Context, { stdio, json, output, explain }: TopArguments): boolean {
+	return (
+		io.terminal !== null && stdio !== true && json !== true && output === undefined && explain === undefined
+	);
+}
+
+function liveCommand(context: Context, workload: string, args: TopArguments): Promise<number> {
+	if (args.patch?.includes("-") === true)
+		throw new UsageError("--patch - reads stdin, from which the live view takes its keys; add --stdio");
+	return runLive(
+		context,
+		context.io.terminal!,
+		{ workload, args },
+		{
+			weight: args.exact === true ? "cycles" : "samples",
+			guest: args.guest === true,
+			inlining: args.inline ?? "kernel",
+			delaySeconds: args.delay ?? DELAY_SECONDS,
+			entries: args.entries ?? null,
+		},
+	);
+}
+
+async function topCommand(context: Context, workload: string, args: TopArguments): Promise<number> {
+	if (isLive(context, args)) return liveCommand(context, workload, args);
+	const { io } = context;
 	const request = await requested(io, workload, args);
 	const exact = args.exact === true || args.explain !== undefined;
 	const ops = args.explain !== undefined;
@@ -210,11 +242,26 @@ function inputOption(): Option {
 	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_FILE);
 }
 
+function delaySeconds(text: string): number {
+	const value = Number(text);
+	if (!(value >= 0.1 && value <= 3600))
+		throw new UsageError(`--delay "${text}" is no time of 0.1 to 3600 seconds; write for example 0.5`);
+	return value;
+}
+
 /** Adds the commands. */
 export function registerProfile({ context, command, action }: Registry): void {
 	const workload = (usage: string, text: string): Command => addWorkloadOptions(command(usage, text));
-	workload("top <workload>", "where the host's cycles go, as perf top shows it")
-		.option("--stdio", "print once")
+	workload(
+		"top <workload>",
+		"where the host's cycles go, as perf top shows it: live on a terminal (h lists its keys), once elsewhere",
+	)
+		.option("--stdio", "print once; without a terminal that is the default")
+		.addOption(
+			new Option("-d, --delay <seconds>", "of the live view, between two refreshes; default 2").argParser(
+				delaySeconds,
+			),
+		)
 		.option("--exact", "all cycles, not samples; VM entry and VM exit apart")
 		.option("--nmi", "take samples by NMIs that cost what they cost")
 		.option("--guest", "sample the guest too")
