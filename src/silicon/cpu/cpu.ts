@@ -163,7 +163,7 @@ export function symbolName(id: number): string {
 }
 
 /** Filled entries that are remembered one by one. */
-const FILLS = 1024;
+const FILLS = 4096;
 const STACK_DEPTH_MAX = 256;
 const GPR_BYTES = 16 * 8;
 const TWO_32 = 2 ** 32;

@@ -196,16 +196,17 @@ export function fillTlb(
 export function protectCodePage(cpu: Cpu, page: number): void {
 	const { memory } = cpu;
 	const { u32 } = memory;
-	const cpus = memory.ramBase / L.CPU_AREA_BYTES;
 	const words = L.TLB_ENTRY_BYTES >> 2;
 	const wanted = (memory.ramBase >>> 12) + page;
-	for (let bank = 0; bank < cpus * 2; bank++) {
-		const start = (bank * L.USER_BANK + L.TLB_WRITE) >> 2;
-		for (let entry = start; entry < start + L.TLB_ENTRIES * words; entry += words) {
-			// Low half of the tag plus the addend is the Wasm offset of the page.
-			if (((u32[entry]! + u32[entry + 2]!) >>> 0) >>> 12 !== wanted) continue;
-			u32[entry] = 0xffffffff;
-			u32[entry + 1] = 0xffffffff;
+	for (let area = 0; area < memory.ramBase; area += L.CPU_AREA_BYTES) {
+		for (const bank of [0, L.USER_BANK]) {
+			const start = (area + bank + L.TLB_WRITE) >> 2;
+			for (let entry = start; entry < start + L.TLB_ENTRIES * words; entry += words) {
+				// Low half of the tag plus the addend is the Wasm offset of the page.
+				if (((u32[entry]! + u32[entry + 2]!) >>> 0) >>> 12 !== wanted) continue;
+				u32[entry] = 0xffffffff;
+				u32[entry + 1] = 0xffffffff;
+			}
 		}
 	}
 }

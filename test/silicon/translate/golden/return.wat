@@ -89,12 +89,12 @@
         i32.const 18
         i32.shr_u
         i32.xor
-        i32.const 16368
+        i32.const 131056
         i32.and
         local.get 0
         i32.add
         local.tee 13
-        i64.load offset=16384 align=1
+        i64.load offset=65536 align=1
         local.get 12
         i64.const 7
         i64.add
@@ -105,7 +105,7 @@
           local.get 12
           i32.wrap_i64
           local.get 13
-          i32.load offset=16392 align=1
+          i32.load offset=65544 align=1
           i32.add
           i64.load align=1
         else
