@@ -52,14 +52,13 @@ export function addWorkloadOptions(command: Command): Command {
 		.addOption(inlineOption());
 }
 
-/** `--inline`. */
-export function inlineOption(): Option {
-	return new Option(
+/** `--inline`. @param initial null: no default, so that it shows whether it was given */
+export function inlineOption(initial: Inlining | null = "kernel"): Option {
+	const option = new Option(
 		"--inline <what>",
 		"functions that have no symbol: as the kernel's build, all that may, none",
-	)
-		.choices(INLININGS)
-		.default("kernel");
+	).choices(INLININGS);
+	return initial === null ? option : option.default(initial);
 }
 
 /** What a command line asks to run. */

@@ -22,6 +22,11 @@ export function dataText(data: RecordedData): string {
 	return `${JSON.stringify({ format: "reenter.data", version: DATA_VERSION, ...data })}\n`;
 }
 
+/** Whether a text is that of a recording, by its beginning. */
+export function isRecordingText(text: string): boolean {
+	return text.startsWith('{"format":"reenter.data"');
+}
+
 /**
  * Reads a file's text.
  * @param path for messages

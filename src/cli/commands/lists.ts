@@ -1,18 +1,14 @@
-/** `reenter trees`, `show`, `diff` and `models`. */
-import { diffTrees } from "../../kvm/flow/diff.ts";
+/** `reenter trees`, `show` and `models`. */
 import { hint } from "../../kvm/flow/patch.ts";
 import { BUILT_IN_TREES } from "../../kvm/trees/trees.ts";
 import { MODELS } from "../../silicon/models/models.ts";
-import type { Tree } from "../../kvm/flow/flow.ts";
-import { onlyReached, selectVendor } from "../../kvm/flow/vendor-module.ts";
-import { EXIT, type Io, UsageError } from "../io.ts";
-import { isPatchFile } from "../patch-source.ts";
+import { EXIT, UsageError } from "../io.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { emit } from "../output.ts";
 import { patchOption, type Registry } from "../registry.ts";
-import { baseOf, resolveModel, resolveTarget, resolveTree } from "../resolve.ts";
+import { resolveModel, resolveTree } from "../resolve.ts";
 import { modelText } from "../text/cost.ts";
-import { diffText, nodeJson, showText, treesText } from "../text/tree.ts";
+import { nodeJson, showText, treesText } from "../text/tree.ts";
 
 function treesCommand({ io, style }: Context, options: CommonOptions): number {
 	emit(
@@ -61,42 +57,6 @@ async function showCommand(
 	return EXIT.holds;
 }
 
-/** The two trees of a diff: what --patch changes, or two that are named. */
-async function sidesOf(io: Io, words: readonly string[], patches?: readonly string[]): Promise<[Tree, Tree]> {
-	const [first, second] = words;
-	if (patches !== undefined) {
-		if (second !== undefined) throw new UsageError("diff with --patch takes one tree, the one to patch");
-		const patched = await resolveTree(io, first, patches);
-		return [await baseOf(io, first, patches), patched];
-	}
-	if (first !== undefined && second !== undefined)
-		return [await resolveTree(io, first), await resolveTree(io, second)];
-	if (first !== undefined && isPatchFile(first))
-		return [await baseOf(io, undefined, [first]), await resolveTree(io, first)];
-	throw new UsageError("diff needs two trees, or --patch");
-}
-
-async function diffCommand(
-	{ io, style }: Context,
-	words: readonly string[],
-	options: TreeArguments,
-): Promise<number> {
-	let [a, b] = await sidesOf(io, words, options.patch);
-	if (options.vendor !== undefined) {
-		const target = resolveTarget(b, options.vendor, undefined);
-		b = onlyReached(target);
-		a = onlyReached(selectVendor(a, options.vendor) ?? { tree: a, vendor: target.vendor });
-	}
-	const difference = diffTrees(a, b);
-	emit(
-		io,
-		options,
-		() => diffText(difference, style),
-		() => difference,
-	);
-	return EXIT.holds;
-}
-
 function modelsCommand({ io, style }: Context, name: string | undefined, options: CommonOptions): number {
 	const models = name === undefined ? Object.values(MODELS) : [resolveModel(name)];
 	emit(
@@ -124,18 +84,6 @@ export function registerShow({ context, command, action }: Registry): void {
 		.action(
 			action((tree: string | undefined, flow: string | undefined, options: TreeArguments) =>
 				showCommand(context, given(tree, flow), options),
-			),
-		);
-}
-
-/** Adds `reenter diff`. */
-export function registerDiff({ context, command, action }: Registry): void {
-	command("diff [a] [b]", "what moved between two trees, or by a patch, from where to where")
-		.addOption(patchOption())
-		.option("--vendor <vendor>", "only what this vendor runs: vmx, svm, tdx or a vendor module of the tree")
-		.action(
-			action((a: string | undefined, b: string | undefined, options: TreeArguments) =>
-				diffCommand(context, given(a, b), options),
 			),
 		);
 }

@@ -1,6 +1,6 @@
 /** `reenter top`, `stat`, `script`, `record` and `report`: perf's words for where the cycles go. */
 import { type Command, Option } from "commander";
-import { type RecordedData, dataText, parseData } from "../../profile/data.ts";
+import { type RecordedData, dataText } from "../../profile/data.ts";
 import { explainSymbol, explanationText } from "../../profile/explain-symbol.ts";
 import { foldedText } from "../../profile/exports/folded.ts";
 import { pprofBytes } from "../../profile/exports/pprof.ts";
@@ -10,6 +10,7 @@ import { scriptText } from "../../profile/script.ts";
 import { statText } from "../../profile/stat.ts";
 import { flameSvg } from "../../profile/svg.ts";
 import type { Context } from "../context.ts";
+import { DEFAULT_DATA_FILE, isRecording, oldFile, readData } from "../data-file.ts";
 import { EXIT, type Io, UsageError } from "../io.ts";
 import { checkWritable, emit, emitText, writeUserFile } from "../output.ts";
 import {
@@ -24,7 +25,6 @@ import {
 import type { Registry } from "../registry.ts";
 import { runLive } from "../top/live.ts";
 
-const DEFAULT_FILE = "reenter.data";
 const EVENTS_MAX = 100_000;
 const FORMATS = ["text", "folded", "speedscope", "pprof", "svg"] as const;
 
@@ -162,30 +162,21 @@ async function runForScript(
 async function recordCommand(
 	{ io }: Context,
 	workload: string,
-	args: WorkloadArguments & { readonly file: string },
+	args: WorkloadArguments & { readonly file?: string },
 ): Promise<number> {
-	checkWritable(io, args.file);
+	const file = args.file ?? args.output ?? DEFAULT_DATA_FILE;
+	checkWritable(io, file);
 	const data = recordData(await withExact(io, workload, args), EVENTS_MAX);
-	writeUserFile(io, args.file, dataText(data));
+	if (isRecording(io, file)) writeUserFile(io, oldFile(file), io.readFile(file));
+	writeUserFile(io, file, dataText(data));
 	const samples = data.calls.samples.reduce((sum, value) => sum + value, 0);
-	io.err(`[ reenter record: wrote ${args.file} (${samples} samples, ${data.exits} exits) ]\n`);
+	io.err(`[ reenter record: wrote ${file} (${samples} samples, ${data.exits} exits) ]\n`);
 	return EXIT.holds;
 }
 
 async function withExact(io: Io, workload: string, args: WorkloadArguments) {
 	const request = await requested(io, workload, args);
 	return { ...request, options: { ...request.options, exact: true, ops: true } };
-}
-
-/** Reads a recording. @throws UsageError, ProfileError with one line */
-export function readData(io: Io, path: string): RecordedData {
-	let bytes: Uint8Array;
-	try {
-		bytes = io.readFile(path);
-	} catch {
-		throw new UsageError(`${path}: cannot be read; reenter record WORKLOAD -o ${path} makes one`);
-	}
-	return parseData(new TextDecoder().decode(bytes), path);
 }
 
 function reportCommand({ io }: Context, args: ReportArguments): number {
@@ -239,7 +230,7 @@ function entriesOption(): Option {
 }
 
 function inputOption(): Option {
-	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_FILE);
+	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_DATA_FILE);
 }
 
 function delaySeconds(text: string): number {
@@ -283,9 +274,9 @@ export function registerProfile({ context, command, action }: Registry): void {
 			),
 		);
 	workload("record <workload>", "run a workload and keep its profile in a file")
-		.addOption(new Option("-o, --file <file>", "the file").default(DEFAULT_FILE))
+		.addOption(new Option("-o, --file <file>", `the file, as is --output; default ${DEFAULT_DATA_FILE}`))
 		.action(
-			action((name: string, args: WorkloadArguments & { file: string }) =>
+			action((name: string, args: WorkloadArguments & { file?: string }) =>
 				recordCommand(context, name, args),
 			),
 		);
