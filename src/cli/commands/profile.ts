@@ -5,9 +5,11 @@ import { explainSymbol, explanationText } from "../../profile/explain-symbol.ts"
 import { foldedText } from "../../profile/exports/folded.ts";
 import { pprofBytes } from "../../profile/exports/pprof.ts";
 import { speedscopeFile } from "../../profile/exports/speedscope.ts";
+import { record } from "../../profile/record.ts";
 import { reportRows, reportText, viewTree } from "../../profile/report.ts";
 import { scriptText } from "../../profile/script.ts";
-import { statText } from "../../profile/stat.ts";
+import { longEventsText, statText } from "../../profile/stat.ts";
+import { StatRecorder } from "../../profile/stat-recorder.ts";
 import { flameSvg } from "../../profile/svg.ts";
 import type { Context } from "../context.ts";
 import { DEFAULT_DATA_FILE, isRecording, oldFile, readData } from "../data-file.ts";
@@ -120,17 +122,30 @@ function headText({ workload, tree, vendor, cpu, vcpus, exits }: RecordedData): 
 interface StatArguments extends WorkloadArguments {
 	readonly hz?: number;
 	readonly key?: "sample" | "time";
+	readonly vcpu?: number;
+	readonly duration?: number;
 }
 
 async function statCommand({ io }: Context, workload: string, args: StatArguments): Promise<number> {
-	const request = await requested(io, workload, args);
-	const { stats } = recordData({ ...request, options: { ...request.options, profile: false } }, 0);
-	const { hz = null, key = "sample" } = args;
+	const { options } = await requested(io, workload, args);
+	const { hz = null, key = "sample", vcpu = null, duration } = args;
+	const vcpus = options.vcpus ?? options.workload.vcpus;
+	if (vcpu !== null && vcpu >= vcpus)
+		throw new UsageError(
+			`--vcpu ${vcpu}: ${workload} has ${vcpus}, 0 to ${vcpus - 1}; --vcpus gives it more`,
+		);
+	const clockHz = hz ?? options.model.tscHz;
+	const recorder = new StatRecorder({
+		vcpu,
+		durationCycles: duration === undefined ? Number.POSITIVE_INFINITY : (duration * clockHz) / 1e6,
+	});
+	record({ ...options, profile: false, onMachine: (machine) => recorder.attach(machine) });
+	const events = [...recorder.stats.values()];
 	emit(
 		io,
 		args,
-		() => statText(stats, { hz, key }),
-		() => ({ events: stats }),
+		() => longEventsText(recorder.long, clockHz) + statText(events, { hz, key, vcpu }),
+		() => ({ events, ...(duration === undefined ? {} : { long: recorder.long }) }),
 	);
 	return EXIT.holds;
 }
@@ -233,6 +248,13 @@ function inputOption(): Option {
 	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_DATA_FILE);
 }
 
+function vcpuNumber(text: string): number {
+	const value = Number(text);
+	if (!Number.isSafeInteger(value) || value < 0)
+		throw new UsageError(`--vcpu "${text}" is no number of a vCPU; the first is 0`);
+	return value;
+}
+
 function delaySeconds(text: string): number {
 	const value = Number(text);
 	if (!(value >= 0.1 && value <= 3600))
@@ -262,7 +284,16 @@ export function registerProfile({ context, command, action }: Registry): void {
 	workload("stat <workload>", "exits by reason, as perf kvm stat report shows them")
 		.addOption(new Option("--hz <hz>", "print microseconds of a clock of this many Hz").argParser(Number))
 		.addOption(
-			new Option("-k, --key <key>", "order of the rows").choices(["sample", "time"]).default("sample"),
+			new Option("-k, --key <key>", "order of the rows: by samples, or by average time")
+				.choices(["sample", "time"])
+				.default("sample"),
+		)
+		.addOption(new Option("--vcpu <n>", "events of this vCPU only").argParser(vcpuNumber))
+		.addOption(
+			new Option(
+				"--duration <us>",
+				"list events other than HLT that take longer, in microseconds of --hz or the model's clock",
+			).argParser(count("duration")),
 		)
 		.action(action((name: string, args: StatArguments) => statCommand(context, name, args)));
 	workload("script [workload]", "the tracepoints kvm_entry and kvm_exit, as perf script prints them")
