@@ -12,7 +12,8 @@
 #define PTE_KEY_1 (1ul << 59)
 #define PKRU_CLOSED 0x8u /* key 1: no writes */
 #define PKRU_OPEN 0x0u
-#define WORK 2000
+/* Turns of a piece of work, unless bits 63:32 of the flags say otherwise. */
+#define WORK_TURNS 500
 
 static volatile u32 acknowledged;
 
@@ -31,9 +32,9 @@ __asm__(".globl shoot_entry\n"
 	"	pop %r11; pop %r10; pop %r9; pop %r8; pop %rdi; pop %rsi; pop %rdx; pop %rcx; pop %rax\n"
 	"	iretq\n");
 
-static void work(void)
+static void work(u32 turns)
 {
-	for (volatile u32 i = 0; i < WORK / 4; i++)
+	for (volatile u32 i = 0; i < turns; i++)
 		;
 }
 
@@ -43,7 +44,7 @@ void ap_main(u32 cpu)
 	ap_ready();
 	__asm__ volatile("sti");
 	for (;;)
-		work();
+		work(WORK_TURNS);
 }
 
 static void wrpkru(u32 value)
@@ -65,6 +66,7 @@ static void set_entry(u64 write, u32 others)
 int guest_main(const struct params *params)
 {
 	u32 others = cpu_count(params) - 1;
+	u32 turns = (u32)(params->flags >> 32);
 	u32 uses_keys = (params->flags & FLAG_PKE) != 0;
 	enable_features(params);
 	setup_idt();
@@ -86,7 +88,7 @@ int guest_main(const struct params *params)
 			wrpkru(PKRU_CLOSED);
 		else
 			set_entry(0, others);
-		work();
+		work(turns ? turns : WORK_TURNS);
 	}
 	report(params, "pkeys", rdtsc() - start);
 	return *REGION == params->iterations - 1 ? EXIT_OK : EXIT_WRONG_RESULT;

@@ -1,7 +1,17 @@
-// Writes what commands print into the documents that show it: the block of README.md between the markers, and
-// the tables of docs/costs.md. With --check nothing is written, and a difference is an error.
+// Writes what commands print into the documents that show it: the block of README.md between the markers, tables of
+// docs/*.md, and whole files: schema/patch.json, docs/findings.md and its charts. With --check nothing is written, and a difference is an error.
 import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 const check = process.argv.includes("--check");
 const root = new URL("..", import.meta.url);
@@ -113,11 +123,28 @@ const stories = HISTORY.map((entry) => {
 replaceBlock("docs/casebook.md", "stories", stories.join("\n\n"));
 replaceBlock("docs/check.md", "footer", fenced(`${footer}\n`));
 
-// The JSON Schema of patch files, for editors.
-const schema = new URL("schema/patch.json", root);
-if (readFileSync(schema, "utf8") !== reenter("schema")) {
+/** A file that is printed as a whole. */
+function holdFile(file, content, command) {
+	const url = new URL(file, root);
+	if (existsSync(url) && readFileSync(url, "utf8") === content) return;
 	if (check) {
-		process.stderr.write("schema/patch.json is not what reenter schema prints; run npm run docs\n");
+		process.stderr.write(`${file} is not what ${command} prints; run npm run docs\n`);
 		process.exitCode = 1;
-	} else writeFileSync(schema, reenter("schema"));
+	} else writeFileSync(url, content);
+}
+
+// The JSON Schema of patch files, for editors.
+holdFile("schema/patch.json", reenter("schema"), "reenter schema");
+
+// docs/findings.md and its charts.
+const folder = mkdtempSync(join(tmpdir(), "reenter-docs-"));
+try {
+	mkdirSync(join(folder, "img"));
+	const page = join(folder, "findings.md");
+	reenter("explain", "pku", "--charts", join(folder, "img"), "--output", page);
+	for (const name of readdirSync(join(folder, "img")))
+		holdFile(`docs/img/${name}`, readFileSync(join(folder, "img", name), "utf8"), "reenter explain pku");
+	holdFile("docs/findings.md", readFileSync(page, "utf8"), "reenter explain pku");
+} finally {
+	rmSync(folder, { recursive: true, force: true });
 }

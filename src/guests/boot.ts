@@ -45,6 +45,8 @@ export interface GuestParameters {
 	readonly xrstorPkru?: boolean;
 	/** Processors that a guest of several starts. Default 1. */
 	readonly cpus?: number;
+	/** Turns of the piece of work that `pkeys` does between two switches. Default 500. */
+	readonly workTurns?: number;
 }
 
 /** Bits of RSI. */
@@ -64,7 +66,7 @@ export function guestFlags(parameters: GuestParameters): number {
 	for (const [name, bit] of Object.entries(GUEST_FLAG)) {
 		if (parameters[name as keyof typeof GUEST_FLAG] === true) flags |= bit;
 	}
-	return flags;
+	return flags + (parameters.workTurns ?? 0) * 2 ** 32;
 }
 
 /** Guest physical addresses of the boot tables. Images begin at or above `end`. */

@@ -1,0 +1,110 @@
+/** The findings as Markdown. */
+import type { ChartFile } from "./charts.ts";
+import { type Findings, savedPercent, type SeriesGain } from "./run.ts";
+
+const percent = (value: number) => `${value.toFixed(2)} %`;
+const cycles = (value: number) => String(Math.round(value));
+
+function gainsTable(gains: readonly SeriesGain[]): string[] {
+	return [
+		"| workload | runs | v6.18, cycles | series-v2, cycles | the series saves | least and greatest run |",
+		"|---|---:|---:|---:|---:|---:|",
+		...gains.map(
+			({ workload, runs, baseCycles, seriesCycles, gainPercent, spreadPercent: [least, greatest] }) =>
+				`| \`${workload}\` | ${runs} | ${cycles(baseCycles)} | ${cycles(seriesCycles)} | ${percent(gainPercent)} | ` +
+				`${runs === 1 ? "" : `${least.toFixed(2)} to ${percent(greatest)}`} |`,
+		),
+	];
+}
+
+function ratesTable({ rates }: Findings): string[] {
+	return [
+		"| pieces a second, by keys | page permissions, cycles a piece | protection keys, cycles a piece | keys save | the series saves, by page permissions | the series saves, by keys |",
+		"|---:|---:|---:|---:|---:|---:|",
+		...rates.map(
+			({ piecesPerSecond, pages, keys }) =>
+				`| ${cycles(piecesPerSecond)} | ${cycles(pages.baseCycles)} | ${cycles(keys.baseCycles)} | ` +
+				`${percent(savedPercent(pages.baseCycles, keys.baseCycles))} | ${percent(savedPercent(pages.baseCycles, pages.seriesCycles))} | ` +
+				`${percent(savedPercent(keys.baseCycles, keys.seriesCycles))} |`,
+		),
+	];
+}
+
+/** The answer, as far as the figures give one. */
+function answer({ gains, rates }: Findings): string[] {
+	const invd = gains.find(({ workload }) => workload === "invd")!;
+	const other = gains.filter(({ workload }) => workload !== "invd");
+	const most = other.reduce((best, row) => (row.gainPercent > best.gainPercent ? row : best));
+	const keysSave = rates.map(({ pages, keys }) => savedPercent(pages.baseCycles, keys.baseCycles));
+	const seriesSaves = rates.map(({ pages }) => savedPercent(pages.baseCycles, pages.seriesCycles));
+	const first =
+		`The series gives ${invd.gainPercent.toFixed(1)} % to the loop of INVD, and at most ${most.gainPercent.toFixed(1)} % (\`${most.workload}\`) to the others. ` +
+		`Keys instead of page permissions save ${Math.min(...keysSave).toFixed(1)} to ${Math.max(...keysSave).toFixed(1)} % of guarded work, by its rate; ` +
+		`the series, of the same work guarded by page permissions, ${Math.min(...seriesSaves).toFixed(1)} to ${Math.max(...seriesSaves).toFixed(1)} %.`;
+	const keysWin = rates.every((_, at) => keysSave[at]! > seriesSaves[at]!);
+	return [
+		first,
+		keysWin
+			? "These workloads do nothing but exit, or nothing but switch; an application does other things in between, and its gain is a fraction of these. " +
+				"At every rate the keys save more than the series does. A gain that an application sees is therefore not the series', unless it halts and wakes all the time; it can be the keys', if it switches often."
+			: "So with these workloads the two cannot be told apart.",
+	];
+}
+
+/**
+ * The page.
+ * @param charts what stands beside the tables; empty for none
+ * @param folder of the charts, as links from the page have it: ends in a slash, or is empty
+ */
+export function findingsText(findings: Findings, charts: readonly ChartFile[] = [], folder = ""): string {
+	const picture = (name: string) =>
+		charts
+			.filter((chart) => chart.name === `findings-${name}.svg`)
+			.flatMap((chart) => [`![${chart.alternative}](${folder}${chart.name})`, ""]);
+	const lines = [
+		"# Protection keys or XCR0 loads?",
+		"",
+		`Printed by \`reenter explain pku\`: vmx, ${findings.cpu}, ${(findings.hz / 1e9).toFixed(1)} GHz, cycles modelled ([costs.md](costs.md)).`,
+		"",
+		"A database got faster with protection keys enabled. Either the guest gained from the XCR0 loads that the series takes out",
+		"of the fastpath, or it uses the keys. Each workload runs on v6.18 and on series-v2; time is that of the guest's first CPU.",
+		"Workloads of several CPUs run several times, each time with other lengths of the CPUs' turns.",
+		"",
+		...picture("series"),
+		...gainsTable(findings.gains),
+		"",
+		"Where `perf top` has the host's time, on v6.18:",
+		"",
+		...picture("shares"),
+		"## Guarded memory, by rate",
+		"",
+		"A program opens a region of memory for each piece of work, and closes it again: two switches. The pieces get longer from row",
+		"to row. Page permissions take INVLPG and a shoot-down of three other vCPUs at each switch, protection keys a WRPKRU.",
+		"",
+		...picture("keys"),
+		...ratesTable(findings),
+		"",
+		"## Answer",
+		"",
+		...answer(findings),
+		"",
+		"## The seed's tables beside ours",
+		"",
+		"The mail labels only the second table. No cost was fitted to any of them; the shapes of the workloads were chosen by the",
+		"symbols, as [profile.md](profile.md) says.",
+	];
+	for (const [name, seed] of Object.entries(findings.seeds)) {
+		lines.push(
+			"",
+			`### ${name}`,
+			"",
+			...picture(name),
+			"| symbol | mail | ours |",
+			"|---|---:|---:|",
+			...seed.rows.map((row) => `| \`${row.symbol}\` | ${percent(row.seed)} | ${percent(row.ours)} |`),
+			"",
+			`Rank correlation ${seed.rankCorrelation.toFixed(2)}, mean absolute difference ${seed.meanDifference.toFixed(2)} points.`,
+		);
+	}
+	return `${lines.join("\n")}\n`;
+}
