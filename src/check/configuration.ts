@@ -37,7 +37,7 @@ const FACTORS = {
 	debugRegs:   { values: ["unused", "used"],           title: "guest debug registers", exists: notTd },
 	msrs:        { values: ["host", "own"],              title: "guest SPEC_CTRL, DEBUGCTL, SYSCALL's registers and TSC_AUX", exists: notTd },
 	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
-	neighbour:   { values: ["none", "vm"],               title: "another VM's vCPU that was switched out in the kernel on this CPU", exists: (vendor) => vendor === "tdx" },
+	neighbour:   { values: ["none", "vm"],               title: "another VM's vCPU that was switched out in the kernel on this CPU", exists: (vendor) => vendor !== "svm" },
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
@@ -215,7 +215,12 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
  * The last thing before the vCPU first runs: a task that is in user space in between has its own again.
  */
 export function applyNeighbour({ kernel }: Machine, { neighbour }: Configuration): void {
-	if (neighbour === "vm") kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
+	if (neighbour === "none") return;
+	kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
+	// Its thread is what the scheduler switches to: it loads its own VMCS.
+	kernel.neighbour = () => {
+		kernel.cpu.currentVmcs = null;
+	};
 }
 
 /** x87, SSE and AVX, without the rest of what the host has. */

@@ -328,6 +328,13 @@ export const EVENTS: readonly EventRow[] = [
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
 	},
 	{
+		kind: "perf-rdpmc",
+		title: "interrupt by which perf changes CR4 here, so that user space may read counters",
+		places: ["host"],
+		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.addressSpaces.toggleCr4Pce()),
+		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
+	},
+	{
 		kind: "td-busy",
 		title: "another CPU holds a lock of the TDX module, so that TDH.VP.ENTER returns without entering",
 		places: ["entry"],

@@ -186,6 +186,8 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	/** The other vCPU stands between its request and the kick. */
+	readonly kvmRunResult: number | null = null;
+
 	get isBeingKicked(): boolean {
 		const { cpu } = this.machine.vm.vcpus[0]!;
 		for (let depth = 0; depth < cpu.stackDepth; depth++) if (KICKING.has(cpu.stack[depth]!)) return true;

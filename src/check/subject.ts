@@ -75,6 +75,10 @@ export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 /** IA32_APIC_BASE of a boot processor in x2APIC mode. */
 const X2APIC_BASE = 0xfee0_0d00;
 const APIC_BASE_BSP = 1 << 8;
+/** PKRU's access-disable bit of key 15. */
+const LAST_KEY_ACCESS = 1 << 30;
+/** Nodes without an op, beyond which a run goes round in circles. */
+const NODES_MAX = 10_000;
 const HOST_RAM_BYTES = 8 << 20;
 const timeless = new Map<CpuModel, Silicon[]>();
 
@@ -287,7 +291,10 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	runBlock(): boolean {
 		const before = this.ops;
 		try {
-			while (this.ops === before && this.ledger.end === null) this.runNode();
+			for (let nodes = 0; this.ops === before && this.ledger.end === null; nodes++) {
+				if (nodes === NODES_MAX) this.livelock();
+				else this.runNode();
+			}
 		} catch (error) {
 			this.fault(error);
 		}
@@ -301,7 +308,12 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			return;
 		}
 		// KVM_RUN's flow has returned: on to user space, what the VMM does there, and back.
-		machine.kernel.returnToUser(machine.kernel.current);
+		const { kernel } = machine;
+		this.kvmRunResult = runner.result;
+		kernel.returnToUser(kernel.current);
+		this.kvmRunResult = null;
+		// Between two KVM_RUNs user space takes the last key from itself, or gives it back.
+		kernel.userWritesPkru((kernel.current.userPkru ^ LAST_KEY_ACCESS) >>> 0);
 		machine.cpu.poll();
 		serveMutexWaiters(machine.vcpu);
 		const end = this.vmm.afterRun();
@@ -313,7 +325,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		pairOf(this.machine)?.other.finish();
 		this.ledger.end = end;
 		const gaveUp = end.kind === "entry-failure" || end.kind === "internal-error";
-		const ended = (end.kind === "exit" && end.code === 0) || (gaveUp && endedByMachineCheck(this.machine));
+		const ended =
+			(end.kind === "exit" && end.code === this.script.exitCode) ||
+			(gaveUp && endedByMachineCheck(this.machine));
 		if (!ended) this.fail({ name: GUEST_ENDS, degree: "violation" }, howItEnded(end));
 		for (const { property, index, ask } of ON_END) {
 			const detail = ask.call(property, this, this.wordsOf(index));
@@ -441,6 +455,8 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	// ---- PropertyContext ---------------------------------------------------------------------------------
+
+	kvmRunResult: number | null = null;
 
 	/** What arrives here from other CPUs, their second vCPU's included, does so at once: request and kick. */
 	readonly isBeingKicked = false;

@@ -10,6 +10,7 @@ export type EventKind =
 	| "mce-entry"
 	| "text-poke"
 	| "perf"
+	| "perf-rdpmc"
 	| "td-busy"
 	| "nmi"
 	| "irq"

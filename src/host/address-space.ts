@@ -5,6 +5,8 @@ import { OP } from "../silicon/ops.ts";
 
 const SYM = { textPoke: symbol("__text_poke"), switchMm: symbol("switch_mm_irqs_off") } as const;
 
+const CR4_PCE = 1 << 8;
+
 /** TLB_NR_DYN_ASIDS: as many address spaces keep their translations on a CPU. */
 const DYNAMIC_ASIDS = 6;
 
@@ -64,6 +66,13 @@ export class AddressSpaces {
 		this.cr3 = cr3;
 		this.cpu.writeNumber(L.CR3, this.cr3);
 		this.cpu.leave();
+	}
+
+	/** cr4_update_irqsoff(): perf lets user space read counters (CR4.PCE), or no longer. */
+	toggleCr4Pce(): void {
+		this.cpu.op(OP.mov_to_cr);
+		this.cr4 ^= CR4_PCE;
+		this.cpu.writeNumber(L.CR4, this.cr4);
 	}
 
 	/**

@@ -83,6 +83,8 @@ export interface KvmParameters {
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
 const GS_BASE = segmentAt(L.GS) + L.SEG_BASE;
+/** Where user space takes page faults. */
+const USER_FAULT = 0x7f12_0000_0000n;
 const XMM0 = L.XSTATE + 160;
 /** What kernel code that uses the FPU leaves in XMM0. */
 const KERNEL_XMM0 = 0xfee1_dead_0bad_c0den;
@@ -147,6 +149,8 @@ export class Kernel implements HostVectors {
 	perfSamples = 0;
 	/** Call chains of user space that perf could not read. */
 	callchainsLost = 0;
+	/** What another VM's vCPU, whose thread the other task is then, does to the processor when it runs; null: it is none. */
+	neighbour: (() => void) | null = null;
 	/** System calls that the other task does when it runs next. */
 	readonly otherSyscalls: (() => void)[] = [];
 	/** The next timer tick finds that the current task has used up its slice. */
@@ -332,6 +336,7 @@ export class Kernel implements HostVectors {
 		previous.needResched = false;
 		previous.preemptNotifier?.schedOut();
 		this.switchTo(previous, this.otherTask);
+		this.neighbour?.();
 		if (!cpu.interruptFlag) this.localIrqEnable();
 		while (this.otherSyscalls.length > 0) this.otherSyscalls.shift()!();
 		this.returnToUser(this.otherTask);
@@ -386,9 +391,18 @@ export class Kernel implements HostVectors {
 			this.ibpbExitToUser = false;
 		}
 		cpu.op(OP.user_transition);
+		// User code takes a page fault on its way: its address stays in CR2.
+		cpu.write64(L.CR2, USER_FAULT + task.gsBase);
 		cpu.interruptFlag = true;
 		cpu.poll();
 		cpu.leave();
+	}
+
+	/** User space gives itself other rights: WRPKRU. */
+	userWritesPkru(pkru: number): void {
+		if (!this.cpu.model.features.pku) return;
+		this.current.userPkru = pkru;
+		this.cpu.write32(L.PKRU, pkru);
 	}
 
 	/** task_work_run(): what was queued for this task, in a context that may sleep. */

@@ -1,6 +1,10 @@
 /** Tasks of the host: the vCPU's thread, and another that the scheduler may switch to. */
+import { XFEATURE } from "../silicon/cpu/control.ts";
 import type { Mm } from "./address-space.ts";
 import { FpState } from "./fpu.ts";
+
+/** XMM1 in an XSAVE area. */
+const XMM1_WORD = 176 / 4;
 
 /** What waits for a task until it returns to user space (task work). */
 export interface TaskWork {
@@ -20,8 +24,12 @@ export class Task {
 	fpstate: FpState;
 	/** The task's own user-space image. */
 	readonly userFpstate: FpState;
-	/** PKRU of the task's user space: `thread.pkru`. */
+	/** PKRU of the task's user space as the scheduler has saved it: `thread.pkru`. */
 	pkru: number;
+	/** PKRU as user space has left it. */
+	userPkru: number;
+	/** What user space keeps in the low half of XMM1: unlike any other task's. */
+	readonly userXmm1: number;
 	/** TIF_NEED_FPU_LOAD: the registers do not hold this task's image. */
 	needFpuLoad = true;
 	readonly mm: Mm;
@@ -50,5 +58,9 @@ export class Task {
 		this.userFpstate = new FpState(features);
 		this.fpstate = this.userFpstate;
 		this.pkru = pkru;
+		this.userPkru = pkru;
+		this.userXmm1 = 0x05e4_0000 + number;
+		this.userFpstate.image.words[XMM1_WORD] = this.userXmm1;
+		this.userFpstate.image.xstateBv = XFEATURE.sse;
 	}
 }

@@ -12,6 +12,7 @@ export type GuestRegister =
 	| "PKRU"
 	| "IA32_XFD"
 	| "IA32_XFD_ERR"
+	| "CR2"
 	| "DR0"
 	| "DR1"
 	| "DR2"

@@ -1,39 +1,14 @@
 /** Interrupts for the guest: what is lost when a step of their way is left out, with and without APICv. */
 import { describe, expect, it } from "vitest";
-import { parseConfiguration } from "../../src/check/configuration.ts";
-import { search } from "../../src/check/search/search.ts";
-import type { EventKind } from "../../src/check/types.ts";
 import { step } from "../../src/kvm/flow/flow.ts";
-import { type Edit, applyPatches, insert, move, remove } from "../../src/kvm/flow/patch.ts";
-import { linkTree } from "../../src/kvm/flow/program.ts";
+import { insert, move, remove } from "../../src/kvm/flow/patch.ts";
 import { KVM_REQ } from "../../src/kvm/requests.ts";
 import { makeRequest } from "../../src/kvm/vcpu.ts";
-import { v618 } from "../../src/kvm/trees/base.ts";
-import { defaultModel } from "../../src/review/review.ts";
-import type { Vendor } from "../../src/silicon/models/model.ts";
+import { found } from "./support/found.ts";
 
 const ENTER = "vcpu_enter_guest";
 const IN_GUEST = "mode = IN_GUEST_MODE";
 const SYNC = "sync_pir_to_irr (before entry)";
-
-/** What a search with up to one event finds. */
-function found(
-	vendor: Vendor,
-	edits: readonly Edit[],
-	configuration: string,
-	kinds: readonly EventKind[],
-): string[] {
-	const model = defaultModel(vendor);
-	const tree = applyPatches(v618, [{ title: "test", source: "", edits }], "test", "");
-	const setup = {
-		program: linkTree(tree, vendor),
-		model,
-		configuration: parseConfiguration(configuration, vendor, model),
-	};
-	return search({ setup, eventsMax: 1, kinds }).found.map(
-		({ failure, schedule }) => `${failure.property}, ${schedule.length} events: ${failure.detail}`,
-	);
-}
 
 const COMPLETE = {
 	vmx: ["vmx_complete_interrupts", "vmx_vcpu_run"],
@@ -48,7 +23,9 @@ describe("an interrupt that KVM injects", () => {
 			const forget = step("forget", (v) => {
 				v.interrupt.injected = false;
 			});
-			expect(found(vendor, [insert(forget, flow, { after: name })], "default", ["zap"])).toContainEqual(
+			expect(
+				found({ vendor, edits: [insert(forget, flow, { after: name })], kinds: ["zap"] }),
+			).toContainEqual(
 				expect.stringMatching(
 					/guest-interrupts, 1 events: vector 0x4[0-3] is in service, and the guest never got it/,
 				),
@@ -68,7 +45,7 @@ describe("an interrupt that KVM injects", () => {
 			makeRequest(v, KVM_REQ.EVENT);
 		});
 		const edits = [insert(again, flow, { after: name }), insert(note, flow, { before: name })];
-		expect(found("svm", edits, "default", [])).toContainEqual(
+		expect(found({ vendor: "svm", edits, kinds: [] })).toContainEqual(
 			expect.stringMatching(
 				/guest-interrupts, 0 events: the guest ended an interrupt that was not in service/,
 			),
@@ -78,19 +55,19 @@ describe("an interrupt that KVM injects", () => {
 
 describe("an interrupt that is posted (APICv)", () => {
 	it("reaches the guest in v6.18, wherever it comes", () => {
-		expect(found("vmx", [], "apicv=on", ["guest-irq"])).toEqual([]);
+		expect(found({ vendor: "vmx", configuration: "apicv=on", kinds: ["guest-irq"] })).toEqual([]);
 	});
 
 	it("is left in PIR if it comes before the mode says that the guest runs, and PIR was looked at before that", () => {
 		const edits = [move(SYNC, ENTER, ENTER, { before: IN_GUEST })];
-		expect(found("vmx", edits, "apicv=on", ["guest-irq"])).toContainEqual(
+		expect(found({ vendor: "vmx", edits, configuration: "apicv=on", kinds: ["guest-irq"] })).toContainEqual(
 			expect.stringMatching(/posted-interrupts, 1 events: the guest runs while PIR holds an interrupt/),
 		);
 	});
 
 	it("is left in PIR by a fastpath that does not look at it", () => {
 		const edits = [remove("sync_pir_to_irr", ENTER)];
-		expect(found("vmx", edits, "apicv=on", ["guest-irq"])).toContainEqual(
+		expect(found({ vendor: "vmx", edits, configuration: "apicv=on", kinds: ["guest-irq"] })).toContainEqual(
 			expect.stringMatching(/posted-interrupts, 0 events: the guest runs while PIR holds an interrupt/),
 		);
 	});

@@ -41,6 +41,8 @@ export interface Script {
 	readonly stacks: readonly { readonly firstGpa: number; readonly endGpa: number }[];
 	/** Where the second vCPU begins, if there is one. */
 	readonly secondEntry: number;
+	/** What it ends with when it has read what it should. */
+	readonly exitCode: number;
 	/** Exits, by the vendor's names, that a run without events has. One that does not occur makes the check vacuous. */
 	readonly exits: readonly string[];
 }
@@ -165,6 +167,13 @@ function xsaveArea(component: number, offset: number, value: number): Uint8Array
 	return new Uint8Array(words.buffer);
 }
 
+/** An operand in whose middle there are no instructions: who skips too much takes a #UD there. */
+const NO_WAY_IN = 0x0606_0606;
+/** What a port reads that nobody has. */
+const NOBODY_ANSWERS = 0xff;
+/** What the guest keeps in CR2. */
+const OWN_CR2 = 0x5000;
+
 /** Features and registers that the configuration asks for. */
 function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 	const { osxsave, xcr0, xss, pke, pkru, msrs, debugRegisters, xrstorPkru, xfd } = parameters;
@@ -188,7 +197,7 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 			...wrmsr(MSR.IA32_TSC_AUX, 0x77),
 		);
 	}
-	lines.push(set(L.RAX, IDTR_GPA), I.lidt);
+	lines.push(...writeCr(2, OWN_CR2), set(L.RAX, IDTR_GPA), I.lidt);
 	return lines;
 }
 
@@ -224,8 +233,11 @@ function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor,
 		// The deadline is armed: the vCPU blocks, the host idles to the timer, and its interrupt wakes the guest.
 		...wrmsr(MSR.IA32_TSC_DEADLINE, DEADLINE_FAR),
 		I.hlt,
+		set(L.RBX, NO_WAY_IN),
+		// What is read from a port that nobody has is what the guest ends with.
 		...inb(PORT_UNCLAIMED),
-		...outb(PORT_EXIT, 0),
+		set(L.RDX, PORT_EXIT),
+		I.out,
 	];
 }
 
@@ -266,6 +278,7 @@ function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel, 
 			.slice(0, vcpus)
 			.map((endGpa) => ({ firstGpa: endGpa - STACK_BYTES, endGpa })),
 		secondEntry: SECOND_GPA,
+		exitCode: NOBODY_ANSWERS,
 		exits: vendor === "svm" ? SVM_EXITS : VMX_EXITS,
 	};
 }
@@ -314,6 +327,7 @@ function tdScript(): Script {
 		code,
 		stacks: [],
 		secondEntry: 0,
+		exitCode: 0,
 		exits: ["CPUID", "VMCALL", "IO_INSTRUCTION", "RDMSR", "WRMSR"],
 	};
 }

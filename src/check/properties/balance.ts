@@ -3,7 +3,8 @@
  *
  * With interrupts on at the entry (under GIF on SVM) an interrupt could move the thread to another CPU, or use the FPU,
  * between the loading of the guest's registers and the guest. An enable too many or too few is asserted by the kernel at
- * once (host-invariant); this looks at the ends.
+ * once (host-invariant); this looks at the ends. A preempt notifier that outlives KVM_RUN has the scheduler put and load a
+ * vCPU that does not run.
  */
 import { VCPU_MODE } from "../../kvm/requests.ts";
 import { OP } from "../../silicon/ops.ts";
@@ -20,6 +21,8 @@ export const balance: Property = {
 			if (kernel.preemptCount === 0) return "the guest is entered with preemption on";
 		} else if (op === OP.user_transition && kernel.current === kernel.vcpuTask) {
 			if (kernel.preemptCount > 0) return `preempt_count is ${kernel.preemptCount} on the way to user space`;
+			if (kernel.current.preemptNotifier !== null)
+				return "the preempt notifier is registered on the way to user space: switches would put the vCPU";
 			if (vcpu.mode !== VCPU_MODE.OUTSIDE_GUEST_MODE)
 				return "vcpu->mode says that the guest runs on the way to user space";
 		}

@@ -31,8 +31,10 @@ export const contextTracking: Property = {
 	name: "context-tracking",
 	title: "context tracking is in the guest state while a guest runs, and never while the kernel needs RCU",
 	degree: "violation",
-	onOp({ machine: { kernel } }, op) {
+	onOp({ machine: { cpu, kernel } }, op) {
 		const { inGuest } = kernel.guestContext;
+		const changes = op === OP.context_tracking_enter || op === OP.context_tracking_exit;
+		if (changes && cpu.interruptFlag && cpu.gif) return "context tracking changes with interrupts on";
 		if (op === OP.context_tracking_enter && inGuest) return "guest_state_enter_irqoff() runs twice";
 		if (op === OP.context_tracking_exit && !inGuest)
 			return "guest_state_exit_irqoff() runs without guest_state_enter_irqoff()";

@@ -23,8 +23,11 @@ export const guestTime: Property = {
 	title: "guest time is entered and left once, and a tick that comes in the guest is charged to it",
 	degree: "violation",
 	words: 1,
-	onOp({ machine: { kernel } }, op) {
+	onOp({ machine: { cpu, kernel } }, op) {
 		const { pfVcpu } = kernel.guestContext;
+		const changes = op === OP.guest_timing_enter || op === OP.guest_timing_exit;
+		if (changes && cpu.interruptFlag && cpu.gif)
+			return "guest time is entered or left with interrupts on: ticks between it and the guest are charged wrong";
 		if (op === OP.guest_timing_enter && pfVcpu) return "guest time is entered twice";
 		if (op === OP.guest_timing_exit && !pfVcpu) return "guest time is left and was not entered";
 		if (isGuestEntry(op) && !pfVcpu) return "the guest runs outside of guest time";

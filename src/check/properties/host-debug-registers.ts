@@ -5,6 +5,9 @@
  * VM exit clears DR7 and leaves the guest's addresses in DR0-DR3. While nobody uses breakpoints on this CPU that does
  * not matter; otherwise they must come back, or perf's events stop, or fire at the guest's addresses.
  *
+ * Between guest_state_enter_irqoff() and guest_state_exit_irqoff() no breakpoint may be hit: RCU does not watch, and the
+ * guest's registers are loaded (noinstr).
+ *
  * Not covered: ptrace's breakpoints, which come and go with a context switch.
  */
 import { DR7_ENABLES } from "../../host/hw-breakpoint.ts";
@@ -25,6 +28,13 @@ export const hostDebugRegisters: Property = {
 			return null;
 		if (relies && kernel.handlerDepth === 0 && dr7 !== kernel.breakpoints.dr7)
 			return `DR7 is ${hex(dr7)}, the host's is ${hex(kernel.breakpoints.dr7)}`;
+		if (
+			kernel.guestContext.inGuest &&
+			kernel.handlerDepth === 0 &&
+			cpu.guest === null &&
+			kernel.breakpoints.active
+		)
+			return `DR7 is ${hex(dr7)} next to the guest, where the kernel can take no breakpoint`;
 		if (op === OP.mov_to_dr) return null;
 		for (let n = 0; n < 4; n++) {
 			const address = kernel.breakpoints.addresses[n]!;

@@ -21,8 +21,8 @@ export const hostXstate: Property = {
 			return null;
 		if (cpu.xcr0 !== kernel.xcr0) return `XCR0 is ${hex(cpu.xcr0)}, not the host's ${hex(kernel.xcr0)}`;
 		if (cpu.xss !== kernel.xss) return `IA32_XSS is ${hex(cpu.xss)}, not the host's ${hex(kernel.xss)}`;
-		if (op === OP.user_transition && cpu.model.features.pku && cpu.pkru !== kernel.userPkru) {
-			return `PKRU is ${hex(cpu.pkru)}, not user space's ${hex(kernel.userPkru)}`;
+		if (op === OP.user_transition && cpu.model.features.pku && cpu.pkru !== kernel.current.userPkru) {
+			return `PKRU is ${hex(cpu.pkru)}, not user space's ${hex(kernel.current.userPkru)}`;
 		}
 		return null;
 	},

@@ -2,6 +2,7 @@
 import { atomicSchedule } from "./atomic-schedule.ts";
 import { guestDebugRegisters } from "./guest-debug-registers.ts";
 import { guestDebugctl } from "./guest-debugctl.ts";
+import { guestCr2 } from "./guest-cr2.ts";
 import { guestFpu } from "./guest-fpu.ts";
 import { guestMsrs } from "./guest-msrs.ts";
 import { guestXfd } from "./guest-xfd.ts";
@@ -9,6 +10,9 @@ import { guestXstate } from "./guest-xstate.ts";
 import { guestInterrupts } from "./guest-interrupts.ts";
 import { hostAddressSpace } from "./host-address-space.ts";
 import { hostDebugRegisters } from "./host-debug-registers.ts";
+import { guestTimer } from "./guest-timer.ts";
+import { hostFpu } from "./host-fpu.ts";
+import { runResult } from "./run-result.ts";
 import { hostDebugctl } from "./host-debugctl.ts";
 import { hostMsrs } from "./host-msrs.ts";
 import { hostReturns } from "./host-returns.ts";
@@ -43,6 +47,7 @@ export const PROPERTIES: readonly Property[] = [
 	machineCheckHandled,
 	hostXstate,
 	hostXfd,
+	hostFpu,
 	hostDebugRegisters,
 	hostDebugctl,
 	hostMsrs,
@@ -54,10 +59,13 @@ export const PROPERTIES: readonly Property[] = [
 	guestDebugRegisters,
 	guestDebugctl,
 	guestMsrs,
+	guestCr2,
+	guestTimer,
 	guestInterrupts,
 	interruptDelivered,
 	nmiDelivered,
 	balance,
+	runResult,
 	contextTracking,
 	guestTime,
 	predictorBarrier,

@@ -11,6 +11,8 @@ export interface PropertyContext {
 	 * the same are the same to the search, however many arrived on the way.
 	 */
 	owed(kind: EventKind): number;
+	/** What KVM_RUN has returned, on the way back to user space; null inside of it. */
+	readonly kvmRunResult: number | null;
 	/** Another CPU has made a request of this vCPU and stands before its kick. */
 	readonly isBeingKicked: boolean;
 }

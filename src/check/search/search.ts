@@ -432,7 +432,7 @@ function isBehind(first: Injection, second: Injection): boolean {
 function changedTables(setup: RunSetup): readonly TableWords[] {
 	const subject = new Subject(setup);
 	const watch = new TableWatch(subject.machine);
-	while (subject.runBlock());
+	for (let blocks = 0; blocks < CHAIN_MAX && subject.runBlock(); blocks++);
 	subject.detach();
 	const { vm } = subject.machine;
 	if (vm.vendor !== "tdx") vm.mmu.clear();

@@ -23,11 +23,15 @@ export type Anchor =
 	| { readonly after: string }
 	| { readonly at: "start" | "end" };
 
+/** What a guard that is dropped counts as from then on. */
+export type GuardAs = "always" | "never";
+
 export type Edit =
 	| ({ readonly edit: "move"; readonly node: string; readonly from: string; readonly to: string } & Anchor)
 	| ({ readonly edit: "insert"; readonly node: Node; readonly into: string } & Anchor)
 	| { readonly edit: "remove"; readonly node: string; readonly from: string }
 	| { readonly edit: "replace"; readonly node: string; readonly in: string; readonly by: Node }
+	| { readonly edit: "dropGuard"; readonly guard: string; readonly in: string; readonly as: GuardAs }
 	| { readonly edit: "addFlow"; readonly flow: Flow }
 	| { readonly edit: "removeFlow"; readonly flow: string }
 	| { readonly edit: "setOp"; readonly module: KvmModule; readonly op: VendorOp; readonly flow: string }
@@ -60,6 +64,11 @@ export function remove(node: string, from: string): Edit {
 /** Puts a node in another's place. */
 export function replace(node: string, inFlow: string, by: Node): Edit {
 	return { edit: "replace", node, in: inFlow, by };
+}
+
+/** Drops a guard: what it guards is done always, or never (then what stands in its `otherwise` is). */
+export function dropGuard(guard: string, inFlow: string, as: GuardAs): Edit {
+	return { edit: "dropGuard", guard, in: inFlow, as };
 }
 
 /** Adds a kernel function. */
@@ -126,6 +135,12 @@ export function applyEdit(tree: Tree, edit: Edit): Tree {
 		case "replace": {
 			const node = find(tree, edit.in, edit.node);
 			return withFlow(tree, edit.in, (body) => splice(body, node, [edit.by]));
+		}
+		case "dropGuard": {
+			const node = find(tree, edit.in, edit.guard);
+			if (node.kind !== "if") throw new FlowError(`${edit.in}'s "${edit.guard}" is a ${node.kind}, no guard`);
+			const kept = edit.as === "always" ? node.then : node.otherwise;
+			return withFlow(tree, edit.in, (body) => splice(body, node, kept));
 		}
 		case "addFlow": {
 			if (tree.flows.has(edit.flow.name)) throw new FlowError(`a flow ${edit.flow.name} is there already`);

@@ -131,9 +131,14 @@ function references(body: readonly Node[]): ReadonlyMap<Node, string> {
 	);
 }
 
-/** The path of a tree for one vendor. The tree must be one that compiles. */
+/** The path of a tree for one vendor, from KVM_RUN down. The tree must be one that compiles. */
 export function treePath(tree: Tree, vendor: Vendor): readonly PathRow[] {
+	return pathFrom(tree, vendor, ENTRY_FLOW);
+}
+
+/** The path from a flow down. @param flow one that is there */
+export function pathFrom(tree: Tree, vendor: Vendor, flow: string): readonly PathRow[] {
 	const builder = new PathBuilder(tree, vendor);
-	builder.function(ENTRY_FLOW, 0, { flow: "", reference: "", place: "" });
+	builder.function(flow, 0, { flow: "", reference: "", place: "" });
 	return builder.rows;
 }

@@ -14,7 +14,7 @@
  */
 import type { Origin, Vendor } from "../../silicon/models/model.ts";
 import type { KvmModule, Node, VendorOp } from "../flow/flow.ts";
-import type { Edit } from "../flow/patch.ts";
+import type { Edit, GuardAs } from "../flow/patch.ts";
 import type { Vcpu } from "../vcpu.ts";
 
 /** Where a node goes: before or behind another of the same flow, or at one of its ends. Exactly one is given. */
@@ -113,6 +113,7 @@ export type EditDocument =
 	| ({ readonly insert: NodeDocument; readonly into: string } & AnchorDocument)
 	| { readonly remove: string; readonly from: string }
 	| { readonly replace: string; readonly in: string; readonly by: NodeDocument }
+	| { readonly dropGuard: string; readonly in: string; readonly as: GuardAs }
 	| { readonly removeFlow: string }
 	| { readonly set: VendorOp; readonly of: KvmModule; readonly to: string }
 	| Edit;

@@ -129,6 +129,7 @@ class PatchApplier {
 			const by = this.nodes.read(edit.by, [...path, "by"], what);
 			return { edit: "replace", node: edit.replace, in: edit.in, by };
 		}
+		if ("dropGuard" in edit) return { edit: "dropGuard", guard: edit.dropGuard, in: edit.in, as: edit.as };
 		if ("removeFlow" in edit) return { edit: "removeFlow", flow: edit.removeFlow };
 		this.memberNames([edit.set], where);
 		return { edit: "setOp", module: edit.of, op: edit.set, flow: edit.to };

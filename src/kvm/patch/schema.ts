@@ -88,6 +88,11 @@ export const EDIT_FORMS = {
 	insert: v.strictObject({ insert: node, into: text("the flow that it goes into"), ...anchor }),
 	remove: v.strictObject({ remove: text("the node"), from: text("the flow that it is in") }),
 	replace: v.strictObject({ replace: text("the node"), in: text("the flow that it is in"), by: node }),
+	dropGuard: v.strictObject({
+		dropGuard: text("a guard"),
+		in: text("the flow that it is in"),
+		as: v.pipe(v.picklist(["always", "never"]), v.description("what its condition counts as from then on")),
+	}),
 	removeFlow: v.strictObject({ removeFlow: text("a flow that nothing calls any more") }),
 	set: v.strictObject({
 		set: text("a member of kvm_x86_ops"),

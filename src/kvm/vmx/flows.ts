@@ -10,6 +10,7 @@ import {
 	wrmsrDebugctl,
 	wrmsrSpecCtrl,
 } from "../../host/access.ts";
+import { HostInvariant } from "../../host/errors.ts";
 import { KERNEL_GS_BASE } from "../../host/kernel.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
@@ -110,6 +111,7 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 	if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, vmx.specCtrl);
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
+	if (cpu.currentVmcs !== vmx.vmcs) throw new HostInvariant("VM entry while another VMCS is current");
 	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs);
 }
 

@@ -1,4 +1,5 @@
 /** KVM_RUN down to vcpu_enter_guest() (arch/x86/kvm/x86.c, v6.18). */
+import { HostInvariant } from "../../host/errors.ts";
 import { restoreFpregs, saveFpregs, xfdUpdateState } from "../../host/fpu.ts";
 import {
 	type Waiting,
@@ -22,7 +23,9 @@ import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts
 /** preempt_notifier_register(): the scheduler tells when it switches the vCPU's thread. */
 function registerPreemptNotifier(v: Vcpu): void {
 	const { helpers } = v.vm.tree;
-	v.kernel.current.preemptNotifier = {
+	const task = v.kernel.current;
+	if (task.preemptNotifier !== null) throw new HostInvariant("the preempt notifier is registered already");
+	task.preemptNotifier = {
 		schedOut: () => {
 			helpers.kvm_arch_vcpu_put(v);
 		},
@@ -112,7 +115,8 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 		step(
 			"complete the access",
 			(v) => {
-				const complete = v.completeUserspaceIo!;
+				const complete = v.completeUserspaceIo;
+				if (complete === null) throw new HostInvariant("complete_userspace_io() is called and is NULL");
 				v.completeUserspaceIo = null;
 				v.completion = complete();
 			},
@@ -143,8 +147,10 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 	call("kvm_arch_vcpu_put"),
 	step(
 		"preempt_notifier_unregister",
-		(v) => {
-			v.kernel.current.preemptNotifier = null;
+		({ kernel }) => {
+			const { current } = kernel;
+			if (current.preemptNotifier === null) throw new HostInvariant("no preempt notifier is registered");
+			current.preemptNotifier = null;
 		},
 		8,
 	),

@@ -201,6 +201,8 @@ export class Cpu {
 	/** Who looks at the call stack when CYCLES has reached `sampleAt`, or null. */
 	sampler: StackSampler | null = null;
 	sampleAt = Number.POSITIVE_INFINITY;
+	/** The current VMCS, by VMPTRLD; null if there is none. */
+	currentVmcs: object | null = null;
 	/** Set of PENDING bits. */
 	pending = 0;
 	/** SVM's global interrupt flag. Always true on VMX. */

@@ -217,12 +217,14 @@ export function advanceGuestRip(cpu: Cpu, vmcs: Vmcs, length: number): void {
 }
 
 /** VMPTRLD: makes a VMCS the current one. Here every instruction names its VMCS, so only the op remains. */
-export function vmptrld(cpu: Cpu, _vmcs: Vmcs): void {
+export function vmptrld(cpu: Cpu, vmcs: Vmcs): void {
 	cpu.op(OP.vmptrld);
+	cpu.currentVmcs = vmcs;
 }
 
 /** VMCLEAR: launch state becomes clear. */
 export function vmclear(cpu: Cpu, vmcs: Vmcs): void {
 	cpu.op(OP.vmclear);
+	if (cpu.currentVmcs === vmcs) cpu.currentVmcs = null;
 	vmcs.launched = false;
 }

@@ -51,6 +51,17 @@ describe("a patch file", () => {
 		expect([...tree.flows.keys()].flatMap((flow) => names(tree, flow))).not.toContain("clgi");
 	});
 
+	it("drops a guard: what it guards is done always, or never", () => {
+		const drop = (as: "always" | "never") =>
+			patch({ edits: [{ dropGuard: "hw_breakpoint_active", in: "vcpu_enter_guest", as }] });
+		expect(names(drop("always"), "vcpu_enter_guest")).toContain("hw_breakpoint_restore");
+		expect(names(drop("never"), "vcpu_enter_guest")).not.toContain("hw_breakpoint_restore");
+		expect(names(drop("always"), "vcpu_enter_guest")).not.toContain("hw_breakpoint_active");
+		const step = () =>
+			patch({ edits: [{ dropGuard: "preempt_disable", in: "vcpu_enter_guest", as: "never" }] });
+		expect(step).toThrow(/vcpu_enter_guest's "preempt_disable" is a step, no guard/);
+	});
+
 	it("does what its ops do: preemption that it enables is enabled", () => {
 		const tree = patch({
 			edits: [{ insert: { op: "preempt_enable" }, into: "vcpu_enter_guest", before: "fastpath" }],
