@@ -45,6 +45,7 @@ export const CR4 = {
 	SMEP: 1 << 20,
 	SMAP: 1 << 21,
 	PKE: 1 << 22,
+	CET: 1 << 23,
 	PKS: 1 << 24,
 } as const;
 
@@ -93,6 +94,7 @@ export function supportedCr4(cpu: Cpu): number {
 	mask |= CR4.FSGSBASE | CR4.PCIDE | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
 	if (cpu.model.features.pku) mask |= CR4.PKE;
 	if (cpu.model.features.pks) mask |= CR4.PKS;
+	if (cpu.model.features.cetSs || cpu.model.features.cetIbt) mask |= CR4.CET;
 	if (cpu.model.features.la57) mask |= CR4.LA57;
 	if (cpu.model.vendors.includes("vmx")) mask |= CR4.VMXE;
 	return mask;
@@ -101,7 +103,7 @@ export function supportedCr4(cpu: Cpu): number {
 /**
  * Writes CR0 as MOV to CR0 does, including the rules of entering and leaving IA-32e mode.
  * @param value all 32 defined bits; reserved bits are ignored
- * @returns #GP(0) or null (SDM Vol. 3A, 2.5 and 5.1.2)
+ * @returns #GP(0), also for WP cleared under CR4.CET; or null (SDM Vol. 3A, 2.5 and 5.1.2)
  */
 export function writeCr0(cpu: Cpu, value: number): Fault | null {
 	const old = cpu.read32(L.CR0);
@@ -110,6 +112,7 @@ export function writeCr0(cpu: Cpu, value: number): Fault | null {
 	if ((value & CR0.NW) !== 0 && (value & CR0.CD) === 0) return GP0;
 	const efer = cpu.read32(L.EFER);
 	const cr4 = cpu.read32(L.CR4);
+	if ((value & CR0.WP) === 0 && (cr4 & CR4.CET) !== 0) return GP0;
 	if (paging && (old & CR0.PG) === 0 && (efer & EFER.LME) !== 0) {
 		const csLong = (cpu.read32(L.SEG + L.CS * L.SEG_BYTES + L.SEG_ATTR) & 0x2000) !== 0;
 		if ((cr4 & CR4.PAE) === 0 || csLong) return GP0;
@@ -130,7 +133,8 @@ export function writeCr0(cpu: Cpu, value: number): Fault | null {
 /**
  * Writes CR4 as MOV to CR4 does.
  * @param value the low 32 bits; the caller has checked that the upper half is 0
- * @returns #GP(0) for unsupported bits, for PAE cleared in IA-32e mode, for PCIDE set outside of it; or null
+ * @returns #GP(0) for unsupported bits, for PAE cleared in IA-32e mode, for PCIDE set outside of it,
+ *   for CET set with CR0.WP clear; or null
  */
 export function writeCr4(cpu: Cpu, value: number): Fault | null {
 	if ((value & ~supportedCr4(cpu)) !== 0) return GP0;
@@ -141,6 +145,7 @@ export function writeCr4(cpu: Cpu, value: number): Fault | null {
 	if ((value & CR4.PCIDE) !== 0 && (cpu.read32(L.CR4) & CR4.PCIDE) === 0) {
 		if (!lma || (cpu.read32(L.CR3) & 0xfff) !== 0) return GP0;
 	}
+	if ((value & CR4.CET) !== 0 && (cpu.read32(L.CR0) & CR0.WP) === 0) return GP0;
 	cpu.write32(L.CR4, value);
 	cpu.write32(L.CR4 + 4, 0);
 	return null;

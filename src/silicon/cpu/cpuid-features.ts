@@ -30,6 +30,8 @@ const amd = ({ vendorString }: CpuModel) => vendorString === "AuthenticAMD";
 const pku = ({ features }: CpuModel) => features.pku;
 const pks = ({ features }: CpuModel) => features.pks;
 const la57 = ({ features }: CpuModel) => features.la57;
+const cetSs = ({ features }: CpuModel) => features.cetSs;
+const cetIbt = ({ features }: CpuModel) => features.cetIbt;
 const xsaves = ({ features }: CpuModel) => features.xsaves;
 const xfd = ({ features }: CpuModel) => features.xfd !== 0;
 const vmx = ({ vendors }: CpuModel) => vendors.includes("vmx");
@@ -107,6 +109,7 @@ const WORDS: readonly Word[] = [
 	[7, 0, "ecx", [
 		["umip",             2, all],
 		["pku",              3, pku,    "PKU"],
+		["shstk",            7, cetSs,  "CET_SS"],
 		["vaes",             9, all,    "VAES"],
 		["vpclmulqdq",      10, all,    "VPCLMULQDQ"],
 		["la57",            16, la57],
@@ -116,6 +119,7 @@ const WORDS: readonly Word[] = [
 	[7, 0, "edx", [
 		["md-clear",        10, intel],
 		["serialize",       14, intel,  "SERIALIZE"],
+		["ibt",             20, cetIbt, "CET_IBT"],
 		["spec-ctrl",       26, intel],
 	]],
 	[0xd, 1, "eax", [

@@ -5,6 +5,7 @@
  * These are semantics alone: no cycles are charged, the TLB is left alone (`contextChanged` follows a guest's
  * WRMSR), and whether a guest's access exits was asked before.
  */
+import { isCetControl } from "./cet.ts";
 import { CR0, CR4, EFER, XFEATURE } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import { type Fault, GP0 } from "./fault.ts";
@@ -128,7 +129,9 @@ const aligned4 = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu)
 const isIntel = (cpu: Cpu) => cpu.model.vendorString === "GenuineIntel";
 const isAmd = (cpu: Cpu) => cpu.model.vendorString === "AuthenticAMD";
 const hasXss = (bit: number) => (cpu: Cpu) => (cpu.model.features.xss & bit) !== 0;
-const hasCet = (cpu: Cpu) => (cpu.model.features.xss & (XFEATURE.cetUser | XFEATURE.cetSupervisor)) !== 0;
+const hasCet = (cpu: Cpu) => cpu.model.features.cetSs || cpu.model.features.cetIbt;
+const hasShadowStacks = (cpu: Cpu) => cpu.model.features.cetSs;
+const cetValue = (value: bigint, cpu: Cpu) => isCetControl(value, cpu) && isCanonicalForRegister(value, cpu);
 
 /** Every byte of IA32_PAT is one of the memory types UC, WC, WT, WP, WB, UC- (SDM Vol. 3A, 13.12.2). */
 export function isPat(value: bigint): boolean {
@@ -187,7 +190,7 @@ export function writeXfdErr(cpu: Cpu, value: number): Fault | null {
 }
 
 const hasXfd = (cpu: Cpu) => cpu.model.features.xfd !== 0;
-const ssp = (offset: number) => field(offset, aligned4, hasCet);
+const ssp = (offset: number) => field(offset, aligned4, hasShadowStacks);
 
 // biome-ignore format: a table
 const rows: readonly (readonly [number, Row])[] = [
@@ -220,13 +223,13 @@ const rows: readonly (readonly [number, Row])[] = [
 	[MSR.IA32_DEBUGCTL, field(L.DEBUGCTL, isDebugctl)],
 	[MSR.IA32_PAT, field(L.PAT, isPat)],
 	[MSR.IA32_MTRR_DEF_TYPE, fixed(0xc06n)],
-	[MSR.IA32_U_CET, field(L.U_CET, canonical, hasCet)],
-	[MSR.IA32_S_CET, field(L.S_CET, canonical, hasCet)],
+	[MSR.IA32_U_CET, field(L.U_CET, cetValue, hasCet)],
+	[MSR.IA32_S_CET, field(L.S_CET, cetValue, hasCet)],
 	[MSR.IA32_PL0_SSP, ssp(L.PL0_SSP)],
 	[MSR.IA32_PL1_SSP, ssp(L.PL1_SSP)],
 	[MSR.IA32_PL2_SSP, ssp(L.PL2_SSP)],
 	[MSR.IA32_PL3_SSP, ssp(L.PL3_SSP)],
-	[MSR.IA32_INTERRUPT_SSP_TABLE, field(L.INTERRUPT_SSP_TABLE, canonical, hasCet)],
+	[MSR.IA32_INTERRUPT_SSP_TABLE, field(L.INTERRUPT_SSP_TABLE, canonical, hasShadowStacks)],
 	[MSR.IA32_TSC_DEADLINE, field(L.TSC_DEADLINE, any)],
 	[MSR.IA32_PKRS, {
 		read: (cpu) => BigInt(cpu.read32(L.PKRS)),

@@ -59,6 +59,8 @@ export const emeraldRapids: CpuModel = {
 		pks: true,
 		la57: true,
 		xsaves: true,
+		cetSs: false,
+		cetIbt: false,
 		physicalAddressBits: 52,
 		nrips: false,
 		vSpecCtrl: false,

@@ -34,6 +34,10 @@ export interface Features {
 	/** 5-level paging. */
 	readonly la57: boolean;
 	readonly xsaves: boolean;
+	/** CET's shadow stacks. */
+	readonly cetSs: boolean;
+	/** CET's indirect-branch tracking. */
+	readonly cetIbt: boolean;
 	/** Physical address bits. */
 	readonly physicalAddressBits: number;
 	/** SVM: next_rip is saved on exit. */

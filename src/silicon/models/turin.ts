@@ -54,6 +54,8 @@ export const turin: CpuModel = {
 		pks: false,
 		la57: true,
 		xsaves: true,
+		cetSs: false,
+		cetIbt: false,
 		physicalAddressBits: 52,
 		nrips: true,
 		vSpecCtrl: true,

@@ -50,21 +50,23 @@ function isCanonicalHigh(cpu: Cpu, hi: number): boolean {
 }
 
 /**
- * Finds a page in the TLB, or translates and, where that may be reused, fills the TLB.
+ * Finds a page in the TLB, or translates and, where that may be reused, fills the TLB. Shadow stacks are never in it: other
+ * rights hold for them.
  * @returns the Wasm offset, -1 with a fault noted, or -2 for an address behind the end of RAM
  */
 function resolve(cpu: Cpu, lo: number, hi: number, access: number): number {
+	const shadow = (access & PF.shadowStack) !== 0;
 	const bank = bankOf(access);
 	const table =
 		(access & PF.write) !== 0 ? L.TLB_WRITE : (access & PF.fetch) !== 0 ? L.TLB_FETCH : L.TLB_READ;
-	const cached = lookUpTlb(cpu, table + bank, lo, hi);
+	const cached = shadow ? -1 : lookUpTlb(cpu, table + bank, lo, hi);
 	if (cached >= 0) return cached;
 	const { memory } = cpu;
 	const hpa = translate(cpu, lo, hi, access);
 	if (hpa < 0) return -1;
 	if (hpa >= memory.ramBytes) return -2;
 	const at = memory.ramBase + hpa;
-	if (walked.transient) return at;
+	if (walked.transient || shadow) return at;
 	if (table !== L.TLB_WRITE || memory.codePages[hpa >>> 12] === 0) {
 		fillTlb(cpu, table, bank, lo, hi, at, walked.shift);
 	}
@@ -111,7 +113,7 @@ function checkCanonical(cpu: Cpu, hi: number, access: number): boolean {
  * then.
  */
 function isMisaligned(cpu: Cpu, lo: number, bytes: number, access: number): boolean {
-	if ((lo & (bytes - 1)) === 0 || (access & PF.user) === 0) return false;
+	if ((lo & (bytes - 1)) === 0 || (access & (PF.user | PF.shadowStack)) !== PF.user) return false;
 	if ((cpu.read32(L.RFLAGS) & FLAG.AC) === 0 || (cpu.read32(L.CR0) & CR0.AM) === 0) return false;
 	raise(cpu, VECTOR.AC, 0);
 	return true;

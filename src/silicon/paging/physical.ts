@@ -4,8 +4,16 @@
  */
 import type { Cpu } from "../cpu/cpu.ts";
 
-/** Error code of a page fault (SDM Vol. 3A, 5.7). `write`, `user` and `fetch` also describe an access. */
-export const PF = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16, key: 32 } as const;
+/** Error code of a page fault (SDM Vol. 3A, 5.7). `write`, `user`, `fetch` and `shadowStack` also describe an access. */
+export const PF = {
+	present: 1,
+	write: 2,
+	user: 4,
+	reserved: 8,
+	fetch: 16,
+	key: 32,
+	shadowStack: 64,
+} as const;
 
 /** An aligned doubleword. @param hpa host physical address */
 export function physicalWord(cpu: Cpu, hpa: number): number {

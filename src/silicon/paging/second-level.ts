@@ -29,7 +29,8 @@ const TWO_32 = 2 ** 32;
 /**
  * Translates a guest physical address.
  * @param gpa guest physical address
- * @param access PF.write and PF.fetch, or 0 for a read
+ * @param access PF.write, PF.fetch and PF.shadowStack, or 0 for a read. Neither vendor's check of supervisor shadow stacks
+ *   in the second level is there: they are data
  * @param pageWalk the access is to the guest's own paging structures
  * @param lo low half of the linear address that is being translated
  * @param hi its high half
@@ -157,6 +158,7 @@ function translateNpt(
 	const write = pageWalk || (access & PF.write) !== 0;
 	const fetch = !pageWalk && (access & PF.fetch) !== 0;
 	let code = PF.user | (write ? PF.write : 0) | (fetch ? PF.fetch : 0);
+	if (!pageWalk) code |= access & PF.shadowStack;
 	let rights = 6;
 	let noExecute = false;
 	let table = root - (root % 4096);

@@ -31,13 +31,15 @@ const DIRTY = 0x40;
 const LARGE = 0x80;
 /** U/S and R/W. */
 const RIGHTS = 6;
+/** Stands beside them: the page is one of a shadow stack. */
+const SHADOW_PAGE = 1;
 
 /** Where the entries of the current walk lie: guest physical and host physical addresses, root first. */
 const entryGpas = new Float64Array(5);
 const entryHpas = new Float64Array(5);
 
 function pageFault(cpu: Cpu, lo: number, hi: number, access: number, cause: number): -1 {
-	let code = cause | (access & (PF.write | PF.user));
+	let code = cause | (access & (PF.write | PF.user | PF.shadowStack));
 	// The instruction-fetch bit exists only where fetches can be told apart (SDM 5.7).
 	const nxe = (cpu.read32(L.EFER) & EFER.NXE) !== 0 && (cpu.read32(L.CR4) & CR4.PAE) !== 0;
 	if ((access & PF.fetch) !== 0 && (nxe || (cpu.read32(L.CR4) & CR4.SMEP) !== 0)) code |= PF.fetch;
@@ -56,7 +58,7 @@ function reservedHigh(cpu: Cpu): number {
  * Translates a linear address for one access, checks its rights and sets accessed and dirty bits.
  * @param lo low half of the linear address
  * @param hi high half; the address is canonical
- * @param access PF.write, PF.fetch, PF.user and IMPLICIT, or 0 for a supervisor's read
+ * @param access PF.write, PF.fetch, PF.user, PF.shadowStack and IMPLICIT, or 0 for a supervisor's read
  * @returns the host physical address, or -1 with a page fault or second-level fault noted
  */
 export function translate(cpu: Cpu, lo: number, hi: number, access: number): number {
@@ -112,7 +114,8 @@ function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, 
 		) {
 			return pageFault(cpu, lo, hi, access, PF.present | PF.reserved);
 		}
-		rights &= entryLo;
+		if (leaf) rights |= shadowPage(rights, entryLo);
+		rights &= entryLo | SHADOW_PAGE;
 		noExecute |= entryHi >>> 31;
 		if (!leaf) {
 			table = (entryHi & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
@@ -137,7 +140,8 @@ function walk32(cpu: Cpu, lo: number, access: number): number {
 	if ((directory & 1) === 0) return pageFault(cpu, lo, 0, access, 0);
 	if ((directory & LARGE) !== 0 && (cpu.read32(L.CR4) & CR4.PSE) !== 0) {
 		if ((directory & (1 << 21)) !== 0) return pageFault(cpu, lo, 0, access, PF.present | PF.reserved);
-		if (!permitted(cpu, lo, 0, access, directory & RIGHTS, false, -1)) return -1;
+		const own = (directory & RIGHTS) | shadowPage(RIGHTS, directory);
+		if (!permitted(cpu, lo, 0, access, own, false, -1)) return -1;
 		// PSE-36: bits 20:13 of the entry are address bits 39:32.
 		const page = ((directory >>> 13) & 0xff) * TWO_32 + (((directory & 0xffc00000) | (lo & 0x3fffff)) >>> 0);
 		return finish(cpu, lo, 0, access, page, 2, 2);
@@ -149,13 +153,24 @@ function walk32(cpu: Cpu, lo: number, access: number): number {
 	entryGpas[0] = gpa;
 	entryHpas[0] = at;
 	if ((entry & 1) === 0) return pageFault(cpu, lo, 0, access, 0);
-	if (!permitted(cpu, lo, 0, access, directory & entry & RIGHTS, false, -1)) return -1;
+	const rights = (directory & entry & RIGHTS) | shadowPage(directory, entry);
+	if (!permitted(cpu, lo, 0, access, rights, false, -1)) return -1;
 	return finish(cpu, lo, 0, access, ((entry & 0xfffff000) | (lo & 0xfff)) >>> 0, 1, 2);
 }
 
 /**
- * Checks an access against the rights that the walk found (SDM 5.6), protection keys included.
- * @param rights R/W and U/S, each the AND over all levels
+ * SHADOW_PAGE if a page belongs to a shadow stack: not writable, dirty, and writable in all entries above (SDM 5.6).
+ * @param above AND of the entries that lead to its own
+ * @param entry low half of its own
+ */
+function shadowPage(above: number, entry: number): number {
+	return (above & PF.write) !== 0 && (entry & (PF.write | DIRTY)) === DIRTY ? SHADOW_PAGE : 0;
+}
+
+/**
+ * Checks an access against the rights that the walk found (SDM 5.6), protection keys included. Shadow-stack accesses go
+ * to pages of shadow stacks alone, of their own mode, user or supervisor.
+ * @param rights R/W and U/S, each the AND over all levels, and SHADOW_PAGE
  * @param key protection key, or -1 in modes without keys
  */
 function permitted(
@@ -173,12 +188,13 @@ function permitted(
 	const user = (access & PF.user) !== 0;
 	const write = (access & PF.write) !== 0;
 	const fetch = (access & PF.fetch) !== 0;
-	let ok = true;
+	const shadow = (access & PF.shadowStack) !== 0;
+	let ok = !shadow || ((rights & SHADOW_PAGE) !== 0 && user === userPage);
 	let cause: number = PF.present;
 	if (user && !userPage) ok = false;
 	if (fetch && noExecute) ok = false;
-	if (write && (rights & PF.write) === 0 && (user || writeProtect)) ok = false;
-	if (!user && userPage) {
+	if (write && !shadow && (rights & PF.write) === 0 && (user || writeProtect)) ok = false;
+	if (!user && userPage && !shadow) {
 		if (fetch && (cr4 & CR4.SMEP) !== 0) ok = false;
 		if (!fetch && (cr4 & CR4.SMAP) !== 0) {
 			walked.transient = true;

@@ -6,10 +6,11 @@
  * in the middle sees the state before the event, and VECTORING_INFO tells it which event that was.
  */
 import type { Cpu } from "../cpu/cpu.ts";
+import { checkEventEntry, finishEventEntry } from "../cet/far-transfers.ts";
 import { DR6, noteDebugException } from "../cpu/debug.ts";
 import { FAULT_KIND, raise, VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
-import { BLOCKING, cpl, isLongMode, isProtectedMode } from "../cpu/modes.ts";
+import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
 import { isCanonical } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
 import { ATTR, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
@@ -240,6 +241,11 @@ function finishDelivery(cpu: Cpu, vector: number, type: EventType, flags: number
 	contextChanged(cpu);
 }
 
+/** Linear address of an offset in CS. */
+function linearRip(cpu: Cpu, rip: bigint): bigint {
+	return is64Bit(cpu) ? rip : BigInt.asUintN(32, segmentBase(cpu, L.CS) + rip);
+}
+
 /** Builds the frame of a 64-bit gate and enters its handler (SDM 7.14). */
 function enter64(
 	cpu: Cpu,
@@ -268,6 +274,8 @@ function enter64(
 	if (!isCanonical(frame, cpu) || !isCanonical(stack, cpu)) return refuse(cpu, VECTOR.SS, external);
 	const access = newLevel === 3 ? PF.user : 0;
 	if (!probeLinear(cpu, frame, bytes, access | PF.write)) return false;
+	const shadow = checkEventEntry(cpu, newLevel, ist, segmentSelector(cpu, L.CS), linearRip(cpu, returnRip));
+	if (shadow === null) return false;
 	let at = frame;
 	const put = (value: bigint): void => {
 		writeLinear(cpu, at, 8, value, access);
@@ -282,6 +290,7 @@ function enter64(
 	if (faulted(cpu)) return false;
 	loadFromDescriptor(cpu, L.CS, (code.selector & ~3) | newLevel, code);
 	if (faulted(cpu)) return false;
+	finishEventEntry(cpu, newLevel, shadow);
 	if (newLevel !== level) loadNull(cpu, L.SS, newLevel, newLevel);
 	cpu.setGpr(L.RSP, frame);
 	cpu.write64(L.RIP, offset);
@@ -329,10 +338,13 @@ function enter32(
 	const linear = (stackBase + top) & 0xffffffffn;
 	const access = newLevel === 3 ? PF.user : 0;
 	if (!probeLinear(cpu, linear, bytes, access | PF.write)) return false;
+	const shadow = checkEventEntry(cpu, newLevel, 0, segmentSelector(cpu, L.CS), linearRip(cpu, returnRip));
+	if (shadow === null) return false;
 	for (const [at, value] of values.entries()) writeLinear(cpu, linear + BigInt(at * 4), 4, value, access);
 	if (faulted(cpu)) return false;
 	loadFromDescriptor(cpu, L.CS, (code.selector & ~3) | newLevel, code);
 	if (faulted(cpu)) return false;
+	finishEventEntry(cpu, newLevel, shadow);
 	if (segment !== null) loadFromDescriptor(cpu, L.SS, segment.selector, segment);
 	cpu.setGpr(L.RSP, top);
 	cpu.write64(L.RIP, offset);

@@ -1,4 +1,5 @@
 /** Far JMP, CALL and RET, IRET, and the fast system calls (SDM Vol. 2; Vol. 3A, 6.8). */
+import { isCetOn } from "../cpu/cet.ts";
 import { EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { GP0, raise, UD, VECTOR } from "../cpu/fault.ts";
@@ -7,7 +8,25 @@ import * as L from "../cpu/layout.ts";
 import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
 import { isCanonical } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
-import { ATTR, descriptorLimit, segmentLimit, segmentSelector, setSegment } from "../cpu/segments.ts";
+import {
+	ATTR,
+	descriptorBase,
+	descriptorLimit,
+	segmentBase,
+	segmentLimit,
+	segmentSelector,
+	setSegment,
+} from "../cpu/segments.ts";
+import {
+	checkFarBranch,
+	checkFarReturn,
+	finishFarBranch,
+	finishFarReturn,
+	type ShadowReturn,
+	UNCHANGED,
+	shadowSystemCall,
+	shadowSystemReturn,
+} from "../cet/far-transfers.ts";
 import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
 import { contextChanged } from "../paging/tlb.ts";
 import { Code, Mnemonic } from "../translate/decode.ts";
@@ -66,10 +85,19 @@ function present(cpu: Cpu, found: Descriptor): boolean {
 	return false;
 }
 
+/** Whether a descriptor is that of 64-bit code. */
+function isLongCode(cpu: Cpu, found: Descriptor): boolean {
+	return isLongMode(cpu) && (found.attributes & ATTR.L) !== 0;
+}
+
 /** Whether an offset is one that the code segment can execute; notes #GP(0) if not. */
 function offsetFits(cpu: Cpu, found: Descriptor, offset: bigint): boolean {
-	const long = isLongMode(cpu) && (found.attributes & ATTR.L) !== 0;
-	if (long ? isCanonical(offset, cpu) : offset <= BigInt(descriptorLimit(found.low, found.high))) return true;
+	if (
+		isLongCode(cpu, found)
+			? isCanonical(offset, cpu)
+			: offset <= BigInt(descriptorLimit(found.low, found.high))
+	)
+		return true;
 	raise(cpu, VECTOR.GP, 0);
 	return false;
 }
@@ -106,7 +134,8 @@ function transferFar(cpu: Cpu, insn: Insn, call: boolean): Outcome {
 	const pointer = farPointer(cpu, insn);
 	if (pointer === null) return OUTCOME.fault;
 	const { selector, offset } = pointer;
-	const values = [BigInt(segmentSelector(cpu, L.CS)), nextRip(insn)];
+	const cs = segmentSelector(cpu, L.CS);
+	const values = [BigInt(cs), nextRip(insn)];
 	if (!isProtectedMode(cpu)) {
 		if (call) push(cpu, farBytes(insn), ...values);
 		if (faulted(cpu)) return OUTCOME.fault;
@@ -116,12 +145,29 @@ function transferFar(cpu: Cpu, insn: Insn, call: boolean): Outcome {
 	}
 	const found = targetOf(cpu, selector);
 	if (found === null || !offsetFits(cpu, found, offset)) return OUTCOME.fault;
+	if (!checkFarBranch(cpu, isLongCode(cpu, found), call)) return OUTCOME.fault;
+	const lip = linearReturn(cpu, insn);
 	if (call) push(cpu, farBytes(insn), ...values);
 	if (faulted(cpu)) return OUTCOME.fault;
 	loadFromDescriptor(cpu, L.CS, (selector & ~3) | cpl(cpu), found);
 	if (faulted(cpu)) return OUTCOME.fault;
 	cpu.write64(L.RIP, offset);
+	finishFarBranch(cpu, call ? { cs: BigInt(cs), lip } : null);
 	return OUTCOME.jumped;
+}
+
+/** Linear address of the following instruction. */
+function linearReturn(cpu: Cpu, insn: Insn): bigint {
+	if (is64Bit(cpu)) return nextRip(insn);
+	return BigInt.asUintN(32, segmentBase(cpu, L.CS) + nextRip(insn));
+}
+
+/** What a return to an offset in a code segment does to shadow stacks. @returns null with a fault noted */
+function shadowReturn(cpu: Cpu, found: Descriptor, rip: bigint, iret: boolean): ShadowReturn | null {
+	if (!isCetOn(cpu)) return UNCHANGED;
+	const long = isLongCode(cpu, found);
+	const lip = long ? rip : BigInt.asUintN(32, BigInt(descriptorBase(found.low, found.high)) + rip);
+	return checkFarReturn(cpu, { selector: found.selector, lip, long }, iret);
 }
 
 /** Size of the values that RETF and IRET pop, by the encoding's suffix. */
@@ -165,28 +211,40 @@ const returnFar: Handler = (cpu, insn) => {
 	if (found === null || !offsetFits(cpu, found, rip)) return OUTCOME.fault;
 	const level = selector & 3;
 	if (level === cpl(cpu)) {
+		const shadow = shadowReturn(cpu, found, rip, false);
+		if (shadow === null) return OUTCOME.fault;
 		// The stack pointer first: its size follows the old code segment's mode.
 		setStackPointer(cpu, above);
 		loadFromDescriptor(cpu, L.CS, selector, found);
 		if (faulted(cpu)) return OUTCOME.fault;
 		cpu.write64(L.RIP, rip);
+		finishFarReturn(cpu, shadow);
 		return OUTCOME.jumped;
 	}
 	const stack = peek(cpu, bytes, 2 * bytes + extra);
 	if (faulted(cpu)) return OUTCOME.fault;
 	const stackSelector = Number(peek(cpu, bytes, 3 * bytes + extra) & 0xffffn);
 	if (faulted(cpu)) return OUTCOME.fault;
-	return enterOuter(cpu, found, rip, stackSelector, stack + BigInt(extra));
+	return enterOuter(cpu, found, rip, stackSelector, stack + BigInt(extra), false);
 };
 
 /** Ends a return to an outer privilege level: SS and RSP from the stack, CS, and inner segments dropped. */
-function enterOuter(cpu: Cpu, found: Descriptor, rip: bigint, stackSelector: number, stack: bigint): Outcome {
+function enterOuter(
+	cpu: Cpu,
+	found: Descriptor,
+	rip: bigint,
+	stackSelector: number,
+	stack: bigint,
+	iret: boolean,
+): Outcome {
 	const level = found.selector & 3;
-	if (!loadOuterStack(cpu, found, stackSelector, level)) return OUTCOME.fault;
+	const shadow = shadowReturn(cpu, found, rip, iret);
+	if (shadow === null || !loadOuterStack(cpu, found, stackSelector, level)) return OUTCOME.fault;
 	loadFromDescriptor(cpu, L.CS, found.selector, found);
 	if (faulted(cpu)) return OUTCOME.fault;
 	setStackPointer(cpu, stack);
 	cpu.write64(L.RIP, rip);
+	finishFarReturn(cpu, shadow);
 	dropInnerSegments(cpu, level);
 	contextChanged(cpu);
 	return OUTCOME.jumped;
@@ -232,12 +290,15 @@ const interruptReturn: Handler = (cpu, insn) => {
 			if (faulted(cpu)) return OUTCOME.fault;
 			const stackSelector = Number(peek(cpu, bytes, 4 * bytes) & 0xffffn);
 			if (faulted(cpu)) return OUTCOME.fault;
-			outcome = enterOuter(cpu, found, rip, stackSelector, stack);
+			outcome = enterOuter(cpu, found, rip, stackSelector, stack, true);
 		} else {
+			const shadow = shadowReturn(cpu, found, rip, true);
+			if (shadow === null) return OUTCOME.fault;
 			setStackPointer(cpu, cpu.gpr(L.RSP) + BigInt(3 * bytes));
 			loadFromDescriptor(cpu, L.CS, selector, found);
 			cpu.write64(L.RIP, rip);
 			outcome = faulted(cpu) ? OUTCOME.fault : OUTCOME.jumped;
+			if (outcome === OUTCOME.jumped) finishFarReturn(cpu, shadow);
 		}
 	}
 	if (outcome === OUTCOME.fault) return outcome;
@@ -270,6 +331,7 @@ const syscall: Handler = (cpu, insn) => {
 	cpu.setGpr(L.RCX, nextRip(insn));
 	cpu.setGpr(11, BigInt(flags & ~FLAG.RF));
 	const star = cpu.read32(L.STAR + 4) & 0xffff;
+	shadowSystemCall(cpu);
 	setFlat(cpu, L.CS, star, FLAT_CODE_64, 0);
 	setFlat(cpu, L.SS, (star & 0xfffc) + 8, FLAT_DATA, 0);
 	writeRflags(cpu, flags & ~cpu.read32(L.SFMASK) & ~FLAG.RF);
@@ -290,6 +352,7 @@ const sysret: Handler = (cpu, insn) => {
 	setFlat(cpu, L.CS, to64 ? star + 16 : star, to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
 	setFlat(cpu, L.SS, star + 8, FLAT_DATA, 3);
 	cpu.write64(L.RIP, target);
+	shadowSystemReturn(cpu);
 	contextChanged(cpu);
 	trapAfterSystemCall(cpu);
 	return OUTCOME.jumped;
@@ -301,6 +364,7 @@ const sysenter: Handler = (cpu) => {
 	const long = isLongMode(cpu);
 	if (long && cpu.model.vendorString === "AuthenticAMD") return fail(cpu, UD);
 	writeRflags(cpu, readRflags(cpu) & ~(FLAG.VM | FLAG.IF));
+	shadowSystemCall(cpu);
 	setFlat(cpu, L.CS, cs, long ? FLAT_CODE_64 : FLAT_CODE_32, 0);
 	setFlat(cpu, L.SS, cs + 8, FLAT_DATA, 0);
 	const mask = long ? 64 : 32;
@@ -321,6 +385,7 @@ const sysexit: Handler = (cpu, insn) => {
 	setFlat(cpu, L.SS, cs + (to64 ? 40 : 24), FLAT_DATA, 3);
 	cpu.setGpr(L.RSP, to64 ? rsp : rsp & 0xffffffffn);
 	cpu.write64(L.RIP, to64 ? rip : rip & 0xffffffffn);
+	shadowSystemReturn(cpu);
 	contextChanged(cpu);
 	return OUTCOME.jumped;
 };

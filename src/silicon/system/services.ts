@@ -1,4 +1,5 @@
 /** The services that translated code calls, bound to paging/ and system/. */
+import { awaitsEndbranch, checkEndbranch } from "../cet/tracker.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import {
 	explicitAccess,
@@ -33,6 +34,8 @@ export const processorServices: Services = {
 	deliverFault,
 	boundary,
 	deliverPendingDebug,
+	awaitsEndbranch,
+	checkEndbranch,
 	breaksBefore,
 	beforeInstruction,
 	afterInstruction,

@@ -8,9 +8,11 @@ import { extendedStateHandlers } from "./extended-state.ts";
 import { farCodeHandlers, farHandlers } from "./far-transfers.ts";
 import { interruptHandlers, undefinedOpcode } from "./interrupts.ts";
 import { ioHandlers } from "./io.ts";
+import { nearHandlers } from "./near-branches.ts";
 import type { Handler } from "./operands.ts";
 import { registerHandlers } from "./registers.ts";
 import { segmentCodeHandlers, segmentHandlers } from "./segment-loads.ts";
+import { shadowStackHandlers } from "./shadow-stacks.ts";
 import { disabledVector, isVectorInstruction } from "./vector-instructions.ts";
 import { virtualizationHandlers } from "./virtualization.ts";
 
@@ -21,6 +23,8 @@ const byMnemonic = new Map<number, Handler>([
 	...registerHandlers,
 	...segmentHandlers,
 	...farHandlers,
+	...nearHandlers,
+	...shadowStackHandlers,
 	...interruptHandlers,
 	...ioHandlers,
 	...extendedStateHandlers,

@@ -1,6 +1,6 @@
 /** Cycles of guest instructions by mnemonic, from a CPU model's classes. */
 import type { CpuModel, GuestCostClass } from "../models/model.ts";
-import { Code, Mnemonic as M, Register } from "./decode.ts";
+import { Code, isFar, Mnemonic as M, Register } from "./decode.ts";
 import type { Insn } from "./insn.ts";
 
 // biome-ignore format: one row a class
@@ -31,6 +31,12 @@ function exact(cycles: number): number {
 	return Math.round(cycles * 64) / 64;
 }
 
+/** Near branches and ENDBRANCH cost the same where control-flow enforcement has the system side carry them out. */
+function isNearBranch(operands: Insn["operands"], code: number, mnemonic: number): boolean {
+	if (mnemonic === M.Endbr32 || mnemonic === M.Endbr64 || mnemonic === M.Ret) return true;
+	return (mnemonic === M.Call || mnemonic === M.Jmp) && !isFar(operands, code);
+}
+
 /** Costs of a model, by mnemonic. */
 export class GuestCosts {
 	private readonly byMnemonic = new Map<number, number>();
@@ -55,6 +61,7 @@ export class GuestCosts {
 			const [to] = operands;
 			if (to?.kind === "register" && to.register !== Register.CR8) return this.serializing;
 		}
+		if (isNearBranch(operands, code, mnemonic)) return this.simple;
 		return this.byMnemonic.get(mnemonic) ?? this.system;
 	}
 }

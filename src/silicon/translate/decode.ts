@@ -60,6 +60,13 @@ export function operandNames(code: number): string[] {
 	return Code[code]!.split("_").slice(prefixed);
 }
 
+/** Whether a JMP or CALL is far. */
+export function isFar([operand]: readonly Operand[], code: number): boolean {
+	if (operand!.kind === "far") return true;
+	// A near indirect branch through 16 bits of memory reads 2 bytes; a far one 4, 6 or 10.
+	return operand!.kind === "memory" && operand!.bytes !== 2 && Code[code]!.includes("_m16");
+}
+
 const registerBytes: number[] = [];
 function bytesOfRegister(register: number): number {
 	registerBytes[register] ??= RegisterExt.size(register);
@@ -159,6 +166,7 @@ function operandBytes(from: Instruction, operands: readonly Operand[], bitness: 
 	return bitness === 16 ? 2 : 4;
 }
 
+const INDIRECT = new Set<number>([Mnemonic.Jmp, Mnemonic.Call]);
 const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
 
 /** What FOP holds for the instruction at an offset of its code bytes: 0 unless it is an x87 one, whose escapes are D8 to DF. */
@@ -187,6 +195,7 @@ function invalid(from: Instruction, bitness: Bitness): Insn {
 		lock: false,
 		rep: false,
 		repne: false,
+		noTrack: false,
 		flagsRead: 0,
 		flagsWritten: 0,
 		flagsUndefined: 0,
@@ -248,6 +257,7 @@ function plain(from: Instruction, bitness: Bitness, bytes: Uint8Array, offset: n
 		lock: from.hasLockPrefix,
 		rep: from.hasRepPrefix,
 		repne: from.hasRepnePrefix,
+		noTrack: INDIRECT.has(from.mnemonic) && from.segmentPrefix === Register.DS,
 		flagsRead: from.rflagsRead,
 		flagsWritten: from.rflagsModified & ~from.rflagsUndefined,
 		// MOV to and from control and debug registers: the SDM leaves them open, processors leave them alone (APM Vol. 2).

@@ -1,11 +1,14 @@
 /** Which encodings a processor has, by the feature bits that its CPUID reports. */
 import { bitOfInstructions } from "../cpu/cpuid-features.ts";
 import type { CpuModel } from "../models/model.ts";
-import { featuresOf, type HasEncoding } from "./decode.ts";
+import { Code, featuresOf, type HasEncoding } from "./decode.ts";
 
-/** Whether processors of a model have an encoding: all the bits that tell of it are offered. */
+/** CET's instructions among the hint NOPs: processors without CET carry them out as such (SDM Vol. 2B, NOP). */
+const HINTS = new Set<number>([Code.Rdsspd_r32, Code.Rdsspq_r64, Code.Endbr32, Code.Endbr64]);
+
+/** Whether processors of a model have an encoding: all the bits that tell of it are offered, or it is a hint. */
 export function hasEncoding(model: CpuModel, code: number): boolean {
-	return featuresOf(code).every((name) => bitOfInstructions(name)?.offered(model) ?? true);
+	return HINTS.has(code) || featuresOf(code).every((name) => bitOfInstructions(name)?.offered(model) ?? true);
 }
 
 /** The encodings of a model, each looked up once. */

@@ -35,6 +35,8 @@ export interface Insn {
 	/** REP/REPE prefix. */
 	readonly rep: boolean;
 	readonly repne: boolean;
+	/** An indirect near JMP or CALL with the prefix 3EH, which exempts it from tracking. */
+	readonly noTrack: boolean;
 	/** RFLAGS bits read and written, as iced-x86 `RflagsBits`. */
 	readonly flagsRead: number;
 	readonly flagsWritten: number;

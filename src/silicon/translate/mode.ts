@@ -1,4 +1,6 @@
 /** The modes that regions are translated for, as small numbers. */
+import { CET, cetControl } from "../cpu/cet.ts";
+import { CR4 } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { FLAG } from "../cpu/rflags.ts";
@@ -22,6 +24,10 @@ export interface Mode {
 	readonly bank: number;
 	/** Unaligned accesses fault: CR0.AM and RFLAGS.AC at level 3. */
 	readonly aligned: boolean;
+	/** Near CALL and RET use a shadow stack, and are the system side's. */
+	readonly shadowStack: boolean;
+	/** Indirect branches are tracked: they and ENDBRANCH are the system side's. */
+	readonly tracked: boolean;
 }
 
 const EFER_LMA = 1 << 10;
@@ -38,8 +44,11 @@ const NO_SSE = 32;
 const NO_AVX = 64;
 const USER = 128;
 const ALIGNED = 256;
+const SHADOW_STACK = 512;
+/** In a mode's number: indirect branches are tracked. */
+export const TRACKED = 1024;
 /** Numbers of modes are below this. */
-export const MODES = 512;
+export const MODES = 2048;
 
 /** Usable, S, and the type bits that tell writable data that grows upward. */
 const DATA_MASK = 0x1001e;
@@ -61,7 +70,16 @@ function isFlatData(cpu: Cpu, segment: number): boolean {
 
 /** The number of the mode that a processor is in. Paging is no part of it. */
 export function modeOf(cpu: Cpu): number {
-	return segmentsOf(cpu) | (sseEnabled(cpu) ? 0 : NO_SSE) | (avxEnabled(cpu) ? 0 : NO_AVX);
+	const key = segmentsOf(cpu) | (sseEnabled(cpu) ? 0 : NO_SSE) | (avxEnabled(cpu) ? 0 : NO_AVX);
+	return (cpu.read32(L.CR4) & CR4.CET) === 0 ? key : key | enforcementOf(cpu, (key & USER) !== 0 ? 3 : 0);
+}
+
+/** What of control-flow enforcement is on at a privilege level. */
+function enforcementOf(cpu: Cpu, level: number): number {
+	const control = cetControl(cpu, level);
+	return (
+		((control & CET.SH_STK_EN) === 0 ? 0 : SHADOW_STACK) | ((control & CET.ENDBR_EN) === 0 ? 0 : TRACKED)
+	);
 }
 
 function segmentsOf(cpu: Cpu): number {
@@ -100,6 +118,8 @@ for (let key = 0; key < MODES; key++) {
 		avx: (key & NO_AVX) === 0,
 		bank: (key & USER) !== 0 ? L.USER_BANK : 0,
 		aligned: (key & ALIGNED) !== 0,
+		shadowStack: (key & SHADOW_STACK) !== 0,
+		tracked: (key & TRACKED) !== 0,
 	});
 }
 

@@ -1,7 +1,7 @@
 /**
  * Regions: the control-flow graph that is reachable from an entry point by direct branches within one page.
  */
-import { Code as InsnCode, type HasEncoding, Mnemonic as M, RunDecoder, decode } from "./decode.ts";
+import { decode, type HasEncoding, isFar, Mnemonic as M, RunDecoder } from "./decode.ts";
 import type { Insn } from "./insn.ts";
 import { canFault, definitionOf, flagsKilled, jumpCondition } from "./instructions/definitions.ts";
 import { isDisabled } from "./instructions/vector/forms.ts";
@@ -51,16 +51,24 @@ export interface Limits {
 
 const COUNTED = new Set<number>([M.Loop, M.Loope, M.Loopne, M.Jcxz, M.Jecxz, M.Jrcxz]);
 
+/** Whether control-flow enforcement has an instruction carried out by the system side that is translated elsewhere. */
+function isEnforced(insn: Insn, mode: Mode): boolean {
+	const { mnemonic } = insn;
+	if (mode.shadowStack && (mnemonic === M.Call || mnemonic === M.Ret)) return true;
+	if (!mode.tracked) return false;
+	if (mnemonic === M.Endbr32 || mnemonic === M.Endbr64) return true;
+	return (mnemonic === M.Jmp || mnemonic === M.Call) && insn.operands[0]!.kind !== "near";
+}
+
 /** How an instruction ends its block; "fall" if it does not. */
 export function endingOf(insn: Insn, mode: Mode): Ending {
 	const { mnemonic } = insn;
+	if ((mode.shadowStack || mode.tracked) && isEnforced(insn, mode)) return "system";
 	if (jumpCondition(mnemonic) !== undefined || COUNTED.has(mnemonic)) return "condition";
 	if (mnemonic === M.Jmp || mnemonic === M.Call) {
 		const operand = insn.operands[0]!;
 		if (operand.kind === "near") return mnemonic === M.Jmp ? "jump" : "call";
-		const far = operand.kind === "far" || InsnCode[insn.code]!.includes("_m16");
-		// A near indirect branch through 16 bits of memory reads 2 bytes; a far one 4, 6 or 10.
-		if (far && (operand.kind === "far" || operand.kind !== "memory" || operand.bytes !== 2)) return "system";
+		if (isFar(insn.operands, insn.code)) return "system";
 		return mnemonic === M.Jmp ? "indirect" : "callIndirect";
 	}
 	if (mnemonic === M.Ret) return "return";

@@ -50,6 +50,10 @@ export interface Services {
 	deliverFault(cpu: Cpu): boolean;
 	/** Delivers the #DB that waits in PENDING_DBG. @returns true if the context ended */
 	deliverPendingDebug(cpu: Cpu): boolean;
+	/** Whether the instruction at RIP must be an ENDBRANCH. */
+	awaitsEndbranch(cpu: Cpu): boolean;
+	/** Whether the instruction at RIP may run as far as that goes; if not, its #CP is noted. @param mnemonic of it */
+	checkEndbranch(cpu: Cpu, mnemonic: number): boolean;
 	/** Notes the #DB of an instruction breakpoint at RIP. @returns whether there was one */
 	breaksBefore(cpu: Cpu): boolean;
 	/** What `afterInstruction` wants to know of the time before an instruction that runs by itself. */

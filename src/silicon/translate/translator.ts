@@ -21,7 +21,7 @@ import type { HasEncoding } from "./decode.ts";
 import { EXIT } from "./exits.ts";
 import { encodingsOf } from "./features.ts";
 import type { Insn } from "./insn.ts";
-import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE } from "./mode.ts";
+import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
 import { type Block, Discovery, exitsOf, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { carryOutVector } from "../simd/operations.ts";
@@ -334,6 +334,7 @@ export class Translator {
 		}
 		if (runsAlone(cpu)) return this.alone(cpu);
 		const key = modeOf(cpu);
+		if ((key & TRACKED) !== 0 && this.services.awaitsEndbranch(cpu)) return this.alone(cpu);
 		const { bank } = modeFrom(key);
 		this.keepJumps(cpu, key, bank);
 		for (;;) {
@@ -426,8 +427,11 @@ export class Translator {
 
 	/** The region of one instruction at RIP, carried out; null if it cannot be fetched. */
 	private single(cpu: Cpu): { readonly region: Region | null; readonly outcome: Outcome } {
-		const region = this.find(cpu, modeFrom(modeOf(cpu) | SINGLE), false);
+		const mode = modeFrom(modeOf(cpu) | SINGLE);
+		const region = this.find(cpu, mode, false);
 		if (region === null) return { region, outcome: OUTCOME.fault };
+		if (mode.tracked && !this.services.checkEndbranch(cpu, region.first.mnemonic))
+			return { region, outcome: OUTCOME.fault };
 		let exit: number = EXIT.system;
 		if (region.untranslated >= 0) exit |= region.untranslated << 8;
 		else exit = this.code.core.enterOnce(cpu.base, region.slot);

@@ -46,6 +46,8 @@ export function fakeModel(overrides: Partial<CpuModel> = {}): CpuModel {
 			pks: false,
 			la57: false,
 			xsaves: true,
+			cetSs: false,
+			cetIbt: false,
 			physicalAddressBits: 46,
 			nrips: true,
 			vSpecCtrl: true,

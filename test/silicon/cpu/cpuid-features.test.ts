@@ -1,5 +1,6 @@
 /** CPUID's feature bits and the instructions that they tell of agree, in both directions. */
 import { describe, expect, it } from "vitest";
+import { CET } from "../../../src/silicon/cpu/cet.ts";
 import { CR4, EFER } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import { cpuid } from "../../../src/silicon/cpu/cpuid.ts";
@@ -27,6 +28,9 @@ const BASELINE = /^(INTEL\d.*|X64|MULTIBYTENOP)$/;
 /** Intel's processors have SYSENTER in all modes of protection, AMD's only outside of long mode (APM Vol. 3, SYSENTER). */
 const NOT_IN_LONG_MODE_ON_AMD = new Set<number>([Code.Sysenter, Code.Sysexitd, Code.Sysexitq]);
 
+/** CET's instructions among the hint NOPs, which no processor refuses (test/silicon/cet/). */
+const HINTS = new Set<number>([Code.Rdsspd_r32, Code.Rdsspq_r64, Code.Endbr32, Code.Endbr64]);
+
 function featuresOf(code: number): string[] {
 	const instruction = new Instruction();
 	instruction.code = code;
@@ -37,17 +41,22 @@ function featuresOf(code: number): string[] {
 
 /** Encodings in 64-bit mode, each with the bits that tell of it; without those that no row tells of. */
 const told = allEncodings(true)
-	.filter(({ bitnesses }) => bitnesses.includes(64))
+	.filter(({ bitnesses, code }) => bitnesses.includes(64) && !HINTS.has(code))
 	.map((encoding) => ({ encoding, names: featuresOf(encoding.code) }))
 	.filter(({ names }) => names.some((name) => bitOfInstructions(name) !== undefined))
 	.filter(({ names }) => names.every((name) => BASELINE.test(name) || bitOfInstructions(name) !== undefined));
+
+/** The bits of CR4 that enable instructions. */
+function enables({ features }: CpuModel): number {
+	return CR4.OSXMMEXCPT | CR4.FSGSBASE | (features.pku ? CR4.PKE : 0) | (features.cetSs ? CR4.CET : 0);
+}
 
 /** A processor in 64-bit mode with all its features enabled, in a guest whose hypervisor intercepts what can be. */
 function machineOf(model: CpuModel): Cpu {
 	const cpu = createProcessor(new MachineMemory(1, RAM), model);
 	enterLongMode(cpu);
-	const pke = model.features.pku ? CR4.PKE : 0;
-	cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.OSXMMEXCPT | CR4.FSGSBASE | pke);
+	cpu.write32(L.CR4, cpu.read32(L.CR4) | enables(model));
+	cpu.write32(L.S_CET, CET.SH_STK_EN | CET.WR_SHSTK_EN);
 	cpu.write32(L.EFER, cpu.read32(L.EFER) | EFER.SCE);
 	cpu.writeNumber(L.XCR0, model.features.xcr0);
 	cpu.guest = hypervisor({ instruction: () => true });
@@ -70,8 +79,7 @@ function vectorOf(cpu: Cpu, encoding: Encoding, seed: number): number {
 	}
 	if (instance === null) throw new Error(`no instance of ${encoding.name}`);
 	enterLongMode(cpu);
-	const cr4 = cpu.read32(L.CR4) | CR4.OSXMMEXCPT | CR4.FSGSBASE | (cpu.model.features.pku ? CR4.PKE : 0);
-	cpu.write32(L.CR4, cr4);
+	cpu.write32(L.CR4, cpu.read32(L.CR4) | enables(cpu.model));
 	cpu.guest = hypervisor({ instruction: () => true });
 	for (let index = 0; index < 16; index++) cpu.setGpr(index, instance.pinned.get(index) ?? 0n);
 	if (!instance.pinned.has(L.RSP)) cpu.setGpr(L.RSP, BigInt(AT.stack));
@@ -93,7 +101,7 @@ const poor: CpuModel = {
 	...turin,
 	name: "poor",
 	vendors: [],
-	features: { ...turin.features, pku: false, xsaves: false },
+	features: { ...turin.features, pku: false, xsaves: false, cetSs: false },
 };
 
 describe.each([turin, emeraldRapids, poor])("$name", (model) => {

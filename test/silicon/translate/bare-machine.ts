@@ -93,6 +93,12 @@ export class BareMachine implements Services {
 	deliverPendingDebug(): boolean {
 		throw new Error("no #DB is expected here");
 	}
+	awaitsEndbranch(): boolean {
+		return false;
+	}
+	checkEndbranch(): boolean {
+		return true;
+	}
 	breaksBefore(): boolean {
 		return false;
 	}
