@@ -15,6 +15,7 @@ import { registerReplay } from "./commands/replay.ts";
 import { registerReview } from "./commands/review.ts";
 import { registerRun } from "./commands/run.ts";
 import { registerSchema } from "./commands/schema.ts";
+import { registerTrace } from "./commands/trace.ts";
 import type { Context } from "./context.ts";
 import { isExpectedError } from "./errors.ts";
 import { EXIT, type Io } from "./io.ts";
@@ -40,6 +41,7 @@ const COMMANDS: readonly ((registry: Registry) => void)[] = [
 	registerCasebook,
 	registerCost,
 	registerProfile,
+	registerTrace,
 	registerExplain,
 	registerRun,
 	registerKut,

@@ -4,6 +4,7 @@
  */
 import type { Machine } from "../kvm/api/kvm.ts";
 import { CR4, XFEATURE } from "../silicon/cpu/control.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 
@@ -12,9 +13,9 @@ export type Loaded = "host" | "guest" | "both" | "neither" | "on" | "off";
 
 /** A register that is swapped: what it holds, and what it would hold for either. */
 interface Swapped {
-	readonly value: number;
-	readonly host: number;
-	readonly guest: number;
+	readonly value: number | bigint;
+	readonly host: number | bigint;
+	readonly guest: number | bigint;
 }
 
 export interface LaneRow {
@@ -26,6 +27,8 @@ export interface LaneRow {
 	/** A register that belongs to one of the two, or a flag. */
 	readonly register?: (machine: Machine) => Swapped;
 	readonly flag?: (machine: Machine) => boolean;
+	/** Changes seldom: left to the timeline, where a lane has more room than beside the run loop's lines. */
+	readonly isRare?: boolean;
 }
 
 /** XCR0 and IA32_XSS of a TD follow from its XFAM: the TDX module loads them, and leaves them behind. */
@@ -51,7 +54,33 @@ function debugAddresses(read: (n: number) => number): number {
 	return [0, 1, 2, 3].reduce((sum, n) => sum + read(n) * (n + 1), 0);
 }
 
+/** IA32_DEBUGCTL of the guest, where KVM has it while it is not loaded. */
+function guestDebugctl({ vmx, svm }: Vcpu): number {
+	return vmx === null ? svm!.vmcb.debugctl : Number(vmx.vmcs.get("GUEST_IA32_DEBUGCTL"));
+}
+
+/** IA32_SPEC_CTRL of the guest. */
+function guestSpecCtrl({ vmx, svm, cpu }: Vcpu): number {
+	if (vmx !== null) return vmx.specCtrl;
+	return cpu.model.features.vSpecCtrl ? svm!.vmcb.specCtrl : svm!.specCtrl;
+}
+
+/** IA32_LSTAR of the guest: a user-return MSR on VMX, VMLOAD's on SVM. */
+function guestLstar({ vmx, svm }: Vcpu): bigint {
+	return vmx === null
+		? svm!.vmcb.readState(L.LSTAR)
+		: vmx.userReturnMsrs.find(({ field }) => field === L.LSTAR)!.value;
+}
+
+/** IA32_TSC_AUX of the guest, a user-return MSR on both. */
+function guestTscAux({ vmx, svm }: Vcpu): bigint {
+	const msrs = vmx === null ? svm!.tscAux : vmx.userReturnMsrs;
+	return msrs.find(({ field }) => field === L.TSC_AUX)!.value;
+}
+
 const always = () => true;
+/** A TD's are the TDX module's to swap, and not KVM's to know. */
+const notTd = (vendor: Vendor) => vendor !== "tdx";
 
 /** All lanes, in the order in which they are drawn. */
 // biome-ignore format: one row a lane
@@ -66,6 +95,14 @@ export const LANES: readonly LaneRow[] = [
 		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.xfd, host: kernel.vcpuTask.userFpstate.xfd, guest: vcpu.guestFpu.xfd }) },
 	{ name: "DR",      title: "DR0 to DR3",                                    exists: (vendor) => vendor !== "tdx",
 		register: ({ cpu, vcpu, kernel }) => ({ value: debugAddresses((n) => cpu.readNumber(L.DR0 + 8 * n)), host: debugAddresses((n) => kernel.breakpoints.addresses[n]!), guest: debugAddresses((n) => Number(vcpu.effDb[n])) }) },
+	{ name: "DEBUGCTL", title: "IA32_DEBUGCTL",                                exists: notTd, isRare: true,
+		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.readNumber(L.DEBUGCTL), host: kernel.debugctl, guest: guestDebugctl(vcpu) }) },
+	{ name: "SPEC_CTRL", title: "IA32_SPEC_CTRL",                              exists: notTd, isRare: true,
+		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.read32(L.SPEC_CTRL), host: kernel.specCtrl, guest: guestSpecCtrl(vcpu) }) },
+	{ name: "LSTAR",   title: "IA32_LSTAR, with which STAR and FMASK go",      exists: notTd, isRare: true,
+		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.read64(L.LSTAR), host: kernel.userMsrs.lstar, guest: guestLstar(vcpu) }) },
+	{ name: "TSC_AUX", title: "IA32_TSC_AUX",                                  exists: notTd, isRare: true,
+		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.read64(L.TSC_AUX), host: kernel.userMsrs.tscAux, guest: guestTscAux(vcpu) }) },
 	{ name: "IF",      title: "RFLAGS.IF: interrupts are taken",                exists: always,                       flag: ({ cpu }) => cpu.interruptFlag },
 	{ name: "GIF",     title: "the global interrupt flag: anything is taken",   exists: (vendor) => vendor === "svm", flag: ({ cpu }) => cpu.gif },
 	{ name: "preempt", title: "preemption: the scheduler may take the CPU away", exists: always,                      flag: ({ kernel }) => kernel.preemptCount === 0 },
@@ -80,7 +117,7 @@ export function lanesOf(vendor: Vendor, model: CpuModel): readonly LaneRow[] {
 export class LaneReader {
 	private readonly machine: Machine;
 	private readonly lanes: readonly LaneRow[];
-	private readonly left: number[] = [];
+	private readonly left: (number | bigint)[] = [];
 
 	constructor(machine: Machine, lanes: readonly LaneRow[]) {
 		this.machine = machine;

@@ -73,7 +73,7 @@ function merge(before: readonly (Loaded | "varies")[] | null, now: readonly Load
 
 /** Surveys one tree on one vendor. The run is without events, and the same each time. */
 export function surveyTree(tree: Tree, vendor: Vendor, model: CpuModel): Survey {
-	const lanes = lanesOf(vendor, model);
+	const lanes = lanesOf(vendor, model).filter(({ isRare }) => isRare !== true);
 	const sums = new Map<Node, Sums>();
 	const counts = new Float64Array(OP_SLOTS);
 	let last: Sums | null = null;

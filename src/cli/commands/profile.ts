@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { type RecordedData, dataText } from "../../profile/data.ts";
 import { explainSymbol, explanationText } from "../../profile/explain-symbol.ts";
+import { chromeProfile } from "../../profile/exports/chrome.ts";
 import { foldedText } from "../../profile/exports/folded.ts";
 import { pprofBytes } from "../../profile/exports/pprof.ts";
 import { speedscopeFile } from "../../profile/exports/speedscope.ts";
@@ -28,7 +29,7 @@ import type { Registry } from "../registry.ts";
 import { runLive } from "../top/live.ts";
 
 const EVENTS_MAX = 100_000;
-const FORMATS = ["text", "folded", "speedscope", "pprof", "svg"] as const;
+const FORMATS = ["text", "folded", "speedscope", "chrome", "pprof", "svg"] as const;
 
 interface TopArguments extends WorkloadArguments {
 	readonly entries?: number;
@@ -223,6 +224,13 @@ function reportCommand({ io }: Context, args: ReportArguments): number {
 		case "speedscope":
 			emitText(io, args, () => `${JSON.stringify(speedscopeFile(view(data), name, weight, data.hz))}\n`);
 			break;
+		case "chrome":
+			emitText(io, args, () => {
+				const cyclesPerWeight = weight === "cycles" ? 1 : data.periodCycles;
+				const file = chromeProfile(view(data), name, weight, { hz: data.hz, cyclesPerWeight });
+				return `${JSON.stringify(file)}\n`;
+			});
+			break;
 		case "svg":
 			emitText(io, args, () => {
 				const title = base === null ? `${name}: ${weight}` : `${name} compared with ${base.tree}: ${weight}`;
@@ -317,7 +325,9 @@ export function registerProfile({ context, command, action }: Registry): void {
 		.option("--exact", "all cycles, not samples")
 		.option("--guest", "show what ran in the guest")
 		.addOption(inlineOption())
-		.addOption(new Option("--format <format>", "text, folded, speedscope, pprof or svg").choices(FORMATS))
+		.addOption(
+			new Option("--format <format>", "text, folded, speedscope, chrome, pprof or svg").choices(FORMATS),
+		)
 		.addOption(entriesOption())
 		.action(action((args: ReportArguments) => reportCommand(context, args)));
 }

@@ -22,7 +22,7 @@ import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import { OP_SLOTS, opName } from "../../silicon/ops.ts";
 import { Recorder } from "./recorder.ts";
 import { type Recording, endText } from "./recording.ts";
-import { stepGuest } from "./stepper.ts";
+import { Cut, type RecordWindow, Watch } from "./watch.ts";
 
 export interface RecordOptions {
 	readonly tree: Tree;
@@ -34,15 +34,13 @@ export interface RecordOptions {
 	readonly schedule: readonly Injection[];
 	/** Frames after which the recording is cut. Default 6000. */
 	readonly framesMax?: number;
+	/** The part of the run that is recorded. Default: all of it, each instruction of the guest. */
+	readonly window?: RecordWindow;
+	/** Iterations of a guest of this project. Default 1. */
+	readonly iterations?: number;
 }
 
 const FRAMES_MAX = 6000;
-
-/** Thrown through the machine when enough is recorded. */
-class Cut extends Error {
-	override readonly name = "Cut";
-}
-
 /** Records a run. @throws ImageError if the image does not fit or does not run on the vendor */
 export function recordRun(options: RecordOptions): Recording {
 	return options.image === null ? recordScript(options) : recordImage(options, options.image);
@@ -56,29 +54,11 @@ function costsOf({ tree, model }: RecordOptions): Float64Array {
 	});
 }
 
-/** Passes on what the recorder wants to see, behind another observer. */
-function observe(recorder: Recorder, inner: OpObserver | null, framesMax: number): OpObserver {
-	return {
-		onOp: (cpu, op) => {
-			if (recorder.count >= framesMax) throw new Cut();
-			recorder.onOp(op);
-			inner?.onOp(cpu, op);
-		},
-		onEnter: (cpu, symbol) => inner?.onEnter?.(cpu, symbol),
-		onLeave: (cpu, symbol) => inner?.onLeave?.(cpu, symbol),
-		onGuestEntry: (cpu) => inner?.onGuestEntry?.(cpu),
-		onGuestExit: (cpu) => {
-			recorder.onGuestExit(cpu);
-			inner?.onGuestExit?.(cpu);
-		},
-	};
-}
-
 /** Blocks after which a run is taken for stuck, as the check does. */
 const BLOCKS_MAX = 100_000;
 
 function recordScript(options: RecordOptions): Recording {
-	const { tree, vendor, model, configuration, schedule, framesMax = FRAMES_MAX } = options;
+	const { tree, vendor, model, configuration, schedule } = options;
 	let recorder: Recorder | null = null;
 	const seen = new Set<string>();
 	const subject = new Subject(
@@ -94,13 +74,12 @@ function recordScript(options: RecordOptions): Recording {
 			},
 		},
 	);
-	const { cpu } = subject.machine;
+	const { cpu, vcpu } = subject.machine;
 	recorder = new Recorder(subject.machine, costsOf(options));
-	cpu.observer = observe(recorder, cpu.observer, framesMax);
-	const restore = stepGuest(cpu, (running) => {
-		recorder.onInstruction(running);
-		return recorder.count < framesMax;
-	});
+	const watch = watchOf(recorder, options);
+	cpu.observer = watch.observe(cpu.observer);
+	vcpu.tracer = recorder;
+	const restore = watch.step(cpu);
 	let isCut = false;
 	try {
 		subject.setSchedule(schedule);
@@ -113,11 +92,19 @@ function recordScript(options: RecordOptions): Recording {
 		subject.detach();
 	}
 	const { end } = subject.ledger;
-	return recorder.finish(end === null ? "the recording was cut here" : endText(end), isCut);
+	return recorder.finish(end === null ? cutText(options) : endText(end), isCut);
+}
+
+function watchOf(recorder: Recorder, { framesMax = FRAMES_MAX, window }: RecordOptions): Watch {
+	return new Watch(recorder, framesMax, window ?? null);
+}
+
+function cutText({ window }: RecordOptions): string {
+	return window === undefined ? "the recording was cut here" : "the guest goes on here";
 }
 
 function recordImage(options: RecordOptions, image: Image): Recording {
-	const { tree, vendor, model, configuration, framesMax = FRAMES_MAX } = options;
+	const { tree, vendor, model, configuration, iterations = 1 } = options;
 	const guestRamBytes = guestRamBytesFor(image);
 	const machine = createMachine({
 		model,
@@ -129,20 +116,22 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 	applyConfiguration(machine, configuration);
 	applyNeighbour(machine, configuration);
 	const vmm = new Vmm(machine, { guestRamBytes });
-	vmm.load(image, { parameters: guestParameters(configuration, model, vendor), commandLine: "guest" });
+	vmm.load(image, {
+		parameters: { ...guestParameters(configuration, model, vendor), iterations },
+		commandLine: "guest",
+	});
 	const { cpu, vcpu } = machine;
 	cpu.stackDepth = 0;
 	const recorder = new Recorder(machine, null);
-	cpu.observer = observe(recorder, injector(options, machine, recorder), framesMax);
+	const watch = watchOf(recorder, options);
+	cpu.observer = watch.observe(injector(options, machine, recorder));
+	vcpu.tracer = recorder;
 	vcpu.nodeObserver = { onNode: (_vcpu, place) => recorder.onNode(place) };
-	const restore = stepGuest(cpu, (running) => {
-		recorder.onInstruction(running);
-		return recorder.count < framesMax;
-	});
+	const restore = watch.step(cpu);
 	try {
 		return recorder.finish(endText(runToEnd(vmm)), false);
 	} catch (error) {
-		if (error instanceof Cut) return recorder.finish("the recording was cut here", true);
+		if (error instanceof Cut) return recorder.finish(cutText(options), true);
 		if (error instanceof HostFault) recorder.onViolation("host-fault", error.message, error.callStack);
 		else if (error instanceof HostInvariant) recorder.onViolation("host-invariant", error.message, []);
 		else throw error;

@@ -12,13 +12,14 @@ const SHADOW = 3;
 
 /**
  * Puts itself in the place of the processor's executor.
- * @param before called before each instruction; false: no more of them are wanted, and the processor's own executor goes on
+ * @param before called before each instruction; false: no more of them are wanted before the next VM exit, and the
+ *   processor's own executor goes on
  * @returns puts the processor's own executor back
  */
 export function stepGuest(cpu: Cpu, before: (cpu: Cpu) => boolean): () => void {
 	const whole = cpu.execute;
-	let wanted = true;
 	cpu.execute = (running) => {
+		let wanted = true;
 		while (wanted) {
 			if (running.pending !== 0 || running.cycles >= running.limit) {
 				if (processorServices.boundary(running)) return;

@@ -1,6 +1,7 @@
 /** The recording that the tab "Run" plays, asked for whenever tree, guest, events or configuration change. */
 import { computed, effect, signal } from "@preact/signals";
-import { FRAME_KINDS, type FrameKind, type Recording } from "../../review/recording/recording.ts";
+import { FRAME_KINDS, type FrameKind } from "../../profile/timeline/frames.ts";
+import type { Recording } from "../../review/recording/recording.ts";
 import { engine, go, state, target } from "../state/app.ts";
 import { unpack } from "../state/pack.ts";
 import { readEvents } from "../state/schedule.ts";

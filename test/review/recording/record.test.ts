@@ -1,10 +1,19 @@
 import { describe, expect, it } from "vitest";
-import { DEFAULT_CONFIGURATION } from "../../../src/check/configuration.ts";
+import {
+	applyConfiguration,
+	DEFAULT_CONFIGURATION,
+	guestParameters,
+	kernelOptions,
+} from "../../../src/check/configuration.ts";
 import type { Injection } from "../../../src/check/types.ts";
 import { programImage } from "../../../src/guests/program-image.ts";
+import { createMachine } from "../../../src/kvm/api/kvm.ts";
+import { guestRamBytesFor, hostRamBytesFor, Vmm } from "../../../src/kvm/api/vmm.ts";
+import { compileTree } from "../../../src/kvm/flow/compile.ts";
 import { findTree } from "../../../src/kvm/trees/trees.ts";
 import { recordRun } from "../../../src/review/recording/record.ts";
-import { FRAME_KINDS, REGISTER_NAMES, type Recording } from "../../../src/review/recording/recording.ts";
+import { FRAME_KINDS, NODE_KINDS } from "../../../src/profile/timeline/frames.ts";
+import { REGISTER_NAMES, type Recording } from "../../../src/review/recording/recording.ts";
 import { defaultModel } from "../../../src/silicon/models/models.ts";
 import type { Vendor } from "../../../src/silicon/models/model.ts";
 
@@ -47,6 +56,32 @@ describe("a recording of a run", () => {
 		}
 		expect(recording.violations).toEqual([]);
 	});
+
+	it.each(["vmx", "svm"] as const)(
+		"on %s ends at the cycle at which the run ends that nobody looks at, each step's own instructions in their place",
+		(vendor) => {
+			const model = defaultModel(vendor);
+			const machine = createMachine({
+				model,
+				vendor,
+				tree: compileTree(findTree("v6.18"), vendor),
+				ramBytes: hostRamBytesFor(guestRamBytesFor(programImage("mixed"))),
+				kernel: kernelOptions(DEFAULT_CONFIGURATION),
+			});
+			applyConfiguration(machine, DEFAULT_CONFIGURATION);
+			const vmm = new Vmm(machine);
+			vmm.load(programImage("mixed"), {
+				parameters: guestParameters(DEFAULT_CONFIGURATION, model, vendor),
+				commandLine: "guest",
+			});
+			const start = machine.cpu.cycles;
+			vmm.run();
+			const recording = record("v6.18", vendor, "mixed");
+			expect(recording.endCycles).toBeCloseTo(machine.cpu.cycles - start, 4);
+			const guards = recording.cycles.filter((_, at) => NODE_KINDS[recording.node[at]!] === "if");
+			expect(new Set(guards).size).toBeGreaterThan(50);
+		},
+	);
 
 	it("of series-v1 under TDX shows the interrupt that is never serviced, where the check finds it", () => {
 		const quiet = record("series-v1", "tdx", null);
