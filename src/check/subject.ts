@@ -383,6 +383,11 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		}
 	}
 
+	/** What was looked at since the op before is not known any more: it may have been anything. */
+	forgetReads(): void {
+		this.flagReads.bits = ALL_READ;
+	}
+
 	private note(cpu: Cpu, op: number): void {
 		const { flagReads } = this;
 		let note = flagReads.bits << READ_SHIFT;

@@ -27,6 +27,12 @@ export function readUserFile(io: Io, path: string): Uint8Array {
 
 /** Files that were read, so that stdin is read once and a module runs once. */
 const loaded = new WeakMap<Io, Map<string, Promise<PatchFile>>>();
+const bytesRead = new WeakMap<Io, Map<string, Uint8Array>>();
+
+/** The patch files that were read, by the paths that named them: what another thread reads must be the same. */
+export function filesRead(io: Io): ReadonlyMap<string, Uint8Array> {
+	return bytesRead.get(io) ?? new Map();
+}
 
 /**
  * Reads a patch file.
@@ -42,7 +48,9 @@ export function loadPatchFile(io: Io, path: string): Promise<PatchFile> {
 }
 
 async function readPatchFile(io: Io, path: string): Promise<PatchFile> {
-	const text = new TextDecoder().decode(readUserFile(io, path));
+	const bytes = readUserFile(io, path);
+	bytesRead.set(io, new Map([...filesRead(io), [path, bytes]]));
+	const text = new TextDecoder().decode(bytes);
 	return MODULE.test(path) ? loadModule(path, text) : parsePatchJson(path === "-" ? "stdin" : path, text);
 }
 

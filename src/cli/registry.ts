@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { CHECK_GUESTS } from "../check/types.ts";
 import type { CommonOptions, Context } from "./context.ts";
+import { UsageError } from "./io.ts";
 import { checkWritable } from "./output.ts";
 
 /** What a command's file is given to register with. */
@@ -69,4 +70,22 @@ export function guestOption(): Option {
 	)
 		.choices(CHECK_GUESTS)
 		.default("script");
+}
+
+/** The option of commands that search. */
+export interface JobsArguments {
+	readonly jobs?: number;
+}
+
+/** `--jobs`. */
+export function jobsOption(): Option {
+	return new Option(
+		"-j, --jobs <n>",
+		"threads that search, at most; default one for each CPU. The result is the same",
+	).argParser((text) => {
+		const threads = Number(text);
+		if (!Number.isSafeInteger(threads) || threads < 1)
+			throw new UsageError(`--jobs "${text}" is no number of at least 1; write for example --jobs 2`);
+		return threads;
+	});
 }

@@ -1,6 +1,6 @@
 /** What the commands call below them; tests put something quicker in its place. */
+import { availableParallelism } from "node:os";
 import { performance } from "node:perf_hooks";
-import { runCase } from "../check/casebook.ts";
 import { runCheck } from "../check/check.ts";
 import { compareBackends } from "../backends/compare/compare.ts";
 import type { Alarms } from "../backends/compare/subject.ts";
@@ -13,6 +13,8 @@ import { measureCost } from "../review/cost.ts";
 import { reviewTree } from "../review/review.ts";
 import { runImage, runImageOn } from "../review/run.ts";
 import { runKutTask } from "./kut/run-task.ts";
+import { runCases } from "./pool/cases.ts";
+import { runChecks } from "./pool/checks.ts";
 import { startLiveWorker } from "./top/start-worker.ts";
 
 /** Time for measurements; nothing that is modelled sees it. */
@@ -29,7 +31,8 @@ const alarms: Alarms = {
 /** The instruments behind the commands. */
 export const SERVICES = {
 	runCheck,
-	runCase,
+	runChecks,
+	runCases,
 	measureCost,
 	reviewTree,
 	runImage,
@@ -43,6 +46,8 @@ export const SERVICES = {
 	clock,
 	alarms,
 	compareBackends,
+	/** Threads that a command may have. */
+	threads: availableParallelism(),
 	nodeVersion: process.versions.node,
 };
 

@@ -1,7 +1,7 @@
 /** A review: for each vendor, is the tree still safe, and what does it save against the base. */
 import { runCheck } from "../check/check.ts";
 import { DEFAULT_CONFIGURATION } from "../check/configuration.ts";
-import type { Progress } from "../check/types.ts";
+import type { CheckOptions, CheckResult } from "../check/types.ts";
 import type { MceHandler } from "../host/mce.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import { selectVendor } from "../kvm/flow/vendor-module.ts";
@@ -28,8 +28,8 @@ export interface ReviewOptions {
 	/** The guest whose cost is compared. Default: invd, and td-vmcall for TDs. */
 	readonly guest?: string;
 	readonly mceHandler?: MceHandler;
-	/** Asked once a vendor for who is told how far its check is. */
-	readonly onProgress?: (vendor: string) => (progress: Progress) => void;
+	/** Results of `reviewChecks`, where they were run already: on several threads. */
+	readonly checks?: readonly CheckResult[];
 }
 
 const baseCosts = new Map<string, CostResult>();
@@ -45,31 +45,36 @@ function baseCost(options: CostOptions): CostResult {
 	return cost;
 }
 
+const targetsOf = ({ targets, tree }: ReviewOptions): readonly ReviewTarget[] =>
+	targets ?? VENDORS.map((vendor) => ({ tree, vendor, model: defaultModel(vendor) }));
+
+/** The checks that a review is made of, one a target. */
+export function reviewChecks(options: ReviewOptions): readonly CheckOptions[] {
+	const { base, mceHandler = "task-work" } = options;
+	return targetsOf(options).map(({ tree, vendor, model }) => ({
+		tree,
+		base,
+		vendor,
+		model,
+		mceHandler,
+		// An answer at once; check looks closer.
+		eventsMax: 1,
+		configuration: { ...DEFAULT_CONFIGURATION, mceHandler },
+	}));
+}
+
 /** Reviews one tree. */
 export function reviewTree(options: ReviewOptions): TreeReview {
-	const { base, mceHandler = "task-work" } = options;
-	const targets =
-		options.targets ?? VENDORS.map((vendor) => ({ tree: options.tree, vendor, model: defaultModel(vendor) }));
-	const vendors = targets.map(({ tree, vendor, model }) => {
+	const { base } = options;
+	const checks = options.checks ?? reviewChecks(options).map(runCheck);
+	const vendors = targetsOf(options).map(({ tree, vendor, model }, at) => {
 		const name = tree.loadedModule ?? vendor;
 		const guest = options.guest ?? (vendor === "tdx" ? "td-vmcall" : "invd");
-		const onProgress = options.onProgress;
-		const check = runCheck({
-			tree,
-			base,
-			vendor,
-			model,
-			mceHandler,
-			// An answer at once; check looks closer.
-			eventsMax: 1,
-			configuration: { ...DEFAULT_CONFIGURATION, mceHandler },
-			...(onProgress === undefined ? {} : { onProgress: onProgress(name) }),
-		});
 		return {
 			vendor,
 			...(tree.loadedModule === undefined ? {} : { module: tree.loadedModule }),
 			cpu: model.name,
-			check,
+			check: checks[at]!,
 			baseCost: baseCost({ guest, tree: selectVendor(base, name)?.tree ?? base, vendor, model }),
 			cost: measureCost({ guest, tree, vendor, model }),
 		};

@@ -5,6 +5,8 @@ import {
 	pairConfigurations,
 } from "../../src/check/configuration.ts";
 import { runCheck } from "../../src/check/check.ts";
+import { planJobs } from "../../src/check/plan.ts";
+import { JobRunner } from "../../src/check/search/jobs.ts";
 import { TableWatch, snapshotRules } from "../../src/check/search/rules.ts";
 import { search } from "../../src/check/search/search.ts";
 import { Snapshotter } from "../../src/check/search/snapshot.ts";
@@ -129,6 +131,18 @@ describe("a search", () => {
 			expect(result.verdict).toBe("holds");
 		},
 	);
+
+	it("has shares that see the same in whatever order they are searched", () => {
+		const options = { ...asked("v6.18", "tdx", 2), events: ["kick", "ioctl", "nmi"] as const };
+		const jobs = planJobs(options).slice(0, 3);
+		const inOrder = (order: readonly number[]) => {
+			const runner = new JobRunner(options);
+			const results = order.map((at) => [at, runner.run(jobs[at]!)] as const);
+			runner.end();
+			return new Map(results.sort(([a], [b]) => a - b));
+		};
+		expect(inOrder([2, 1, 0])).toEqual(inOrder([0, 1, 2]));
+	});
 
 	it("finds the host interrupt that version 1 loses behind a TD exit, with one event, and replays it", () => {
 		const result = runCheck(asked("series-v1", "tdx", 1));

@@ -10,11 +10,14 @@ export interface Outcome {
 	readonly written: ReadonlyMap<string, string>;
 }
 
+/** Workers load what is built, and tests what is written: they stay on their own thread. */
+const ONE_THREAD: Services = { ...SERVICES, threads: 1 };
+
 /** Runs a command line. @param files what can be read, by path */
 export async function reenter(
 	argv: readonly string[],
 	files: Record<string, Uint8Array | string> = {},
-	services: Services = SERVICES,
+	services: Services = ONE_THREAD,
 ): Promise<Outcome> {
 	let out = "";
 	let err = "";

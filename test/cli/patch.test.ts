@@ -2,7 +2,9 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { DEFAULT_CONFIGURATION } from "../../src/check/configuration.ts";
-import type { CheckOptions } from "../../src/check/types.ts";
+import type { Io } from "../../src/cli/io.ts";
+import type { CheckRequest } from "../../src/cli/pool/checks.ts";
+import type { PoolOptions } from "../../src/cli/pool/pool.ts";
 import { SERVICES } from "../../src/cli/services.ts";
 import type { ReviewOptions } from "../../src/review/review.ts";
 import { patchJsonSchema } from "../../src/kvm/patch/schema.ts";
@@ -16,9 +18,19 @@ const examples = Object.fromEntries(
 /** Interrupts are all that the examples' violations need. */
 const services = {
 	...SERVICES,
-	runCheck: (options: CheckOptions) =>
-		SERVICES.runCheck({ ...options, events: ["irq"], eventsMax: 1, configuration: DEFAULT_CONFIGURATION }),
+	threads: 1,
+	runChecks: (io: Io, requests: readonly CheckRequest[], pool: PoolOptions) =>
+		SERVICES.runChecks(
+			io,
+			requests.map(({ words, options }) => ({
+				words,
+				options: { ...options, events: ["irq" as const], eventsMax: 1, configuration: DEFAULT_CONFIGURATION },
+			})),
+			pool,
+		),
 };
+/** For tests that do not look at what a check says. */
+const runChecks = async () => [];
 const run = (words: string, files: Record<string, string> = {}) =>
 	reenter(words.split(" "), { ...examples, ...files }, services);
 
@@ -127,7 +139,7 @@ describe("--patch", () => {
 	it("is compared with the tree that it is made for, unless --base names another", async () => {
 		const reviewTree = ({ tree, base }: ReviewOptions) => ({ tree: tree.name, base: base.name, vendors: [] });
 		const bases = async (words: string) => {
-			const { out } = await reenter(words.split(" "), examples, { ...services, reviewTree });
+			const { out } = await reenter(words.split(" "), examples, { ...services, runChecks, reviewTree });
 			return JSON.parse(out).reviews.map(({ base }: { base: string }) => base);
 		};
 		expect(await bases("review --patch examples/pv-clock.json --json")).toEqual(["series-v2"]);
@@ -147,12 +159,12 @@ describe("--patch", () => {
 		await reenter(
 			["review", "--patch", "my patch's.json"],
 			{ "my patch's.json": a },
-			{ ...services, reviewTree },
+			{ ...services, runChecks, reviewTree },
 		);
 		await reenter(
 			["review", "series-v2:1", "--patch", "a.json"],
 			{ "a.json": a },
-			{ ...services, reviewTree },
+			{ ...services, runChecks, reviewTree },
 		);
 		expect(specs).toEqual(["--patch 'my patch'\\''s.json'", "series-v2:1 --patch a.json"]);
 	});

@@ -328,6 +328,7 @@ export class Search {
 		const blocks: Block[] = [];
 		subject.noting = true;
 		this.rewind(from);
+		subject.forgetReads();
 		let events: readonly Injection[] = [...from.prefix, branch.event];
 		for (let at = 0; at < branch.length; at++) {
 			const start = at === 0 ? from.start : states.save();

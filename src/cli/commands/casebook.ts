@@ -1,13 +1,13 @@
 /** `reenter casebook`. */
-import { type CaseResult, isAsTold } from "../../check/casebook.ts";
+import { isAsTold } from "../../check/casebook.ts";
 import type { HistoryCase } from "../../kvm/trees/history/case.ts";
 import { HISTORY } from "../../kvm/trees/history/cases.ts";
 import { hint } from "../../kvm/flow/patch.ts";
-import { defaultModel } from "../../silicon/models/models.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { emit, progressLine } from "../output.ts";
-import type { Registry } from "../registry.ts";
+import { emit } from "../output.ts";
+import { checkProgress } from "../progress.ts";
+import { type JobsArguments, jobsOption, type Registry } from "../registry.ts";
 import { caseText, casebookJson, casebookText } from "../text/casebook.ts";
 
 function chosen(names: readonly string[]): readonly HistoryCase[] {
@@ -20,16 +20,18 @@ function chosen(names: readonly string[]): readonly HistoryCase[] {
 	});
 }
 
-function casebookCommand(context: Context, names: readonly string[], options: CommonOptions): number {
+async function casebookCommand(
+	context: Context,
+	names: readonly string[],
+	options: CommonOptions & JobsArguments,
+): Promise<number> {
 	const { io, services, style } = context;
 	const entries = chosen(names);
 	const pairs = entries.flatMap((entry) => entry.vendors.map((vendor) => ({ entry, vendor })));
-	const progress = progressLine(io, "casebook");
-	const results: CaseResult[] = pairs.map(({ entry, vendor }, done) => {
-		progress(done, pairs.length);
-		return services.runCase(entry, vendor, defaultModel(vendor));
+	const results = await services.runCases(io, pairs, {
+		threads: options.jobs ?? services.threads,
+		onProgress: checkProgress(context, "the casebook"),
 	});
-	progress(pairs.length, pairs.length);
 	const text = () =>
 		names.length === 0
 			? casebookText(results, style)
@@ -43,5 +45,11 @@ export function registerCasebook({ context, command, action }: Registry): void {
 	command(
 		"casebook [case...]",
 		"bugs of KVM's past: each is reported before its fix, and not behind it; a case tells its story",
-	).action(action((names: string[], options: CommonOptions) => casebookCommand(context, names, options)));
+	)
+		.addOption(jobsOption())
+		.action(
+			action((names: string[], options: CommonOptions & JobsArguments) =>
+				casebookCommand(context, names, options),
+			),
+		);
 }

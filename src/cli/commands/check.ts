@@ -1,20 +1,28 @@
 /** `reenter check`. */
 import { ConfigurationError, parseConfiguration } from "../../check/configuration.ts";
 import { parseSchedule } from "../../check/schedule.ts";
-import type { CheckGuest, CheckOptions, CheckResult } from "../../check/types.ts";
+import type { CheckGuest, CheckOptions } from "../../check/types.ts";
 import type { MceHandler } from "../../host/mce.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { checkProgress } from "../progress.ts";
-import { guestOption, mceHandlerOption, patchOption, type Registry } from "../registry.ts";
+import type { CheckRequest } from "../pool/checks.ts";
+import {
+	type JobsArguments,
+	guestOption,
+	jobsOption,
+	mceHandlerOption,
+	patchOption,
+	type Registry,
+} from "../registry.ts";
 import { type ResultArguments, addResultOptions, emitResults } from "../results.ts";
 import { resolveComparison, resolveTargets, resolveTree } from "../resolve.ts";
 
 /** More events than this are more than a day's work. */
 const EVENTS_LIMIT = 3;
 
-interface CheckArguments extends CommonOptions, ResultArguments {
+interface CheckArguments extends CommonOptions, ResultArguments, JobsArguments {
 	readonly base?: string;
 	readonly patch?: readonly string[];
 	readonly vendor?: string;
@@ -40,9 +48,12 @@ async function checkCommand(
 	if (only === null)
 		throw new UsageError(`--replay "${options.replay}" is no schedule; write for example irq@57`);
 	const eventsMax = parseEventsMax(options.maxEvents);
-	const results: CheckResult[] = resolveTargets(patched, options.vendor, options.cpu).map(
-		({ tree, vendor, model }) => {
-			return services.runCheck({
+	const targets = resolveTargets(patched, options.vendor, options.cpu);
+	const requests = targets.map(({ tree, vendor, model }): CheckRequest => {
+		const name = tree.loadedModule ?? vendor;
+		return {
+			words: { spec, patch: options.patch, vendor: name, cpu: options.cpu },
+			options: {
 				tree,
 				base,
 				vendor,
@@ -52,10 +63,17 @@ async function checkCommand(
 				guest: options.guest,
 				...parseConfigurations(options.config, vendor, model),
 				...(only === undefined ? {} : { only }),
-				onProgress: checkProgress(context, `${tree.name} on ${tree.loadedModule ?? vendor}`),
-			});
-		},
-	);
+			},
+		};
+	});
+	const names = requests.map(({ words }) => words.vendor).join(", ");
+	const results =
+		only === undefined
+			? await services.runChecks(io, requests, {
+					threads: options.jobs ?? services.threads,
+					onProgress: checkProgress(context, `${patched.name} on ${names}`),
+				})
+			: requests.map((request) => services.runCheck(request.options));
 	emitResults(context, results, options);
 	return results.every(({ verdict }) => verdict === "holds") ? EXIT.holds : EXIT.violated;
 }
@@ -97,6 +115,7 @@ export function registerCheck({ context, command, action }: Registry): void {
 			"wide",
 		)
 		.addOption(guestOption())
+		.addOption(jobsOption())
 		.option("--replay <schedule>", "only this schedule, for example irq@57")
 		.addOption(mceHandlerOption());
 	addResultOptions(check).action(

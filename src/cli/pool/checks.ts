@@ -1,0 +1,62 @@
+/** Checks on several threads. */
+import { conclude } from "../../check/conclude.ts";
+import { type Job, jobWeight, planJobs } from "../../check/plan.ts";
+import { configurationName } from "../../check/configuration.ts";
+import type { SearchResult } from "../../check/search/search.ts";
+import type { CheckOptions, CheckResult } from "../../check/types.ts";
+import type { Io } from "../io.ts";
+import { type PoolOptions, runTasks } from "./pool.ts";
+import type { CheckWords, TargetWords, Task } from "./task.ts";
+
+/** A check, and the words that its tree, vendor and model came of. */
+export interface CheckRequest {
+	readonly words: TargetWords;
+	readonly options: CheckOptions;
+}
+
+/** The checks, in words. */
+export function checksOf(requests: readonly CheckRequest[]): CheckWords[] {
+	return requests.map(({ words, options }) => {
+		const { tree: _tree, base: _base, model: _model, only: _only, onProgress: _tell, ...question } = options;
+		return { words, question };
+	});
+}
+
+/** The jobs of checks, the longest first. */
+export function tasksOf(requests: readonly CheckRequest[]): (Task & { readonly kind: "search" })[] {
+	const groups = new Map<string, number>();
+	const groupOf = (check: number, { configuration, eventsMax }: Job): number => {
+		const name = `${check} ${configurationName(configuration)} ${eventsMax}`;
+		const group = groups.get(name) ?? groups.size;
+		groups.set(name, group);
+		return group;
+	};
+	const tasks = requests.flatMap(({ options }, check) =>
+		planJobs(options).map((job) => ({
+			kind: "search" as const,
+			check,
+			job,
+			group: groupOf(check, job),
+			weight: jobWeight(job),
+		})),
+	);
+	return tasks.sort((a, b) => b.weight - a.weight);
+}
+
+/** Runs checks. @throws what a tree throws: a FlowError or UsageError, of whichever thread */
+export async function runChecks(
+	io: Io,
+	requests: readonly CheckRequest[],
+	pool: PoolOptions,
+): Promise<CheckResult[]> {
+	const tasks = tasksOf(requests);
+	const results = await runTasks(io, checksOf(requests), tasks, pool);
+	return requests.map(({ options }, check) =>
+		conclude(
+			options,
+			tasks.flatMap((task, at) =>
+				task.check === check ? [{ job: task.job, result: results[at] as SearchResult }] : [],
+			),
+		),
+	);
+}
