@@ -6,12 +6,13 @@
 //
 // Exit code 0: every boot reached its marker; 1: one did not; 77: something is missing here, and what.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { findLinuxKernel } from "../dist/cli/linux-files.js";
 
 const MARKER = "reenter: booted";
 const TIMEOUT_MS = 600_000;
@@ -32,17 +33,8 @@ function skip(why) {
 	process.exit(77);
 }
 
-/** The newest kernel of Debian's in /boot, the cloud flavour first: it has fewer drivers. */
-function findKernel() {
-	const names = readdirSync("/boot").filter((name) => name.startsWith("vmlinuz-") && name.endsWith("-amd64"));
-	names.sort((a, b) => Number(a.includes("cloud")) - Number(b.includes("cloud")) || a.localeCompare(b));
-	const name = names.at(-1);
-	return name === undefined
-		? skip("no /boot/vmlinuz-*-amd64: apt install linux-image-cloud-amd64")
-		: join("/boot", name);
-}
-
-const kernel = values.kernel ?? findKernel();
+const kernel =
+	values.kernel ?? findLinuxKernel() ?? skip("no /boot/vmlinuz-*-amd64: apt install linux-image-cloud-amd64");
 const folder = mkdtempSync(join(tmpdir(), "reenter-linux-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const initrd = join(folder, "initrd.gz");

@@ -24,6 +24,11 @@ export interface Io {
 /** Exit codes. `skipped`: this computer lacks what the command needs. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */
 export const EXIT = { holds: 0, violated: 1, usage: 2, guest: 3, internal: 70, skipped: 77 } as const;
 
+/** This computer lacks what the command needs: one line, exit code 77. */
+export class SkippedError extends Error {
+	override readonly name = "SkippedError";
+}
+
 /** Bad usage or bad input: one line, exit code 2. */
 export class UsageError extends Error {
 	override readonly name = "UsageError";

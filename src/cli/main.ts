@@ -18,7 +18,7 @@ import { registerSchema } from "./commands/schema.ts";
 import { registerTrace } from "./commands/trace.ts";
 import type { Context } from "./context.ts";
 import { isExpectedError } from "./errors.ts";
-import { EXIT, type Io } from "./io.ts";
+import { EXIT, type Io, SkippedError } from "./io.ts";
 import { makeRegistry, type Registry } from "./registry.ts";
 import type { Services } from "./services.ts";
 import { makeStyle } from "./style.ts";
@@ -75,6 +75,10 @@ export async function main(argv: readonly string[], io: Io, services: Services):
 		return code;
 	} catch (error) {
 		if (error instanceof CommanderError) return commanderExit(error, program, argv, io);
+		if (error instanceof SkippedError) {
+			io.err(`reenter: skipped: ${error.message}\n`);
+			return EXIT.skipped;
+		}
 		if (isExpectedError(error)) {
 			io.err(`reenter: ${error.message}\n`);
 			return EXIT.usage;

@@ -6,10 +6,14 @@ import type { RecordedData } from "../profile/data.ts";
 import { type RecordOptions, record } from "../profile/record.ts";
 import { INLININGS, type Inlining, inlinedSymbols } from "../profile/symbols.ts";
 import { TraceRecorder } from "../profile/tracepoints.ts";
+import { LINUX_BOOT, linuxWorkload } from "../profile/workloads/linux.ts";
+import type { Workload } from "../profile/workloads/workload.ts";
 import { findWorkload } from "../profile/workloads/workloads.ts";
 import type { CommonOptions } from "./context.ts";
 import { type Io, UsageError } from "./io.ts";
+import { installedKernel, makeInitramfs } from "./linux-files.ts";
 import { cpuOrFile } from "./model-file.ts";
+import { readUserFile } from "./patch-source.ts";
 import { patchOption } from "./registry.ts";
 import { resolveTarget, resolveTree } from "./resolve.ts";
 
@@ -24,6 +28,9 @@ export interface WorkloadArguments extends CommonOptions {
 	readonly seed?: number;
 	readonly period?: number;
 	readonly inline?: Inlining;
+	readonly kernel?: string;
+	readonly initrd?: string;
+	readonly append?: string;
 }
 
 /** An option's argument as a number of at least 1. */
@@ -49,7 +56,24 @@ export function addWorkloadOptions(command: Command): Command {
 		.addOption(
 			new Option("--period <cycles>", "cycles from one sample to the next").argParser(count("period")),
 		)
-		.addOption(inlineOption());
+		.addOption(inlineOption())
+		.option("--kernel <bzImage>", "of linux-boot; default: Debian's in /boot")
+		.option("--initrd <file>", "of linux-boot; default: a busybox that powers off")
+		.option("--append <words>", "command line of linux-boot's kernel");
+}
+
+const OF_LINUX = ["kernel", "initrd", "append"] as const;
+
+/** The workload that is named; for linux-boot with the files that it takes. @throws SkippedError if there are none */
+function workloadOf(io: Io, name: string, args: WorkloadArguments): Workload {
+	if (name !== LINUX_BOOT) {
+		const given = OF_LINUX.find((option) => args[option] !== undefined);
+		if (given !== undefined) throw new UsageError(`--${given} is for the workload ${LINUX_BOOT}`);
+		return findWorkload(name);
+	}
+	const kernel = readUserFile(io, args.kernel ?? installedKernel());
+	const initrd = args.initrd === undefined ? makeInitramfs() : readUserFile(io, args.initrd);
+	return linuxWorkload({ kernel, initrd, ...(args.append === undefined ? {} : { append: args.append }) });
 }
 
 /** `--inline`. @param initial null: no default, so that it shows whether it was given */
@@ -74,7 +98,7 @@ export async function requested(io: Io, workload: string, args: WorkloadArgument
 	return {
 		tree: target.tree,
 		options: {
-			workload: findWorkload(workload),
+			workload: workloadOf(io, workload, args),
 			...target,
 			...(args.vcpus === undefined ? {} : { vcpus: args.vcpus }),
 			...(args.iterations === undefined ? {} : { iterations: args.iterations }),

@@ -71,7 +71,8 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 	}
 	const vcpus = options.vcpus ?? workload.vcpus;
 	const cpus = vcpus + (workload.moreCpus ?? 0);
-	const image = programImage(workload.guest);
+	const { guest } = workload;
+	const { image, ...loaded } = typeof guest === "string" ? { image: programImage(guest) } : guest;
 	const guestRamBytes = Math.max(guestRamBytesFor(image), workload.guestRamBytes ?? 0);
 	const profiled = options.profile !== false;
 	const machine = createMachine({
@@ -86,6 +87,7 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 	});
 	const vmm = new Vmm(machine, { guestRamBytes, hugePages: workload.hugePages ?? true });
 	vmm.load(image, {
+		...loaded,
 		parameters: {
 			...workload.parameters,
 			iterations: options.iterations ?? workload.iterations,
@@ -143,7 +145,8 @@ export function startSession(options: RecordOptions): Session {
 export function record(options: RecordOptions): Recording {
 	const session = startSession(options);
 	const result = session.vmm.run();
-	if (result.kind !== "exit" || result.code !== 0) {
+	const isWell = result.kind === "power-off" || (result.kind === "exit" && result.code === 0);
+	if (!isWell) {
 		throw new ProfileError(
 			`${options.workload.name} on ${options.tree.name} ended by ${endText(result)}: ${session.vmm.consoleText.trim()}`,
 		);

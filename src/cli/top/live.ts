@@ -2,7 +2,7 @@
 import { LiveTree } from "../../profile/live.ts";
 import { reportText } from "../../profile/report.ts";
 import type { Context } from "../context.ts";
-import { EXIT, type Io, UsageError } from "../io.ts";
+import { EXIT, type Io, SkippedError, UsageError } from "../io.ts";
 import { writeUserFile } from "../output.ts";
 import { drawText, pageLines, screenLines } from "./screen.ts";
 import { type Effect, firstState, type Key, pressKey, shownRows, type TopState } from "./state.ts";
@@ -149,8 +149,11 @@ export function runLive(
 			task,
 			(message) => {
 				if (isOver) return;
-				if (message.kind === "refused") finish(() => reject(new UsageError(message.message)));
-				else view.hear(message);
+				if (message.kind !== "refused") view.hear(message);
+				else {
+					const { message: why, skipped } = message;
+					finish(() => reject(skipped === true ? new SkippedError(why) : new UsageError(why)));
+				}
 			},
 			(error) => finish(() => reject(error)),
 		);

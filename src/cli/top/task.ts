@@ -16,8 +16,8 @@ export type LiveMessage =
 	| { readonly kind: "recording"; readonly recording: LiveRecording }
 	/** The guest ended by itself. */
 	| { readonly kind: "end"; readonly how: string }
-	/** Bad usage or bad input. */
-	| { readonly kind: "refused"; readonly message: string };
+	/** Bad usage or bad input; or `skipped`, this computer lacks what it takes. */
+	| { readonly kind: "refused"; readonly message: string; readonly skipped?: boolean };
 
 /** A run under way. */
 export interface LiveRun {

@@ -8,6 +8,7 @@ import { endText, startSession } from "../../profile/record.ts";
 import { inlinedSymbols } from "../../profile/symbols.ts";
 import { TraceRecorder } from "../../profile/tracepoints.ts";
 import { isExpectedError } from "../errors.ts";
+import { SkippedError } from "../io.ts";
 import { processIo } from "../process-io.ts";
 import { requested } from "../profile-options.ts";
 import type { LiveMessage, LiveWorkerData } from "./task.ts";
@@ -49,6 +50,7 @@ try {
 	watcher.onExit();
 	post({ kind: "end", how: endText(result) });
 } catch (error) {
-	if (!isExpectedError(error)) throw error;
-	post({ kind: "refused", message: error.message });
+	const skipped = error instanceof SkippedError;
+	if (!skipped && !isExpectedError(error)) throw error;
+	post({ kind: "refused", message: error.message, skipped });
 }

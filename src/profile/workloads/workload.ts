@@ -1,15 +1,17 @@
 /** What a workload is: a guest, the machine it runs on, and what happens beside it. */
 import type { GuestParameters } from "../../guests/boot.ts";
+import type { Image } from "../../guests/image.ts";
 import type { GuestVendor } from "../../guests/programs.ts";
 import type { KernelOptions } from "../../host/kernel.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
+import type { LoadOptions } from "../../kvm/api/vmm.ts";
 
 export interface Workload {
 	readonly name: string;
 	/** One line: what it does, and what it stands for. */
 	readonly label: string;
-	/** A program of guests/programs.ts. */
-	readonly guest: string;
+	/** A program of guests/programs.ts, or another image with what it is loaded with. */
+	readonly guest: string | ({ readonly image: Image } & Pick<LoadOptions, "commandLine" | "initrd">);
 	readonly vendors: readonly GuestVendor[];
 	readonly vcpus: number;
 	/** Physical CPUs beyond one a vCPU. Default 0; a machine with one CPU has no threads. */

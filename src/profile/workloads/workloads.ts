@@ -2,6 +2,7 @@
 import { PROGRAMS } from "../../guests/programs.ts";
 import { hint } from "../../kvm/flow/patch.ts";
 import { ProfileError } from "../errors.ts";
+import { LINUX_BOOT } from "./linux.ts";
 import type { Workload } from "./workload.ts";
 import { startZapper } from "./zapper.ts";
 
@@ -105,7 +106,7 @@ export function findWorkload(name: string): Workload {
 	if (workload !== undefined) return workload;
 	const program = PROGRAMS.find((one) => one.name === name);
 	if (program === undefined) {
-		const names = workloadNames();
+		const names = [...workloadNames(), LINUX_BOOT];
 		throw new ProfileError(`no workload "${name}"${hint(name, names)}; there are ${names.join(", ")}`);
 	}
 	return {

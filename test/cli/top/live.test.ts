@@ -131,6 +131,13 @@ describe("reenter top on a terminal", () => {
 		expect(top.errors()).toBe('reenter: no workload "nosuch"\n');
 	});
 
+	it("a workload whose files this computer lacks is skipped", async () => {
+		const top = liveTop(["linux-boot"]);
+		top.tell({ kind: "refused", message: "no kernel", skipped: true });
+		expect(await top.code).toBe(EXIT.skipped);
+		expect(top.errors()).toBe("reenter: skipped: no kernel\n");
+	});
+
 	it("says how the guest ended, and stays until it is quit", async () => {
 		const top = liveTop(["invd"]);
 		top.tell({ kind: "recording", recording });
