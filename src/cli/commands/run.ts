@@ -257,7 +257,7 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--smp <n>", "virtual CPUs", "1")
 		.option("--seed <n>", "chooses how several CPUs take turns", "1")
 		.option("--backend <machine>", "soft, or dev: this computer's /dev/kvm", "soft")
-		.option("--budget <instructions>", "guest instructions and VM exits after which to stop")
+		.option("--budget <instructions>", "guest instructions, VM exits and 1000s of cycles after which to stop")
 		.option("--snapshot-out <file>", "write the machine as it is at the end of the run")
 		.option("--snapshot-in <file>", "go on from there, in place of an image")
 		.action(action((file: string | undefined, options: RunArguments) => runCommand(context, file, options)));

@@ -34,7 +34,7 @@ export type VmmResult =
 	| { readonly kind: "entry-failure"; readonly message: string }
 	/** KVM could not emulate an instruction, or did not expect an exit. */
 	| { readonly kind: "internal-error"; readonly message: string }
-	/** The instruction budget was used up. */
+	/** The budget was used up. */
 	| { readonly kind: "budget"; readonly instructions: number };
 
 export interface VmmOptions {
@@ -66,6 +66,8 @@ const LINUX_RAM_BYTES = 256 * MIB;
 const VMM_INSTRUCTIONS = 400;
 const CYCLES_PER_INSTRUCTION_LEAST = 0.2;
 const BUDGET_CHECK_CYCLES_LEAST = 1e6;
+/** Virtual time that a budget takes for one instruction, whatever is done in it: so waiting comes to an end as well. */
+const CYCLES_PER_BUDGET_UNIT = 1000;
 
 const RAM_BYTES_LEAST: Readonly<Record<BootProtocol, number>> = {
 	"long-mode": LARGE_PAGE_BYTES,
@@ -181,7 +183,7 @@ export class Vmm {
 
 	/**
 	 * Runs the guest until it ends.
-	 * @param budget guest instructions and VM exits after which to stop
+	 * @param budget after which to stop: guest instructions, VM exits, and thousands of cycles of virtual time
 	 */
 	run(budget = Number.POSITIVE_INFINITY): VmmResult {
 		if (this.machine.smp !== null) return this.runThreads(this.machine.smp, budget);
@@ -200,10 +202,13 @@ export class Vmm {
 
 	/**
 	 * What a budget counts, of all CPUs: guest instructions, and VM exits, since one instruction can exit for each
-	 * element of a string that KVM emulates.
+	 * element of a string that KVM emulates; and time, since a vCPU can wait for ever while a timer ticks.
 	 */
 	private get spent(): number {
-		return this.machine.vm.vcpus.reduce((sum, { stat }) => sum + stat.exits, this.instructions);
+		const { processors, vm } = this.machine;
+		const cycles = processors.reduce((latest, { cpu }) => Math.max(latest, cpu.cycles), 0);
+		const exits = vm.vcpus.reduce((sum, { stat }) => sum + stat.exits, 0);
+		return this.instructions + exits + cycles / CYCLES_PER_BUDGET_UNIT;
 	}
 	/** Guest instructions of all CPUs. */
 	private get instructions(): number {

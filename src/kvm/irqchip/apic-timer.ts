@@ -12,6 +12,8 @@ import { APIC_TIMER } from "./apic-registers.ts";
 
 /** Nanoseconds of one APIC bus cycle: APIC_BUS_CYCLE_NS_DEFAULT. */
 const BUS_CYCLE_NS = 1;
+/** Periods below this would keep the host busy: min_timer_period_us. */
+const LEAST_PERIOD_NS = 200_000;
 
 export class ApicTimer implements Hrtimer {
 	/** APIC_TIMER mode. */
@@ -53,9 +55,17 @@ export class ApicTimer implements Hrtimer {
 				this.targetExpiration = 0;
 				return;
 			}
+			this.limitPeriod();
 			this.targetExpiration = this.guestTsc + this.periodCycles;
 		}
 		this.restart();
+	}
+
+	/** limit_periodic_timer_frequency(). */
+	limitPeriod(): void {
+		if (this.mode !== APIC_TIMER.PERIODIC || this.periodCycles === 0) return;
+		const least = Math.ceil((LEAST_PERIOD_NS * this.vcpu.cpu.model.tscHz) / 1e9);
+		this.periodCycles = Math.max(this.periodCycles, least);
 	}
 
 	/** restart_apic_timer(): the hardware timer if the vendor takes it, else an hrtimer. */
@@ -199,6 +209,7 @@ export class ApicTimer implements Hrtimer {
 		if (old === divideCount || this.targetExpiration === 0) return;
 		const left = Math.max(0, this.targetExpiration - this.guestTsc);
 		this.periodCycles = (this.periodCycles * divideCount) / old;
+		this.limitPeriod();
 		this.targetExpiration = this.guestTsc + Math.floor((left * divideCount) / old);
 		this.restart();
 	}

@@ -151,6 +151,7 @@ function setLvt(apic: Lapic, offset: number, value: number): void {
 		apic.regs[APIC.TMICT >> 2] = 0;
 	}
 	timer.mode = mode;
+	timer.limitPeriod();
 }
 
 /** kvm_x2apic_msr_read(). @param msr 0x800 … 0x8ff @returns undefined for #GP */

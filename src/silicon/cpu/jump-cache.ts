@@ -6,6 +6,11 @@ import type { Cpu } from "./cpu.ts";
 import * as L from "./layout.ts";
 
 const BYTES = L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES;
+/**
+ * An empty entry has the tag -1, which belongs into entry 0: a RIP as good as any other. There an empty one has the low
+ * half of a RIP that belongs elsewhere.
+ */
+const EMPTY_ENTRY_0 = 1;
 
 /**
  * Word index of the entry for a RIP's low half. core.ts computes the same in code.
@@ -48,6 +53,7 @@ export function flushJumpCache(cpu: Cpu): void {
 	for (const [index, bank] of [0, L.USER_BANK].entries()) {
 		const start = cpu.base + bank + L.JUMP_CACHE;
 		cpu.jumpFilled[index]!.empty(cpu.u32, start, start + BYTES);
+		cpu.u32[start >> 2] = EMPTY_ENTRY_0;
 	}
 	cpu.jumpPages.fill(0);
 }

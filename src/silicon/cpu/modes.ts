@@ -1,6 +1,7 @@
 /** Operating modes, privilege level, interrupt shadow, and the power-on state. */
 import { CR0, EFER } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
+import { flushJumpCache } from "./jump-cache.ts";
 import * as L from "./layout.ts";
 import { ATTR, segmentAttributes, setSegment } from "./segments.ts";
 
@@ -64,6 +65,7 @@ export function resetCpu(cpu: Cpu): void {
 	const cycles = cpu.cycles;
 	u8.fill(0, base, base + L.XSTATE + L.XSTATE_BYTES);
 	u8.fill(0xff, base + L.TLB_READ, base + L.CPU_AREA_BYTES);
+	flushJumpCache(cpu);
 	cpu.guestPhysical.flush();
 	cpu.cycles = cycles;
 	cpu.deadline = Number.POSITIVE_INFINITY;

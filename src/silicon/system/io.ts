@@ -150,9 +150,11 @@ function stringIo(inputs: boolean, bytes: number): Handler {
 				return OUTCOME.stop;
 			}
 			if (!repeat) break;
-			// A trap is due behind each element.
+			if (BigInt.asUintN(bits, cpu.gpr(L.RCX)) === 0n) break;
+			cpu.cycles += cpu.model.guestCosts.system.cycles;
+			// A trap is due behind each element, and events are taken there.
 			const stepped = (cpu.read32(L.RFLAGS) & FLAG.TF) !== 0 || cpu.read32(L.PENDING_DBG) !== 0;
-			if (stepped && BigInt.asUintN(bits, cpu.gpr(L.RCX)) !== 0n) return OUTCOME.jumped;
+			if (stepped || cpu.pending !== 0 || cpu.cycles >= cpu.limit) return OUTCOME.again;
 		}
 		return OUTCOME.next;
 	};

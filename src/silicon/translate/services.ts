@@ -15,6 +15,8 @@ export const OUTCOME = {
 	fault: 2,
 	/** Execution of this context ended: a VM exit, HLT without a hypervisor, shutdown. */
 	stop: 3,
+	/** A REP has done some of its elements; RIP still names it, and it goes on there when events have been looked at. */
+	again: 4,
 } as const;
 /** One of OUTCOME. */
 export type Outcome = (typeof OUTCOME)[keyof typeof OUTCOME];

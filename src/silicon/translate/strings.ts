@@ -231,7 +231,7 @@ function repeated(element: Element, run: Run | null, stops: boolean): StringMicr
 			// Fast strings move a cache line where the others look at an element.
 			cpu.cycles += cost * (run === null ? done : Math.ceil((done * bytes) / 64));
 			// Events are taken between steps: RIP still names the instruction.
-			if (count > BigInt(done) && (cpu.cycles >= cpu.limit || isStepped(cpu))) return OUTCOME.jumped;
+			if (count > BigInt(done) && (cpu.cycles >= cpu.limit || isStepped(cpu))) return OUTCOME.again;
 		}
 	};
 }

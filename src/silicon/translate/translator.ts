@@ -342,7 +342,7 @@ export class Translator {
 			const entry = jumpEntry(cpu, bank, low);
 			const words = cpu.u32;
 			let slot = words[entry + 2]!;
-			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4) || slot === 0xffffffff) {
+			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4)) {
 				const region = this.find(cpu, modeFrom(key), false);
 				if (region === null) return this.services.deliverFault(cpu);
 				slot = region.slot;
@@ -422,7 +422,7 @@ export class Translator {
 		this.running = cpu;
 		const { outcome } = this.single(cpu);
 		this.running = outer;
-		return outcome === OUTCOME.next || outcome === OUTCOME.jumped;
+		return outcome !== OUTCOME.fault && outcome !== OUTCOME.stop;
 	}
 
 	/** The region of one instruction at RIP, carried out; null if it cannot be fetched. */
@@ -483,8 +483,7 @@ export class Translator {
 			this.advance(cpu, insn);
 			this.retire(cpu, cycles);
 		}
-		// A REP that was interrupted has not retired.
-		if (outcome === OUTCOME.jumped && microcode === undefined) this.retire(cpu, cycles);
+		if (outcome === OUTCOME.jumped) this.retire(cpu, cycles);
 		return outcome;
 	}
 

@@ -71,4 +71,17 @@ describe.each(VENDORS)("on %s", (vendor, model) => {
 		vmm.load(loadImage(programBytes(findProgram("compute")!)), { parameters: { iterations: 1e9 } });
 		expect(vmm.run(1_000_000).kind).toBe("budget");
 	});
+
+	test("a vCPU that waits for ever while a timer ticks that cannot wake it ends at its budget", () => {
+		const machine = machineFor(vendor, model);
+		const vmm = new Vmm(machine);
+		// APIC base: x2APIC; LVTT: periodic; TMICT: 1; hlt with interrupts off.
+		const code =
+			"b91b000000b8000de0fe31d20f30b932080000b82000020031d20f30b938080000b80100000031d20f30faf4ebfd";
+		const bytes = Uint8Array.from(code.match(/../g)!, (byte) => Number.parseInt(byte, 16));
+		const segments = [{ gpa: 0x10_0000, bytes }];
+		vmm.load({ protocol: "long-mode", entry: 0x10_0000, segments, endGpa: 0x10_0000 + bytes.length });
+		expect(vmm.run(100_000).kind).toBe("budget");
+		expect(machine.vcpu.stat.exits).toBeLessThan(1000);
+	});
 });

@@ -385,6 +385,13 @@ describe("ports", () => {
 		cpu.setGpr(L.RCX, 3n);
 		expect(run(cpu, "repOutsb")).toBe(OUTCOME.next);
 		expect([cpu.gpr(L.RCX), cpu.gpr(L.RSI)]).toEqual([0n, BigInt(AT.data + 3)]);
+		// One whose end is far gives way when the slice is over.
+		cpu.setGpr(L.RCX, 1n << 40n);
+		cpu.setGpr(L.RSI, BigInt(AT.data));
+		cpu.beginSlice(Number.POSITIVE_INFINITY, cpu.cycles + 100);
+		expect(run(cpu, "repOutsb")).toBe(OUTCOME.again);
+		expect(cpu.gpr(L.RSI)).toBeLessThan(BigInt(AT.data + 100));
+		cpu.beginSlice(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
 		cpu.setGpr(L.RDX, 0xf4n);
 		expect(run(cpu, "outDxAl")).toBe(OUTCOME.stop);
 		expect(written.slice(0, 4)).toEqual([

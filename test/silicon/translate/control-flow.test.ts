@@ -1,5 +1,6 @@
 /** Near branches, calls and returns go where SDM Vol. 2 says and move the stack by the right amount. */
 import { expect, test } from "vitest";
+import { BareMachine } from "./bare-machine.ts";
 import { CODE, Differential, type Start, WINDOW } from "./differential.ts";
 import { Random } from "./random.ts";
 
@@ -148,4 +149,17 @@ test("a RET whose pop faults has not happened", () => {
 		check(pair, start({ 4: at, 5: at }));
 	}
 	expect(pair.faults).toBe(5);
+});
+
+test("a branch to the last byte of the address space faults there, whatever code was run and dropped before", () => {
+	const machine = new BareMachine();
+	// Its entry of the jump cache is the first, where that of the last byte belongs as well: inc eax; hlt.
+	const first = 0x1001;
+	machine.poke(first, [0xff, 0xc0, 0xf4]);
+	machine.run(first);
+	machine.translator.flush(machine.cpu);
+	// mov rax, -1; jmp rax
+	machine.poke(0x3000, [0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe0]);
+	machine.run(0x3000);
+	expect(machine.fault).toEqual({ vector: 14, rip: 0xffff_ffff_ffff_ffffn, linear: 0xffff_ffff_ffff_ffffn });
 });
