@@ -1,20 +1,27 @@
 /**
- * Runs the casebook: for each bug of KVM's past, the configuration and the number of events that it names, before the fix
- * and behind it. Before, the least schedule of its kinds of event is looked for that violates the property; behind it, no
- * schedule of theirs may violate anything.
+ * Runs the casebook: each bug of KVM's past before its fix and behind it. Before, the least schedule is looked for that
+ * violates the property; behind it, no schedule may violate anything.
+ *
+ * Within bounds of its own a case is searched with the kinds of event, their number and the configuration that it names:
+ * quick. Within the default ones it is searched as `reenter check` looks at any tree, that knows nothing of the case.
  */
 import { linkTree } from "../kvm/flow/program.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { HistoryCase } from "../kvm/trees/history/case.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
-import { type Configuration, parseConfiguration } from "./configuration.ts";
+import { type Configuration, DEFAULT_CONFIGURATION, parseConfiguration } from "./configuration.ts";
 import { findEventKind } from "./events.ts";
 import { skippedStep } from "./explain.ts";
+import { kindsOf as checkedKinds, scopesOf } from "./plan.ts";
 import { runSchedule } from "./run.ts";
 import { search } from "./search/search.ts";
 import type { RunSetup } from "./subject.ts";
 import { Tracer } from "./trace.ts";
 import type { EventKind, Failure, Injection, TraceLine } from "./types.ts";
+
+/** What a case is searched with: its own events and configuration, or those of `reenter check` by default. */
+export const CASE_BOUNDS = ["own", "default"] as const;
+export type CaseBounds = (typeof CASE_BOUNDS)[number];
 
 /** A case on one vendor. */
 export interface CaseResult {
@@ -24,6 +31,8 @@ export interface CaseResult {
 	readonly found: {
 		readonly failure: Failure;
 		readonly schedule: readonly Injection[];
+		/** Where it was found. */
+		readonly configuration: Configuration;
 		readonly trace: readonly TraceLine[];
 		/** The step that the tree before the fix left out, as half a sentence; null if it is not that. */
 		readonly skipped: string | null;
@@ -32,6 +41,7 @@ export interface CaseResult {
 	} | null;
 	/** Behind the fix: violations, of any property. */
 	readonly left: readonly Failure[];
+	readonly bounds: CaseBounds;
 	/** Events of a run, at most, before and behind. */
 	readonly eventsMax: number;
 	/** Schedules that were run, before and behind. */
@@ -70,30 +80,106 @@ function modelFor({ lacks = [] }: HistoryCase, model: CpuModel): CpuModel {
 	return made;
 }
 
+/** What both trees of a case are searched with. */
+interface CaseScopes {
+	readonly model: CpuModel;
+	readonly kinds: readonly EventKind[];
+	readonly scopes: readonly { readonly configuration: Configuration; readonly eventsMax: number }[];
+}
+
+function caseScopes(entry: HistoryCase, vendor: Vendor, model: CpuModel, bounds: CaseBounds): CaseScopes {
+	if (bounds === "own") {
+		const kinds = kindsOf(entry);
+		const configuration = caseConfiguration(entry, vendor, model);
+		return { model, kinds, scopes: [{ configuration, eventsMax: Math.max(1, kinds.length) }] };
+	}
+	const { before, after, mceHandler = DEFAULT_CONFIGURATION.mceHandler } = entry;
+	const options = { tree: before, base: after, vendor, model, mceHandler };
+	return { model, kinds: checkedKinds(options), scopes: scopesOf(options) };
+}
+
 /** Runs one case on one vendor. @param usual the vendor's usual CPU model */
-export function runCase(entry: HistoryCase, vendor: Vendor, usual: CpuModel): CaseResult {
+export function runCase(
+	entry: HistoryCase,
+	vendor: Vendor,
+	usual: CpuModel,
+	bounds: CaseBounds = "own",
+): CaseResult {
 	const model = modelFor(entry, usual);
-	const kinds = kindsOf(entry);
-	const configuration = caseConfiguration(entry, vendor, model);
-	const setup = (tree: Tree): RunSetup => ({
-		program: linkTree(tree, vendor),
-		model,
-		configuration,
-		guest: "script",
-	});
-	const eventsMax = Math.max(1, kinds.length);
-	const [before, after] = [setup(entry.before), setup(entry.after)];
-	const shown = search({ setup: before, eventsMax, kinds });
-	const least = shown.found.find(({ failure }) => failure.property === entry.shows.property);
-	const behind = search({ setup: after, eventsMax, kinds });
+	const searched = caseScopes(entry, vendor, model, bounds);
+	const shown = before(entry, vendor, searched);
+	const behind =
+		bounds === "own" ? searchBehind(entry, vendor, searched) : knownBehind(entry, vendor, searched);
 	return {
 		entry,
 		vendor,
-		found: least === undefined ? null : told(entry, before, after, least),
-		left: behind.found.map(({ failure }) => failure).filter(({ degree }) => degree === "violation"),
-		eventsMax,
-		runs: shown.schedules + behind.schedules,
+		found: shown.found,
+		left: behind.left,
+		bounds,
+		eventsMax: Math.max(...searched.scopes.map(({ eventsMax }) => eventsMax)),
+		runs: shown.runs + behind.runs,
 	};
+}
+
+const setupOf = (tree: Tree, vendor: Vendor, model: CpuModel, configuration: Configuration): RunSetup => ({
+	program: linkTree(tree, vendor),
+	model,
+	configuration,
+	guest: "script",
+});
+
+/** The tree before the fix, up to the first configuration in which a counterexample tells the commit's story. */
+function before(
+	entry: HistoryCase,
+	vendor: Vendor,
+	{ model, kinds, scopes }: CaseScopes,
+): Pick<CaseResult, "found" | "runs"> {
+	let found: CaseResult["found"] = null;
+	let runs = 0;
+	for (const { configuration, eventsMax } of scopes) {
+		const setup = setupOf(entry.before, vendor, model, configuration);
+		const result = search({ setup, eventsMax, kinds });
+		runs += result.schedules;
+		const least = result.found.find(({ failure }) => failure.property === entry.shows.property);
+		if (least === undefined) continue;
+		const fixed = setupOf(entry.after, vendor, model, configuration);
+		const one = { ...told(entry, setup, fixed, least), configuration };
+		found ??= one;
+		if (one.untold.length === 0) return { found: one, runs };
+	}
+	return { found, runs };
+}
+
+/** The tree behind the fix. */
+function searchBehind(
+	{ after }: HistoryCase,
+	vendor: Vendor,
+	{ model, kinds, scopes }: CaseScopes,
+): Pick<CaseResult, "left" | "runs"> {
+	let runs = 0;
+	const left = scopes.flatMap(({ configuration, eventsMax }) => {
+		const result = search({ setup: setupOf(after, vendor, model, configuration), eventsMax, kinds });
+		runs += result.schedules;
+		return result.found.map(({ failure }) => failure).filter(({ degree }) => degree === "violation");
+	});
+	return { left, runs };
+}
+
+/** Most fixes lead to the same tree: what its flows do within the default bounds is found once. */
+const behindByFlows = new WeakMap<Tree["flows"], Map<string, Pick<CaseResult, "left" | "runs">>>();
+
+function knownBehind(
+	entry: HistoryCase,
+	vendor: Vendor,
+	searched: CaseScopes,
+): Pick<CaseResult, "left" | "runs"> {
+	const { flows } = entry.after;
+	const known = behindByFlows.get(flows) ?? new Map<string, Pick<CaseResult, "left" | "runs">>();
+	behindByFlows.set(flows, known);
+	const key = [vendor, searched.model.name, ...(entry.lacks ?? []), entry.mceHandler].join(" ");
+	const result = known.get(key) ?? searchBehind(entry, vendor, searched);
+	known.set(key, result);
+	return result;
 }
 
 /** What the least schedule tells of the commit's story. */
@@ -102,7 +188,7 @@ function told(
 	before: RunSetup,
 	after: RunSetup,
 	{ failure, schedule }: { readonly failure: Failure; readonly schedule: readonly Injection[] },
-): CaseResult["found"] {
+): Omit<NonNullable<CaseResult["found"]>, "configuration"> {
 	const tracer = new Tracer();
 	runSchedule(before, schedule, tracer);
 	const places = tracer.places.slice(0, tracer.placesAtFailure.get(failure.property));

@@ -42,7 +42,7 @@ const FACTORS = {
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
-	apicv:       { values: ["off", "on"],                title: "kvm_intel.enable_apicv", exists: (vendor) => vendor === "vmx" },
+	apicv:       { values: ["off", "on", "inhibited"],   title: "kvm_intel.enable_apicv; inhibited: a debugger holds interrupts back", exists: (vendor) => vendor === "vmx" },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
@@ -196,13 +196,14 @@ const HOST_DR0 = 0xffff_ff80;
 /** How the kernel is booted. */
 export function kernelOptions(configuration: Configuration): KernelOptions {
 	const { mceHandler, nrips, stackKey, apicv } = configuration;
-	const kvm = { enableApicv: apicv === "on", ...(nrips === "on" ? {} : { nrips: false }) };
+	const kvm = { enableApicv: apicv !== "off", ...(nrips === "on" ? {} : { nrips: false }) };
 	return { mceHandler, userStackKey: Number(stackKey), kvm };
 }
 
 /** What the host's registers hold before the vCPU first runs. */
 export function applyConfiguration(machine: Machine, configuration: Configuration): void {
 	const { cpu, kernel, vcpu } = machine;
+	vcpu.vm.apicvInhibited = configuration.apicv === "inhibited";
 	vcpu.pmu.countsInstructions = configuration.pmu === "counting";
 	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
 	if (configuration.breakpoints === "active") {

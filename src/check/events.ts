@@ -100,19 +100,22 @@ function requestAndKick(machine: Machine, request: number): void {
 }
 
 /**
- * __apic_accept_irq() on another CPU: posted where APICv is active, otherwise IRR, a request and the kick. The machine
+ * __apic_accept_irq() on another CPU: posted where APICv is active, otherwise IRR, a request and the kick. Where APICv is
+ * inhibited it is a device's, which is posted all the same. The machine
  * itself has one CPU, so that who kicks it is outside.
  */
 function interruptGuest(machine: Machine): void {
 	const { vcpu, vm, apic } = machine;
-	if (vm.ops.apicvActive?.(vcpu) !== true) {
+	const apicv = vcpu.vmx?.apicv ?? null;
+	if (apicv === null || (!apicv.active && !vm.apicvInhibited)) {
 		vcpu.apic!.mergeIrr(SCRIPT_DEVICE_VECTOR >> 5, 1 << (SCRIPT_DEVICE_VECTOR & 31));
 		requestAndKick(machine, KVM_REQ.EVENT);
 		return;
 	}
-	const { posted } = vcpu.vmx!.apicv!;
+	const { posted } = apicv;
 	if (posted.testAndSetPir(SCRIPT_DEVICE_VECTOR) || posted.testAndSetOn()) return;
-	if (vcpu.mode === VCPU_MODE.IN_GUEST_MODE) apic.raise(HOST_VECTOR.postedInterrupt);
+	// Who sends it knows whether the vCPU is in the guest; a device does not.
+	if (vcpu.mode === VCPU_MODE.IN_GUEST_MODE || vm.apicvInhibited) apic.raise(HOST_VECTOR.postedInterrupt);
 }
 
 /** The device's interrupt has not reached the guest. */

@@ -45,6 +45,8 @@ export class Vm {
 	irqchip: boolean;
 	/** KVM_CREATE_PIT2 was called. */
 	pit: boolean;
+	/** apicv_inhibit_reasons is not 0: APICv stays off, whatever the vCPUs' modes. Set before they run. */
+	apicvInhibited = false;
 	/** Accesses that user space wants no exits for. */
 	readonly ioBus = new IoBus();
 	/** kvm_x86_ops. */

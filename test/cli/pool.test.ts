@@ -112,7 +112,7 @@ describe("threads", () => {
 		const group = (number: number, length: number) =>
 			Array.from(
 				{ length },
-				(): Task => ({ kind: "case", name: "", vendor: "vmx", group: number, weight: 1 }),
+				(): Task => ({ kind: "case", name: "", vendor: "vmx", bounds: "own", group: number, weight: 1 }),
 			);
 		const tasks = [...group(0, 3), ...group(1, 1), ...group(2, 2)];
 		const claims = queueWords(tasks.length);

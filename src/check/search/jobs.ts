@@ -3,7 +3,8 @@ import { linkTree } from "../../kvm/flow/program.ts";
 import { configurationName } from "../configuration.ts";
 import { type Job, kindsOf } from "../plan.ts";
 import type { CheckOptions } from "../types.ts";
-import { Search, type SearchResult } from "./search.ts";
+import type { TableWords } from "./rules.ts";
+import { Search, type SearchResult, withTables } from "./search.ts";
 
 /** Told how far a job is, from 0 to 1, and what it has seen so far. */
 export type JobProgress = (done: number, schedules: number, states: number) => void;
@@ -24,14 +25,21 @@ export class JobRunner {
 
 	/** Runs a job. Only one runner at a time may have jobs on a thread: they share the hardware. */
 	run(job: Job, onProgress: JobProgress = () => {}): SearchResult {
-		if (this.last === null || searchOf(this.last.job) !== searchOf(job)) {
-			this.end();
-			const { model, guest = "script" } = this.options;
-			const { configuration, eventsMax } = job;
-			const setup = { program: this.program, model, configuration, guest };
-			this.last = { job, search: new Search({ setup, eventsMax, kinds: kindsOf(this.options) }) };
-		}
-		return this.last.search.share(job.part, job.parts, onProgress);
+		const known = this.last !== null && searchOf(this.last.job) === searchOf(job) ? this.last : null;
+		return withTables((tables) => {
+			const search = tables.length === 0 && known !== null ? known.search : this.begin(job, tables);
+			return search.share(job.part, job.parts, onProgress);
+		});
+	}
+
+	private begin(job: Job, tables: readonly TableWords[]): Search {
+		this.end();
+		const { model, guest = "script" } = this.options;
+		const { configuration, eventsMax } = job;
+		const setup = { program: this.program, model, configuration, guest };
+		const search = new Search({ setup, eventsMax, kinds: kindsOf(this.options), tables });
+		this.last = { job, search };
+		return search;
 	}
 
 	/** Gives the hardware back. */

@@ -182,6 +182,22 @@ function privatePages({ memory, vm }: Machine): Set<number> {
 	return pages;
 }
 
+/**
+ * Tables changed in a run and were not saved with it: a guest that has lost its way has more pages mapped for it than the one
+ * that the search began with. Whoever searched does so once more, with these saved too.
+ */
+export class UnsavedTables extends SnapshotError {
+	readonly tables: readonly TableWords[];
+
+	constructor(tables: readonly TableWords[]) {
+		const [{ first }] = tables as readonly [TableWords];
+		super(
+			`tables at host physical address 0x${(4 * first).toString(16)} changed in a run and were not saved with it`,
+		);
+		this.tables = tables;
+	}
+}
+
 /** Watches the host memory that holds KVM's and the module's tables: page tables, bitmaps. */
 export class TableWatch {
 	private readonly words: Uint32Array;
@@ -222,14 +238,12 @@ export class TableWatch {
 		return runs;
 	}
 
-	/** @param known words that are saved @throws SnapshotError if others changed */
+	/** @param known words that are saved @throws UnsavedTables if others changed */
 	assertKnown(known: readonly TableWords[]): void {
-		for (const { first, count } of this.changed()) {
-			const lies = known.some((run) => first >= run.first && first + count <= run.first + run.count);
-			if (lies) continue;
-			throw new SnapshotError(
-				`tables at host physical address 0x${(4 * first).toString(16)} changed in a run and were not saved with it`,
-			);
-		}
+		const unsaved = this.changed().filter(
+			({ first, count }) =>
+				!known.some((run) => first >= run.first && first + count <= run.first + run.count),
+		);
+		if (unsaved.length > 0) throw new UnsavedTables(unsaved);
 	}
 }

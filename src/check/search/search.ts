@@ -14,7 +14,7 @@ import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.t
 import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, Subject } from "../subject.ts";
 import type { EventKind, Failure, Injection } from "../types.ts";
 import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
-import { type TableWords, TableWatch, snapshotRules } from "./rules.ts";
+import { type TableWords, TableWatch, UnsavedTables, snapshotRules } from "./rules.ts";
 import { type Snapshot, Snapshotter } from "./snapshot.ts";
 
 /** What one search is asked. */
@@ -22,6 +22,8 @@ export interface SearchOptions {
 	readonly setup: RunSetup;
 	readonly eventsMax: number;
 	readonly kinds: readonly EventKind[];
+	/** Words of KVM's tables that are saved besides those that a run without events changes. */
+	readonly tables?: readonly TableWords[];
 	/** Stop at the first violation. */
 	readonly stopAtFirst?: boolean;
 	/** Leave pruning out: every schedule is run to its end. For tests. */
@@ -121,7 +123,7 @@ export class Search {
 
 	constructor(options: SearchOptions) {
 		this.options = options;
-		this.tables = changedTables(options.setup);
+		this.tables = [...changedTables(options.setup), ...(options.tables ?? [])];
 		this.subject = new Subject(options.setup);
 		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.tables));
 		this.watch = new TableWatch(this.subject.machine);
@@ -468,8 +470,24 @@ function difference(all: Counts, before: Counts): Counts {
 
 /** Searches all of one tree, vendor, guest and configuration. */
 export function search(options: SearchOptions): SearchResult {
-	const whole = new Search(options);
-	const result = whole.share(0, 1);
-	whole.end();
-	return result;
+	return withTables((tables) => {
+		const whole = new Search({ ...options, tables });
+		try {
+			return whole.share(0, 1);
+		} finally {
+			whole.end();
+		}
+	});
+}
+
+/** Searches again for as long as runs change tables that were not saved. @param run is given those that earlier ones changed */
+export function withTables(run: (tables: readonly TableWords[]) => SearchResult): SearchResult {
+	for (let tables: readonly TableWords[] = []; ; ) {
+		try {
+			return run(tables);
+		} catch (error) {
+			if (!(error instanceof UnsavedTables)) throw error;
+			tables = [...tables, ...error.tables];
+		}
+	}
 }

@@ -1,7 +1,7 @@
 /** The casebook on several threads: a case on a vendor is one task. */
-import type { CaseResult } from "../../check/casebook.ts";
+import type { CaseBounds, CaseResult } from "../../check/casebook.ts";
 import type { HistoryCase } from "../../kvm/trees/history/case.ts";
-import type { Vendor } from "../../silicon/models/model.ts";
+import { VENDORS, type Vendor } from "../../silicon/models/model.ts";
 import type { Io } from "../io.ts";
 import { type PoolOptions, runTasks } from "./pool.ts";
 import type { Task } from "./task.ts";
@@ -19,6 +19,7 @@ const CASE_WEIGHT = 1;
 export async function runCases(
 	io: Io,
 	cases: readonly CaseOnVendor[],
+	bounds: CaseBounds,
 	pool: PoolOptions,
 ): Promise<CaseResult[]> {
 	const tasks = cases.map(
@@ -26,7 +27,9 @@ export async function runCases(
 			kind: "case",
 			name: entry.name,
 			vendor,
-			group,
+			bounds,
+			// Within the default bounds cases have the tree behind the fix in common.
+			group: bounds === "own" ? group : VENDORS.indexOf(vendor),
 			weight: CASE_WEIGHT,
 		}),
 	);

@@ -1,5 +1,5 @@
 /** What the threads of a check, a review or a casebook have to do, in words that can be sent to a thread. */
-import type { CaseResult } from "../../check/casebook.ts";
+import type { CaseBounds, CaseResult } from "../../check/casebook.ts";
 import type { Job } from "../../check/plan.ts";
 import type { SearchResult } from "../../check/search/search.ts";
 import type { CheckOptions } from "../../check/types.ts";
@@ -37,6 +37,7 @@ export type Task =
 			readonly kind: "case";
 			readonly name: string;
 			readonly vendor: Vendor;
+			readonly bounds: CaseBounds;
 			readonly group: number;
 			readonly weight: number;
 	  };

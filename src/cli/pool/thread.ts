@@ -35,7 +35,8 @@ class Bench {
 		if (task.kind === "case") {
 			this.end();
 			const entry = HISTORY.find(({ name }) => name === task.name)!;
-			const { entry: _entry, ...rest } = runCase(entry, task.vendor, defaultModel(task.vendor));
+			const { vendor, bounds } = task;
+			const { entry: _entry, ...rest } = runCase(entry, vendor, defaultModel(vendor), bounds);
 			return rest;
 		}
 		const runner = this.runners[task.check] ?? (await runnerOf(this.io, this.checks[task.check]!));

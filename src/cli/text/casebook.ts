@@ -1,5 +1,6 @@
 /** The text of `reenter casebook`. */
 import { type CaseResult, isAsTold } from "../../check/casebook.ts";
+import { configurationName } from "../../check/configuration.ts";
 import { scheduleText } from "../../check/schedule.ts";
 import type { Injection } from "../../check/types.ts";
 import type { Style } from "../style.ts";
@@ -20,10 +21,24 @@ function cells(result: CaseResult): readonly string[] {
 		left.length === 0 ? "holds" : left.map(({ property }) => property).join(", "),
 		String(result.eventsMax),
 		String(result.runs),
+		found === null ? "" : configurationName(found.configuration),
 	];
 }
 
-const HEAD = ["case", "vendor", "state", "fix", "before the fix", "events", "behind it", "k", "schedules"];
+const HEAD = [
+	"case",
+	"vendor",
+	"state",
+	"fix",
+	"before the fix",
+	"events",
+	"behind it",
+	"k",
+	"schedules",
+	"configuration",
+];
+
+const NUMBERS = new Set(["k", "schedules"]);
 
 /** All cases as a table, and what did not come out as told. */
 export function casebookText(results: readonly CaseResult[], style: Style): string {
@@ -31,7 +46,7 @@ export function casebookText(results: readonly CaseResult[], style: Style): stri
 	const widths = HEAD.map((_, at) => Math.max(...rows.map((row) => row[at]!.length)));
 	const lines = rows.map((row) =>
 		row
-			.map((cell, at) => (at === row.length - 1 ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!)))
+			.map((cell, at) => (NUMBERS.has(HEAD[at]!) ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!)))
 			.join("  ")
 			.trimEnd(),
 	);
@@ -43,7 +58,7 @@ export function casebookText(results: readonly CaseResult[], style: Style): stri
 		"",
 		wrong.length === 0
 			? style.good(
-					`✔ ${names.size} bugs of ${states.size} kinds of state: reported before the fix, none behind it`,
+					`✔ ${names.size} bugs of ${states.size} kinds of state: reported before the fix, none behind it${results[0]?.bounds === "default" ? ", within the default bounds" : ""}`,
 				)
 			: style.bad(
 					`✘ not as told: ${wrong.map(({ entry, vendor }) => `${entry.name} on ${vendor}`).join(", ")}`,
@@ -78,10 +93,8 @@ export function caseText(result: CaseResult, style: Style): string {
 	lines.push(
 		left.length === 0 ? "  behind the fix: holds" : style.bad(`  ✘ behind the fix: ${left[0]!.detail}`),
 	);
-	const configuration = Object.entries(entry.shows.configuration).map(
-		([factor, value]) => `${factor}=${value}`,
-	);
-	if (configuration.length > 0) lines.push(`  configuration: ${configuration.join(",")}`);
+	const configuration = found === null ? "default" : configurationName(found.configuration);
+	if (configuration !== "default") lines.push(`  configuration: ${configuration}`);
 	lines.push(`  reenter diff ${entry.name}-before ${entry.name}-after`);
 	return `${lines.join("\n")}\n`;
 }
@@ -89,7 +102,7 @@ export function caseText(result: CaseResult, style: Style): string {
 /** The documented JSON. */
 export function casebookJson(results: readonly CaseResult[]): object {
 	return {
-		cases: results.map(({ entry, vendor, found, left, eventsMax, runs }) => ({
+		cases: results.map(({ entry, vendor, found, left, bounds, eventsMax, runs }) => ({
 			name: entry.name,
 			title: entry.title,
 			vendor,
@@ -101,8 +114,14 @@ export function casebookJson(results: readonly CaseResult[]): object {
 			before:
 				found === null
 					? null
-					: { schedule: found.schedule, detail: found.failure.detail, trace: found.trace },
+					: {
+							schedule: found.schedule,
+							configuration: configurationName(found.configuration),
+							detail: found.failure.detail,
+							trace: found.trace,
+						},
 			behind: left.map(({ property, detail }) => ({ property, detail })),
+			bounds,
 			eventsMax,
 			runs,
 		})),

@@ -56,7 +56,7 @@ const READ_WITH_EXIT = new Set<number>([APIC.TMCCT, APIC.ICR]);
 export function refreshApicv(v: Vcpu): void {
 	const { apicv, vmcs } = v.vmx!;
 	if (apicv === null) return;
-	const active = v.apic?.isX2apic === true;
+	const active = v.apic?.isX2apic === true && !v.vm.apicvInhibited;
 	apicv.active = active;
 	const change = (field: number, bits: number, on: boolean) => {
 		const before = vmread32(v.cpu, vmcs, field);

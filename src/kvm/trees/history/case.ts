@@ -22,6 +22,7 @@ export type StateKind =
 	| "guest time"
 	| "interrupt shadow"
 	| "interrupts"
+	| "NMIs"
 	| "machine checks"
 	| "SRCU"
 	| "branch predictor"

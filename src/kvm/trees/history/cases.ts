@@ -5,6 +5,8 @@ import { dr6Reentry } from "./dr6.ts";
 import { fastpathDecode, fastpathPmu } from "./fastpath-srcu.ts";
 import { guestTime } from "./guest-time.ts";
 import { lateRequest } from "./late-request.ts";
+import { nmiOrder } from "./nmi-order.ts";
+import { postedInhibited } from "./posted-inhibited.ts";
 import { predictorMark } from "./predictor-mark.ts";
 import { tdInterrupts } from "./td-interrupts.ts";
 import { hostCr3 } from "./host-cr3.ts";
@@ -32,7 +34,9 @@ export const HISTORY: readonly HistoryCase[] = [
 	hostCr3,
 	guestTime,
 	stiShadow,
+	nmiOrder,
 	tdInterrupts,
+	postedInhibited,
 	lateRequest,
 	fastpathDecode,
 	fastpathPmu,
