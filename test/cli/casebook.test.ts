@@ -23,4 +23,16 @@ describe("reenter casebook", () => {
 		expect(code).toBe(0);
 		expect(out).toContain("fpu_update_guest_xfd");
 	});
+
+	it("prints two test points a case and vendor, as TAP and as JUnit XML", async () => {
+		const tap = await reenter(["casebook", "predictor-mark", "--format", "tap"]);
+		expect(tap.code).toBe(0);
+		expect(tap.out).toContain("1..6");
+		expect(tap.out).toContain(
+			"ok 1 - predictor-mark on vmx: predictor-barrier is reported before 2f8f173413f1",
+		);
+		expect(tap.out).toContain("ok 6 - predictor-mark on tdx: nothing is reported behind 2f8f173413f1");
+		const junit = await reenter(["casebook", "predictor-mark", "--format", "junit"]);
+		expect(junit.out).toContain('<testsuites name="reenter casebook" tests="6" failures="0">');
+	});
 });
