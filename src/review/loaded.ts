@@ -118,14 +118,22 @@ export class LaneReader {
 	private readonly machine: Machine;
 	private readonly lanes: readonly LaneRow[];
 	private readonly left: (number | bigint)[] = [];
+	/** What the guest that runs found there; null while none does. */
+	private found: readonly (number | bigint | null)[] | null = null;
 
 	constructor(machine: Machine, lanes: readonly LaneRow[]) {
 		this.machine = machine;
 		this.lanes = lanes;
 	}
 
+	/** To be called when the guest has been entered: what it changes from now on is its own. */
+	guestEntry(): void {
+		this.found = this.lanes.map(({ register }) => register?.(this.machine).value ?? null);
+	}
+
 	/** To be called when the guest has exited. */
 	guestExit(): void {
+		this.found = null;
 		for (const [at, { register }] of this.lanes.entries())
 			if (register !== undefined) this.left[at] = register(this.machine).value;
 	}
@@ -135,6 +143,7 @@ export class LaneReader {
 		return this.lanes.map(({ register, flag }, at) => {
 			if (register === undefined) return flag!(this.machine) ? "on" : "off";
 			const { value, host, guest } = register(this.machine);
+			if (this.found !== null && this.found[at] !== value) return "guest";
 			if (value === host) return value === guest ? "both" : "host";
 			return value === guest || value === this.left[at] ? "guest" : "neither";
 		});

@@ -115,6 +115,7 @@ export function surveyTree(tree: Tree, vendor: Vendor, model: CpuModel): Survey 
 		onLeave: (cpu, symbol) => subject.onLeave(cpu, symbol),
 		onGuestEntry: (cpu) => {
 			subject.onGuestEntry(cpu);
+			reader.guestEntry();
 			guest = merge(guest, read());
 			enters = lastNode;
 		},

@@ -93,7 +93,7 @@ describe("reenter trace", () => {
 		[["invd", "--vendor", "tdx"], /invd runs on vmx and svm, not on tdx/],
 		[["invd", "--config", "xcr0=mine"], /xcr0 is one of own, host/],
 		[["invd", "--schedule", "irq"], /no schedule and no token/],
-		[["invd", "--format", "svg"], /chrome/],
+		[["invd", "--format", "svg"], /html, chrome/],
 		[["invd", "--output", "/nowhere/t.html"], /\/nowhere\/t.html: cannot be written/],
 		[
 			["invd", "--skip", "100000", "--exits", "1", "--tree", "v6.18", "--patch", "p", "--tree", "v6.18"],

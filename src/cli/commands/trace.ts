@@ -16,6 +16,7 @@ import type { Tree } from "../../kvm/flow/flow.ts";
 import { hint } from "../../kvm/flow/patch.ts";
 import type { VendorTree } from "../../kvm/flow/vendor-module.ts";
 import { chromeTimeline } from "../../profile/timeline/chrome.ts";
+import { timelineHtml } from "../../profile/timeline/html.ts";
 import { summaryOf } from "../../profile/timeline/bands.ts";
 import type { Timeline } from "../../profile/timeline/timeline.ts";
 import { recordTimeline } from "../../review/timeline.ts";
@@ -30,7 +31,7 @@ import { patchOption, type Registry } from "../registry.ts";
 import { baseOf, resolveTarget, resolveTree } from "../resolve.ts";
 import { readUserToken, resolveToken } from "../token-tree.ts";
 
-const FORMATS = ["chrome"] as const;
+const FORMATS = ["html", "chrome"] as const;
 /** The check's own guest: a list of exits of all kinds. */
 const SCRIPT = "script";
 const EXITS = 10;
@@ -155,7 +156,7 @@ async function traceCommand({ io }: Context, guest: string, args: TraceArguments
 	emit(
 		io,
 		args,
-		() => `${JSON.stringify(chromeTimeline(timeline))}\n`,
+		() => (args.format === "html" ? timelineHtml(timeline) : `${JSON.stringify(chromeTimeline(timeline))}\n`),
 		() => summary(timeline),
 	);
 	return EXIT.holds;
@@ -195,9 +196,9 @@ export function registerTrace({ context, command, action }: Registry): void {
 		.option("--config <name>", "a configuration of the check, as xcr0=host,pke=off")
 		.option("--schedule <schedule>", "events that arrive, as irq@57; or a token that check printed")
 		.addOption(
-			new Option("--format <format>", "chrome: what Chrome and Perfetto read")
+			new Option("--format <format>", "one page that needs nothing else, or Chrome's and Perfetto's JSON")
 				.choices(FORMATS)
-				.default("chrome"),
+				.default("html"),
 		)
 		.action(action((guest: string, args: TraceArguments) => traceCommand(context, guest, args)));
 }

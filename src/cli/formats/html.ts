@@ -3,13 +3,11 @@
  * behind the chosen step on the right. Steps and what they changed are in the markup; the script shows the whole state.
  */
 import type { CheckResult, Violation } from "../../check/types.ts";
+import { markup, scriptJson } from "../../profile/markup.ts";
 import { boundsLines } from "../text/check.ts";
 import { checkPoints } from "./points.ts";
 import { HTML_SCRIPT, HTML_STYLE } from "./html-page.ts";
 import { readChange, untilViolated } from "./states.ts";
-
-const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-const markup = (text: string) => text.replace(/[&<>"]/g, (character) => ENTITIES[character]!);
 
 const MARK = { step: "", event: "⚡ ", violation: "► violated here: " } as const;
 
@@ -36,7 +34,7 @@ function statesHtml(violation: Violation): string {
 	const steps = untilViolated(violation).map(({ changes }) =>
 		changes.map(readChange).map(({ name, before, after }) => [name, before, after]),
 	);
-	const data = JSON.stringify({ initial: violation.initial, steps }).replaceAll("<", "\\u003c");
+	const data = scriptJson({ initial: violation.initial, steps });
 	return `<table></table><script type="application/json">${data}</script>`;
 }
 

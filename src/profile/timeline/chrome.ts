@@ -19,7 +19,12 @@ function addRun(trace: ChromeTrace, pid: number, { tree, vendor, cpu, spans, ban
 	for (const { lane, kind, name, note, fromCycles, toCycles } of spans) {
 		const slice = { pid, tid: SPAN_LANES.indexOf(lane) + 1, name, cat: kind, fromCycles };
 		if (INSTANTS.includes(kind)) trace.instant(slice);
-		else trace.slice({ ...slice, toCycles, args: note === "" ? {} : { exit: note } });
+		else
+			trace.slice({
+				...slice,
+				toCycles,
+				args: note === "" ? {} : { [kind === "guest" ? "exit" : "rip"]: note },
+			});
 	}
 	for (const [at, { segments }] of bands.entries()) {
 		for (const { whose, value, fromCycles, toCycles } of segments) {

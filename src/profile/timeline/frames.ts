@@ -55,6 +55,8 @@ export interface RunFrames {
 	readonly node: Uint8Array;
 	/** Per frame: index into `calls` of the innermost function, plus 1; 0 outside of all. */
 	readonly call: Uint32Array;
+	/** Per frame of the guest: the instruction's address. */
+	readonly rip: BigUint64Array;
 	/** Per frame: index into `loops` of the loops of its flow that a step stands in. */
 	readonly loop: Uint32Array;
 	readonly texts: readonly string[];

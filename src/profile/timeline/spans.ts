@@ -26,7 +26,7 @@ export interface Span {
 	readonly depth: number;
 	readonly kind: SpanKind;
 	readonly name: string;
-	/** What ended it: the exit reason of a stay in the guest. */
+	/** The exit reason that ended a stay in the guest; an instruction's address; "" for all others. */
 	readonly note: string;
 	readonly fromCycles: number;
 	readonly toCycles: number;
@@ -105,7 +105,9 @@ class SpanBuilder {
 				const last = frame + 1 === toFrame;
 				const open = { kind: "instruction", name: this.textOf(frame), fromFrame: frame } as const;
 				const fromCycles = cycles[frame]!;
-				this.add("guest", 1, { ...open, fromCycles }, last ? toCycles : cycles[frame + 1]!, frame + 1);
+				const to = last ? toCycles : cycles[frame + 1]!;
+				const address = `0x${this.run.rip[frame]!.toString(16)}`;
+				this.add("guest", 1, { ...open, fromCycles }, to, frame + 1, address);
 			}
 		}
 	}

@@ -46,6 +46,7 @@ interface Frame {
 	readonly node: number;
 	readonly call: number;
 	readonly loop: number;
+	readonly rip: bigint;
 }
 
 type MutableStay = { -readonly [K in keyof GuestStay]: GuestStay[K] };
@@ -161,6 +162,7 @@ export class Recorder implements KvmTracer {
 	}
 
 	onGuestEntry(): void {
+		this.reader.guestEntry();
 		if (this.isOn) this.enterGuest();
 	}
 
@@ -272,6 +274,7 @@ export class Recorder implements KvmTracer {
 			node,
 			call: this.calls.innermost,
 			loop,
+			rip: kind === "guest" ? cpu.read64(L.RIP) : 0n,
 		});
 	}
 
@@ -300,6 +303,7 @@ export class Recorder implements KvmTracer {
 			node: Uint8Array.from(column("node")),
 			call: Uint32Array.from(column("call")),
 			loop: Uint32Array.from(column("loop")),
+			rip: BigUint64Array.from(column("rip")),
 			loops: this.loops.texts.map((text) => JSON.parse(text) as string[]),
 			calls: this.calls.records,
 			stays: this.stays,

@@ -143,6 +143,7 @@ class Simulator {
 			node: Uint8Array.from(columns.node),
 			call: Uint32Array.from(columns.call),
 			loop: Uint32Array.from(columns.loop),
+			rip: new BigUint64Array(this.count),
 			texts: this.texts,
 			states: STATES,
 			lanes: ["XCR0"],
