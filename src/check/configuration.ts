@@ -63,6 +63,11 @@ export function factorValues(factor: Factor): readonly string[] {
 	return FACTORS[factor].values;
 }
 
+/** What is set by a factor; completes "guest XCR0: own". */
+export function factorTitle(factor: Factor): string {
+	return FACTORS[factor].title;
+}
+
 /** Every factor at its first value. */
 export const DEFAULT_CONFIGURATION = Object.fromEntries(
 	FACTOR_NAMES.map((factor) => [factor, FACTORS[factor].values[0]]),
@@ -93,12 +98,12 @@ export class ConfigurationError extends Error {
 }
 
 /**
- * Reads a configuration's name.
+ * Reads the factors that a configuration's name has, and no others.
  * @throws ConfigurationError for a factor or value that does not exist on the vendor and model
  */
-export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel): Configuration {
-	const chosen: Record<string, string> = { ...DEFAULT_CONFIGURATION };
-	if (text === "default" || text === "") return chosen as Configuration;
+export function parseFactors(text: string, vendor: Vendor, model: CpuModel): Partial<Configuration> {
+	const chosen: Record<string, string> = {};
+	if (text === "default" || text === "") return chosen as Partial<Configuration>;
 	const factors = new Map(factorsOf(vendor, model).map(({ factor, values }) => [factor as string, values]));
 	for (const part of text.split(",")) {
 		const [factor = "", value = ""] = part.split("=");
@@ -114,7 +119,15 @@ export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel
 		}
 		chosen[factor] = value;
 	}
-	return chosen as Configuration;
+	return chosen as Partial<Configuration>;
+}
+
+/**
+ * Reads a configuration's name; a factor that it does not name has its first value.
+ * @throws ConfigurationError for a factor or value that does not exist on the vendor and model
+ */
+export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel): Configuration {
+	return { ...DEFAULT_CONFIGURATION, ...parseFactors(text, vendor, model) };
 }
 
 /** The product of all factors' values, the default first, in the order of the table. */

@@ -60,6 +60,12 @@ export function planJobs(options: CheckOptions): readonly Job[] {
 	return jobs.sort((a, b) => b.eventsMax - a.eventsMax);
 }
 
+/** A job in shares of its own, for several threads that are to end it soon. @param parts how many shares */
+export function sharesOf(job: Job, parts: number): readonly Job[] {
+	if (job.parts > 1) return [job];
+	return Array.from({ length: parts }, (_, part) => ({ ...job, part, parts }));
+}
+
 /** What a job takes, in shares of a search with one event: an estimate, for progress. */
 export function jobWeight({ eventsMax, parts }: Job): number {
 	return 40 ** Math.max(0, eventsMax - 1) / parts;

@@ -4,6 +4,14 @@
  * The guest runs twice, with N and 2 N iterations; the difference, divided by N exits, is free of what
  * booting and printing cost.
  */
+import {
+	type Configuration,
+	DEFAULT_CONFIGURATION,
+	type Factor,
+	applyConfiguration,
+	guestParameters,
+	kernelOptions,
+} from "../check/configuration.ts";
 import { programImage } from "../guests/program-image.ts";
 import { findProgram } from "../guests/programs.ts";
 import { createMachine, createSilicon } from "../kvm/api/kvm.ts";
@@ -35,6 +43,34 @@ export interface CostOptions {
 	readonly xcr0?: number;
 	/** The guest's IA32_XSS. Default 0. */
 	readonly xss?: number;
+	/** Factors of the check's configurations that are set; each changes what it names and nothing else. */
+	readonly factors?: Partial<Configuration>;
+}
+
+/** Factors that change what an exit of these guests costs. */
+export const COST_FACTORS = [
+	"osxsave",
+	"xcr0",
+	"xss",
+	"pke",
+	"pkru",
+	"debugctl",
+	"breakpoints",
+	"nrips",
+	"pmu",
+] as const satisfies readonly Factor[];
+
+/** What the guest is told, but for its iterations. */
+function parametersOf(options: CostOptions) {
+	const { factors = {}, model, vendor } = options;
+	const own = guestParameters({ ...DEFAULT_CONFIGURATION, ...factors }, model, vendor);
+	return {
+		osxsave: factors.osxsave === undefined ? (options.osxsave ?? true) : own.osxsave === true,
+		xcr0: factors.xcr0 === undefined ? (options.xcr0 ?? 0) : own.xcr0!,
+		xss: factors.xss === undefined ? (options.xss ?? 0) : own.xss!,
+		pke: factors.pke === undefined ? (options.pke ?? false) : own.pke === true,
+		pkru: factors.pkru === undefined ? (options.pkru ?? PKRU_OF_THE_MAIL) : own.pkru!,
+	};
 }
 
 /** All keys denied but key 0: the PKRU of the mail of patch 4. */
@@ -58,19 +94,15 @@ export function measureCost(options: CostOptions): CostResult {
 	}
 	const compiled = compileTree(tree, vendor);
 	const silicon = createSilicon(model);
+	const configuration = { ...DEFAULT_CONFIGURATION, ...options.factors };
 	const run = (iterations: number): Totals => {
-		const machine = createMachine({ model, vendor, tree: compiled, silicon });
+		const kernel = kernelOptions(configuration);
+		const machine = createMachine({ model, vendor, tree: compiled, silicon, kernel });
 		const { cpu } = machine;
+		applyConfiguration(machine, configuration);
 		const vmm = new Vmm(machine);
 		vmm.load(programImage(guest), {
-			parameters: {
-				iterations,
-				osxsave: options.osxsave ?? true,
-				xcr0: options.xcr0 ?? 0,
-				xss: options.xss ?? 0,
-				pke: options.pke ?? false,
-				pkru: options.pkru ?? PKRU_OF_THE_MAIL,
-			},
+			parameters: { iterations, ...parametersOf(options) },
 		});
 		cpu.opCounts.fill(0);
 		const startCycles = cpu.cycles;

@@ -46,12 +46,11 @@ export interface Survey {
 }
 
 /** Values that differ between host and guest wherever the vendor and model have them. */
-function distinct(vendor: Vendor, model: CpuModel): Configuration {
-	const wanted: Partial<Record<string, string>> = { xfd: "own", debugRegs: "used" };
-	const chosen: Record<string, string> = { ...DEFAULT_CONFIGURATION };
-	for (const { factor } of factorsOf(vendor, model))
-		if (wanted[factor] !== undefined) chosen[factor] = wanted[factor];
-	return chosen as Configuration;
+function distinct(vendor: Vendor, model: CpuModel, factors: Partial<Configuration>): Configuration {
+	const wanted: Partial<Configuration> = { xfd: "own", debugRegs: "used" };
+	const existing = factorsOf(vendor, model).map(({ factor }) => factor);
+	const fitting = Object.entries(wanted).filter(([factor]) => (existing as string[]).includes(factor));
+	return { ...DEFAULT_CONFIGURATION, ...(Object.fromEntries(fitting) as Partial<Configuration>), ...factors };
 }
 
 /** What is added up for a step. */
@@ -71,8 +70,16 @@ function merge(before: readonly (Loaded | "varies")[] | null, now: readonly Load
 	});
 }
 
-/** Surveys one tree on one vendor. The run is without events, and the same each time. */
-export function surveyTree(tree: Tree, vendor: Vendor, model: CpuModel): Survey {
+/**
+ * Surveys one tree on one vendor. The run is without events, and the same each time.
+ * @param factors of the configuration that are set in place of those that make host and guest unlike
+ */
+export function surveyTree(
+	tree: Tree,
+	vendor: Vendor,
+	model: CpuModel,
+	factors: Partial<Configuration> = {},
+): Survey {
 	const lanes = lanesOf(vendor, model).filter(({ isRare }) => isRare !== true);
 	const sums = new Map<Node, Sums>();
 	const counts = new Float64Array(OP_SLOTS);
@@ -82,7 +89,7 @@ export function surveyTree(tree: Tree, vendor: Vendor, model: CpuModel): Survey 
 	let before: readonly Loaded[] = [];
 	let guest: (Loaded | "varies")[] | null = null;
 	const subject = new Subject(
-		{ program: linkTree(tree, vendor), model, configuration: distinct(vendor, model) },
+		{ program: linkTree(tree, vendor), model, configuration: distinct(vendor, model, factors) },
 		{
 			onNode: ({ node }) => {
 				settle();

@@ -6,7 +6,7 @@ import { LoopTab } from "./loop/loop-tab.tsx";
 import { MoveTab } from "./move/move-tab.tsx";
 import { ProfileTab } from "./profile/profile-tab.tsx";
 import { RunTab } from "./run/run-tab.tsx";
-import { go, setPatch, state } from "./state/app.ts";
+import { go, linkProblem, setModelFile, setPatch, state } from "./state/app.ts";
 import { takeImage } from "./state/image.ts";
 import { TABS, type Tab } from "./state/url.ts";
 import { Chooser } from "./ui/chooser.tsx";
@@ -57,21 +57,45 @@ function TabList() {
 	);
 }
 
-/** Files that are dropped: a patch, or a guest's image. */
+/** A JSON file that was dropped: a CPU model says that it is one; the other kind is a patch. */
+function takeJson(text: string): void {
+	if (/"format"\s*:\s*"reenter-cpu-model"/.test(text)) void setModelFile(text);
+	else {
+		setPatch(text);
+		go({ tab: "move" }, true);
+	}
+}
+
+/** Files that are dropped: a patch, a CPU model, or a guest's image. */
 function dropped(event: DragEvent): void {
 	const file = event.dataTransfer?.files[0];
 	if (file === undefined) return;
 	event.preventDefault();
-	if (/\.jsonc?$/.test(file.name)) {
-		void file.text().then((text) => {
-			setPatch(text);
-			go({ tab: "move" }, true);
-		});
-	} else void takeImage(file);
+	if (/\.jsonc?$/.test(file.name)) void file.text().then(takeJson);
+	else void takeImage(file);
 }
 
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", dropped);
+
+/** What of the link could not be read. */
+function LinkProblem() {
+	if (linkProblem.value === "") return null;
+	return (
+		<p class="problem link-problem" role="alert">
+			<span>{linkProblem.value}</span>
+			<button
+				class="plain"
+				type="button"
+				onClick={() => {
+					linkProblem.value = "";
+				}}
+			>
+				close
+			</button>
+		</p>
+	);
+}
 
 /** The page. */
 export function App() {
@@ -87,6 +111,7 @@ export function App() {
 				<Chooser />
 			</header>
 			<main>
+				<LinkProblem />
 				<div id="panel" role="tabpanel" aria-labelledby={`tab-${state.value.tab}`}>
 					<Panel />
 				</div>

@@ -17,6 +17,8 @@ describe("the page's address", () => {
 			image: text,
 			events: text,
 			configuration: text,
+			cpu: text,
+			model: text,
 			at: fc.nat(),
 			costs: text,
 		});

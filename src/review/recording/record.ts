@@ -1,4 +1,7 @@
-/** Records a run: of the check's guest with its properties asked, or of any image. */
+/**
+ * Records a run, of the check's guest or of any image, with the check's properties asked. Of an image they are all asked but
+ * two: that the guest ends well is for its writer to say, and what KVM_RUN returns is not seen here.
+ */
 import type { Configuration } from "../../check/configuration.ts";
 import {
 	applyConfiguration,
@@ -7,17 +10,18 @@ import {
 	kernelOptions,
 } from "../../check/configuration.ts";
 import { eventRow } from "../../check/events.ts";
+import { Judge } from "../../check/properties/judge.ts";
 import { Subject } from "../../check/subject.ts";
 import type { Injection } from "../../check/types.ts";
 import type { Image } from "../../guests/image.ts";
 import { HostFault, HostInvariant } from "../../host/errors.ts";
-import { type Machine, createMachine } from "../../kvm/api/kvm.ts";
+import { createMachine } from "../../kvm/api/kvm.ts";
 import { Vmm, type VmmResult, guestRamBytesFor, hostRamBytesFor } from "../../kvm/api/vmm.ts";
 import { compileTree } from "../../kvm/flow/compile.ts";
 import { opCost } from "../../kvm/flow/custom-op.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { linkTree } from "../../kvm/flow/program.ts";
-import type { OpObserver } from "../../silicon/cpu/cpu.ts";
+import { type Cpu, type OpObserver, symbolName } from "../../silicon/cpu/cpu.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import { OP_SLOTS, opName } from "../../silicon/ops.ts";
 import { Recorder } from "./recorder.ts";
@@ -29,7 +33,7 @@ export interface RecordOptions {
 	readonly vendor: Vendor;
 	readonly model: CpuModel;
 	readonly configuration: Configuration;
-	/** The guest; null: the check's own list of exits, on which the properties are asked. */
+	/** The guest; null: the check's own list of exits. */
 	readonly image: Image | null;
 	readonly schedule: readonly Injection[];
 	/** Frames after which the recording is cut. Default 6000. */
@@ -114,33 +118,51 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 		kernel: kernelOptions(configuration),
 	});
 	applyConfiguration(machine, configuration);
-	applyNeighbour(machine, configuration);
 	const vmm = new Vmm(machine, { guestRamBytes });
 	vmm.load(image, {
 		parameters: { ...guestParameters(configuration, model, vendor), iterations },
 		commandLine: "guest",
 	});
+	applyNeighbour(machine, configuration);
 	const { cpu, vcpu } = machine;
 	cpu.stackDepth = 0;
 	const recorder = new Recorder(machine, null);
+	const seen = new Set<string>();
+	const judge = new Judge(machine, ({ name, degree }, detail) => {
+		if (seen.has(name) || degree !== "violation") return;
+		seen.add(name);
+		recorder.onViolation(name, detail, stackOf(cpu));
+	});
 	const watch = watchOf(recorder, options);
-	cpu.observer = watch.observe(injector(options, machine, recorder));
+	cpu.observer = watch.observe(injector(options, judge, recorder));
 	vcpu.tracer = recorder;
+	vcpu.ledger = judge;
 	vcpu.nodeObserver = { onNode: (_vcpu, place) => recorder.onNode(place) };
 	const restore = watch.step(cpu);
 	try {
-		return recorder.finish(endText(runToEnd(vmm)), false);
+		const end = runToEnd(vmm);
+		judge.onEnd();
+		return recorder.finish(endText(end), false);
 	} catch (error) {
 		if (error instanceof Cut) return recorder.finish(cutText(options), true);
 		if (error instanceof HostFault) recorder.onViolation("host-fault", error.message, error.callStack);
-		else if (error instanceof HostInvariant) recorder.onViolation("host-invariant", error.message, []);
+		else if (error instanceof HostInvariant)
+			recorder.onViolation("host-invariant", error.message, stackOf(cpu));
 		else throw error;
 		return recorder.finish(error.message, false);
 	} finally {
 		restore();
 		cpu.observer = null;
 		cpu.guest = null;
+		vcpu.ledger = null;
 	}
+}
+
+/** The functions that the processor is in, innermost first. */
+function stackOf(cpu: Cpu): string[] {
+	const names: string[] = [];
+	for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
+	return names;
 }
 
 function runToEnd(vmm: Vmm): VmmResult {
@@ -150,21 +172,32 @@ function runToEnd(vmm: Vmm): VmmResult {
 	}
 }
 
-/** Lets the schedule's events arrive at their ops. */
-function injector({ schedule }: RecordOptions, machine: Machine, recorder: Recorder): OpObserver {
+/** Lets the schedule's events arrive at their ops, and the properties be asked behind them. */
+function injector({ schedule }: RecordOptions, judge: Judge, recorder: Recorder): OpObserver {
 	let next = 0;
+	const { machine } = judge;
 	const arrive = (inGuest: boolean) => {
 		for (let due = schedule[next]; due !== undefined; due = schedule[next]) {
 			if (due.at !== recorder.ops || (due.inGuest === true) !== inGuest) return;
 			next++;
 			const row = eventRow(due.event);
 			if (!row.isNew(machine)) continue;
-			recorder.onEvent(row.title);
+			recorder.onEvent(`${row.title}${inGuest ? " in the guest" : ""}`);
+			judge.onEvent(due.event);
 			row.inject(machine);
 		}
 	};
 	return {
-		onOp: () => arrive(false),
-		onGuestEntry: () => arrive(true),
+		onOp: (cpu, op) => {
+			arrive(false);
+			judge.onOp(cpu, op);
+		},
+		onEnter: (cpu, symbol) => judge.onEnter(cpu, symbol),
+		onLeave: (cpu, symbol) => judge.onLeave(cpu, symbol),
+		onGuestEntry: (cpu) => {
+			arrive(true);
+			judge.onGuestEntry(cpu);
+		},
+		onGuestExit: (cpu) => judge.onGuestExit(cpu),
 	};
 }

@@ -2,7 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import type { CostResult } from "../../review/types.ts";
 import type { Cost, Vendor } from "../../silicon/models/model.ts";
-import { engine, go, state, target } from "../state/app.ts";
+import { besideTarget, engine, go, machine, state, target } from "../state/app.ts";
 import { cycles, difference, percent } from "../ui/format.ts";
 import type { Target } from "../worker/api.ts";
 import { type Segment, readCosts, segments, total, writeCosts } from "./stack.ts";
@@ -32,12 +32,11 @@ const COLOURS = 8;
 
 const results = signal<ReadonlyMap<string, CostResult | Error>>(new Map());
 const table = signal<Readonly<Record<string, Cost>>>({});
-const keyOf = (of: Target, guest: string) => JSON.stringify([of.tree, of.patch, of.vendor, guest]);
+const keyOf = (of: Target, guest: string) => JSON.stringify([of, guest]);
 
-const trees = computed<readonly Target[]>(() => {
-	const { with: other, vendor } = state.value;
-	return other === "" ? [target.value] : [target.value, { tree: other, patch: "", vendor }];
-});
+const trees = computed<readonly Target[]>(() =>
+	besideTarget.value === null ? [target.value] : [target.value, besideTarget.value],
+);
 
 const asked = new Set<string>();
 effect(() => {
@@ -45,8 +44,9 @@ effect(() => {
 	const of = target.value;
 	engine.ask("costs", of).then(
 		(costs) => {
-			table.value = costs;
+			if (target.value === of) table.value = costs;
 		},
+		// What is wrong with the tree is said by the bars, which ask for the same.
 		() => {},
 	);
 	for (const guest of guestsOf(of.vendor)) {
@@ -271,15 +271,21 @@ export function CostTab() {
 	const bars = barsOf();
 	const order = dearest(bars);
 	const wanted = guestsOf(state.value.vendor).length * trees.value.length;
-	const failed = [...results.value].find(
-		([key, value]) =>
-			value instanceof Error && trees.value.some((of) => key.startsWith(keyOf(of, "").slice(0, -3))),
-	)?.[1];
+	const failed = trees.value
+		.flatMap((of) => guestsOf(of.vendor).map((guest) => results.value.get(keyOf(of, guest))))
+		.find((result) => result instanceof Error);
 	return (
 		<>
 			<div class="toolbar">
 				<p class="summary">
-					Cycles an exit, by what KVM and the processor do in it
+					Cycles an exit on {machine.value?.cpu ?? "…"}
+					{state.value.configuration === "" ? null : (
+						<>
+							{" "}
+							with <code>{state.value.configuration}</code>
+						</>
+					)}
+					, by what KVM and the processor do in it
 					{state.value.with === "" ? <span class="dim">. Choose a tree beside it to compare.</span> : null}
 				</p>
 				<span class="dim" role="status">

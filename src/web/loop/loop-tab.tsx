@@ -1,45 +1,42 @@
 /** The tab "Loop": a tree from top to bottom, or two side by side. */
-import { computed, effect, signal } from "@preact/signals";
-import type { LoopView, TreeReference } from "../worker/api.ts";
-import { engine, go, state, target } from "../state/app.ts";
+import { effect, signal } from "@preact/signals";
+import type { LoopView, Target } from "../worker/api.ts";
+import { besideTarget, checks, engine, go, state, target } from "../state/app.ts";
 import { cycles, difference, percent } from "../ui/format.ts";
 import { Compare } from "./compare.tsx";
 import { Details } from "./details.tsx";
 import { LaneHead, LaneLegend } from "./lanes.tsx";
 import { type OutlineRow, outline, passedRows, visibleRows } from "./outline.ts";
+import { Without } from "../ui/machine.tsx";
 import { PathView } from "./path-view.tsx";
 
 /** What the engine said of a tree, by the question. */
 const views = signal<ReadonlyMap<string, LoopView | Error>>(new Map());
-const keyOf = (reference: TreeReference & { readonly vendor: string }) =>
-	`${reference.vendor} ${reference.tree}\n${reference.patch}`;
+const keyOf = (of: Target) => JSON.stringify([of.vendor, of.tree, of.patch, of.cpu, of.configuration]);
 
 /** Asks for a tree unless it is known. */
-function want(question: Parameters<typeof keyOf>[0] & { readonly vendor: "vmx" | "svm" | "tdx" }): void {
+function want(question: Target): void {
 	const key = keyOf(question);
 	if (asked.has(key)) return;
 	asked.add(key);
 	const keep = (value: LoopView | Error) => {
 		views.value = new Map(views.value).set(key, value);
+		// Whoever looks at a loop will change it: the workers that check are made ready.
+		if (state.value.tab === "loop" && !(value instanceof Error)) checks.warm(question);
 	};
 	engine.ask("loop", question).then(keep, keep);
 }
 const asked = new Set<string>();
 
 /** The view of a tree, asked for when it is not there. */
-export function loopViewOf(question: Parameters<typeof want>[0]): LoopView | Error | undefined {
+export function loopViewOf(question: Target): LoopView | Error | undefined {
 	return views.value.get(keyOf(question));
 }
-
-const second = computed(() => {
-	const { with: other, vendor } = state.value;
-	return other === "" ? null : { tree: other, patch: "", vendor };
-});
 
 effect(() => {
 	if (!["loop", "move"].includes(state.value.tab)) return;
 	want(target.value);
-	if (second.value !== null) want(second.value);
+	if (state.value.tab === "loop" && besideTarget.value !== null) want(besideTarget.value);
 });
 
 /** Whether rows are drawn that the run never passed. */
@@ -64,8 +61,15 @@ function Summary({ view, other }: { readonly view: LoopView; readonly other: Loo
 	const delta = other === null ? 0 : other.cost.cyclesPerExit - cost.cyclesPerExit;
 	return (
 		<p class="summary">
-			<strong>{view.name}</strong> on {view.cpu}: <b class="figure">{cycles(cost.cyclesPerExit)}</b> cycles an{" "}
-			<code>{cost.guest}</code> exit
+			<strong>{view.name}</strong> on {view.cpu}
+			{state.value.configuration === "" ? null : (
+				<>
+					{" "}
+					with <code>{state.value.configuration}</code>
+				</>
+			)}
+			: <b class="figure">{cycles(cost.cyclesPerExit)}</b> cycles an <code>{cost.guest}</code> exit
+			<Without factors={view.without} />
 			{other === null ? (
 				<span class="dim">, from {survey.exits} exits of all kinds that were run just now</span>
 			) : (
@@ -148,7 +152,7 @@ function Single({ view }: { readonly view: LoopView }) {
 /** The tab. */
 export function LoopTab() {
 	const view = loopViewOf(target.value);
-	const other = second.value === null ? null : loopViewOf(second.value);
+	const other = besideTarget.value === null ? null : loopViewOf(besideTarget.value);
 	if (view instanceof Error || other instanceof Error)
 		return <p class="problem">{(view instanceof Error ? view : (other as Error)).message}</p>;
 	if (view === undefined || other === undefined)

@@ -109,6 +109,21 @@ function Moves() {
 	);
 }
 
+/** Verdict and cost of every vendor. It alone is drawn anew when one comes. */
+function Verdicts() {
+	return (
+		<section aria-label="verdict and cost">
+			<h2>Is it still safe, and what does it save?</h2>
+			<div class="cards">
+				{VENDORS.map((vendor) => (
+					<VerdictCard key={vendor} vendor={vendor} outcome={outcomes.value[vendor]} />
+				))}
+			</div>
+			<Violations outcomes={outcomes.value} />
+		</section>
+	);
+}
+
 /** The tab. */
 export function MoveTab() {
 	const view = loopViewOf(target.value);
@@ -130,15 +145,7 @@ export function MoveTab() {
 				{lastView === null ? null : <Path view={lastView} />}
 			</div>
 			<aside class="move-side">
-				<section aria-label="verdict and cost">
-					<h2>Is it still safe, and what does it save?</h2>
-					<div class="cards">
-						{VENDORS.map((vendor) => (
-							<VerdictCard key={vendor} vendor={vendor} outcome={outcomes.value[vendor]} />
-						))}
-					</div>
-					<Violations outcomes={outcomes.value} />
-				</section>
+				<Verdicts />
 				<section aria-label="moves">
 					<h2>Your moves</h2>
 					<Moves />

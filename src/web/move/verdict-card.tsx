@@ -4,6 +4,7 @@ import { VENDORS, type Vendor } from "../../silicon/models/model.ts";
 import { eventsText } from "../state/schedule.ts";
 import { go, state } from "../state/app.ts";
 import { cycles, difference, percent } from "../ui/format.ts";
+import { Without } from "../ui/machine.tsx";
 import type { Outcome } from "./verdicts.ts";
 import { DEFAULT_STATE, writeHash } from "../state/url.ts";
 
@@ -11,7 +12,7 @@ const NAMES: Readonly<Record<Vendor, string>> = { vmx: "VMX", svm: "SVM", tdx: "
 
 /** Where a violation's run is, as an address. */
 function runAddress(vendor: Vendor, violation: Violation) {
-	const { tree, patch } = state.value;
+	const { tree, patch, cpu, model, configuration } = state.value;
 	return {
 		...DEFAULT_STATE,
 		tab: "run" as const,
@@ -20,7 +21,9 @@ function runAddress(vendor: Vendor, violation: Violation) {
 		vendor,
 		guest: "script",
 		events: eventsText(violation.schedule),
-		configuration: "",
+		configuration,
+		cpu,
+		model,
 	};
 }
 
@@ -34,6 +37,22 @@ function Cost({ cost, baseCost }: Outcome) {
 				{difference(delta)}
 				{Math.abs(delta) < 0.05 ? "" : ` (${percent(delta / baseCost.cyclesPerExit)})`}
 			</span>
+		</p>
+	);
+}
+
+/** What was looked at. */
+function Bounds({ verdict, tookMs = 0 }: Outcome) {
+	if (verdict === undefined) return <p class="bounds dim" />;
+	const { bounds, cpu } = verdict.check;
+	const [scope] = bounds.searches;
+	const configuration = scope?.configurations[0] ?? "default";
+	return (
+		<p class="bounds dim">
+			{bounds.runs} schedules of up to {bounds.eventsMax} event of {bounds.kinds.length} kinds at{" "}
+			{bounds.points} ops; {cpu},{" "}
+			{configuration === "default" ? "usual configuration" : <code>{configuration}</code>}
+			<Without factors={verdict.without} />; {(tookMs / 1000).toFixed(1)} s
 		</p>
 	);
 }
@@ -72,11 +91,7 @@ export function VerdictCard({ vendor, outcome }: { readonly vendor: Vendor; read
 			</h3>
 			<Cost {...outcome} />
 			{problem === undefined ? null : <p class="bad">{problem}</p>}
-			<p class="bounds dim">
-				{check === undefined
-					? ""
-					: `${check.bounds.runs} schedules of up to ${check.bounds.eventsMax} event at ${check.bounds.points} ops, one configuration, ${((verdict?.tookMs ?? 0) / 1000).toFixed(1)} s; ${verdict?.kindsLeft === 0 ? "all kinds of event" : `${verdict?.kindsLeft} more kinds follow …`}`}
-			</p>
+			<Bounds {...outcome} />
 		</article>
 	);
 }

@@ -1,7 +1,7 @@
 /** The tab "Profile": what perf top would show of a workload, its flame graph, and why a symbol is there. */
 import { computed, effect, signal } from "@preact/signals";
 import type { FlameBox, FlameLayout } from "../../profile/flame.ts";
-import { catalogue, engine, go, state, target } from "../state/app.ts";
+import { besideTarget, catalogue, engine, go, state, target } from "../state/app.ts";
 import { cycles } from "../ui/format.ts";
 import type { ProfileView, Target } from "../worker/api.ts";
 
@@ -9,10 +9,9 @@ const views = signal<ReadonlyMap<string, ProfileView | Error>>(new Map());
 const asked = new Set<string>();
 
 const workload = computed(() => state.value.guest || (state.value.vendor === "tdx" ? "td-vmcall" : "invd"));
-const sides = computed<readonly Target[]>(() => {
-	const { with: other, vendor } = state.value;
-	return other === "" ? [target.value] : [target.value, { tree: other, patch: "", vendor }];
-});
+const sides = computed<readonly Target[]>(() =>
+	besideTarget.value === null ? [target.value] : [target.value, besideTarget.value],
+);
 const keyOf = (of: Target) => JSON.stringify([of, workload.value]);
 
 effect(() => {

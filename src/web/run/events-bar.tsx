@@ -2,22 +2,25 @@
 import { useState } from "preact/hooks";
 import type { EventKind, Injection } from "../../check/types.ts";
 import type { Recording } from "../../review/recording/recording.ts";
-import { catalogue, go } from "../state/app.ts";
+import { catalogue, go, state } from "../state/app.ts";
 import { eventsText } from "../state/schedule.ts";
-import { kindAt, nearest, position, schedule } from "./run-state.ts";
+import { guest, kindAt, nearest, position, schedule } from "./run-state.ts";
 
 const ENTRIES = ["vmlaunch", "vmresume", "vmrun", "seamcall"];
 
 /** Where an event that is dropped on a frame arrives: at its op, or the next one; in the guest at the entry before it. */
 export function injectionAt(run: Recording, frame: number, event: EventKind): Injection | null {
-	if (kindAt(run, frame) === "guest") {
+	if (kindAt(run, frame) === "guest" && event !== "mce-entry") {
 		for (let at = frame; at >= 0; at--)
 			if (kindAt(run, at) === "op" && ENTRIES.includes(run.texts[run.text[at]!]!))
 				return { event, at: run.ops[at]!, inGuest: true };
 		return null;
 	}
-	const op = kindAt(run, frame) === "op" ? frame : nearest(run, frame, 1, ["op"]);
-	return kindAt(run, op) === "op" ? { event, at: run.ops[op]! } : null;
+	let op = kindAt(run, frame) === "op" ? frame : nearest(run, frame, 1, ["op"]);
+	// What arrives during a VM entry waits for the next one.
+	if (event === "mce-entry")
+		while (op < run.count && !(kindAt(run, op) === "op" && ENTRIES.includes(run.texts[run.text[op]!]!))) op++;
+	return op < run.count && kindAt(run, op) === "op" ? { event, at: run.ops[op]! } : null;
 }
 
 /** The frame at which the n-th event of the schedule arrives. */
@@ -33,7 +36,13 @@ export function EventsBar({ run }: { readonly run: Recording }) {
 	const events = schedule.value;
 	const put = (next: readonly Injection[]) =>
 		go({ events: eventsText([...next].sort((a, b) => a.at - b.at)) }, true);
-	const titles = new Map(catalogue.value?.events.map((one) => [one.kind, one.title]) ?? []);
+	const { vendor, configuration } = state.value;
+	const hasSecond = guest.value === "script" && configuration.includes("vcpus=2");
+	const there =
+		catalogue.value?.events.filter(
+			({ kind: one, vendors }) => vendors.includes(vendor) && (one !== "vcpu" || hasSecond),
+		) ?? [];
+	const titles = new Map(there.map((one) => [one.kind, one.title]));
 	return (
 		<div class="events-bar">
 			<label class="field">

@@ -1,8 +1,8 @@
 /** What the tab "Run" shows of one frame: the way here, the guest, the state, the call stack. */
 import { REGISTER_NAMES, type Recording } from "../../review/recording/recording.ts";
 import { go } from "../state/app.ts";
-import { VALUE_TEXT } from "../loop/lanes.tsx";
-import { kindAt } from "./run-state.ts";
+import { registerOf } from "./quiet-diff.ts";
+import { diff, kindAt, quiet } from "./run-state.ts";
 
 /** Lines before and behind the frame that are shown. */
 const AROUND = 13;
@@ -31,6 +31,10 @@ export function Frames({
 		>
 			{lines.map((frame) => {
 				const kind = kindAt(run, frame);
+				const now = diff.value;
+				const isOwn = now !== null && now.pairs[frame]! < 0;
+				const differs = now?.differs[frame] === 1;
+				const left = now?.left[frame] ?? 0;
 				const depth = Math.max(0, run.stacks[run.stack[frame]!]!.split(" › ").length - 1);
 				return (
 					// biome-ignore lint/a11y/useKeyWithClickEvents: the list has the keys
@@ -38,7 +42,7 @@ export function Frames({
 					<div
 						key={frame}
 						id={`frame-${frame}`}
-						class={`frame frame-${kind}`}
+						class={`frame frame-${kind} ${isOwn ? "is-own" : differs ? "is-other" : ""}`}
 						role="option"
 						aria-selected={frame === at}
 						style={{ "--depth": kind === "guest" ? 0 : depth }}
@@ -48,6 +52,19 @@ export function Frames({
 							{SIGNS[kind]}
 						</span>
 						<span class="name">{run.texts[run.text[frame]!]}</span>
+						{left === 0 ? null : (
+							<span class="left-out" title={`left out of the run without events: ${left}`}>
+								−{left}
+							</span>
+						)}
+						<span class="mark">
+							{isOwn ? "+" : differs ? "≠" : ""}
+							{isOwn || differs ? (
+								<span class="offscreen">
+									{isOwn ? " not in the run without events" : " other values than without events"}
+								</span>
+							) : null}
+						</span>
 						<span class="figure">{Math.round(run.cycles[frame]!)}</span>
 					</div>
 				);
@@ -58,24 +75,39 @@ export function Frames({
 
 const wide = (value: bigint) => value.toString(16).padStart(16, "0");
 
+/** The frame of the run without events that a frame is; null if there is none. */
+function quietFrame(at: number): { readonly run: Recording; readonly at: number } | null {
+	const pair = diff.value?.pairs[at] ?? -1;
+	return quiet.value === null || pair < 0 ? null : { run: quiet.value, at: pair };
+}
+
 /** The guest's registers; what the last set changed is bold and has a mark. */
 export function Registers({ run, at }: { readonly run: Recording; readonly at: number }) {
 	const set = run.registers[at]!;
-	const width = REGISTER_NAMES.length;
+	const other = quietFrame(at);
 	return (
 		<table class="registers">
 			<caption>registers of the guest</caption>
 			<tbody>
 				{REGISTER_NAMES.map((name, register) => {
-					const value = run.registerSets[set * width + register] ?? 0n;
-					const before = set === 0 ? value : run.registerSets[(set - 1) * width + register];
+					const value = registerOf(run, set, register);
+					const before = set === 0 ? value : registerOf(run, set - 1, register);
 					const changed = before !== value;
+					const without =
+						other === null ? value : registerOf(other.run, other.run.registers[other.at]!, register);
 					return (
-						<tr key={name} class={changed ? "changed" : ""}>
+						<tr key={name} class={`${changed ? "changed" : ""} ${without === value ? "" : "is-other"}`}>
 							<th scope="row">{name}</th>
-							<td>
+							<td title={without === value ? undefined : `without events: ${wide(without)}`}>
 								{wide(value)}
 								{changed ? <span class="offscreen"> changed</span> : null}
+								{without === value ? null : (
+									<span class="without">
+										{" "}
+										≠ <span class="offscreen">without events </span>
+										{without.toString(16)}
+									</span>
+								)}
 							</td>
 						</tr>
 					);
@@ -106,11 +138,23 @@ export function Disassembly({ run, at }: { readonly run: Recording; readonly at:
 	);
 }
 
+/** Whose a value is, in a word or two, so that no line is ever too long. */
+const WHOSE: Readonly<Record<string, string>> = {
+	host: "host’s",
+	guest: "guest’s",
+	both: "both’s",
+	neither: "neither’s",
+	on: "on",
+	off: "off",
+};
+
 /** Cycle counter, state, call stack. */
 export function Host({ run, at }: { readonly run: Recording; readonly at: number }) {
 	const state = run.states[run.state[at]!]!;
 	const before = at === 0 ? state : run.states[run.state[at - 1]!]!;
 	const stack = run.stacks[run.stack[at]!]!;
+	const other = quietFrame(at);
+	const without = other === null ? state : other.run.states[other.run.state[other.at]!]!;
 	return (
 		<section aria-label="state of the processor">
 			<h2>
@@ -121,13 +165,24 @@ export function Host({ run, at }: { readonly run: Recording; readonly at: number
 					{run.lanes.map((name, lane) => {
 						const { value, whose } = state[lane]!;
 						const changed = before[lane]!.value !== value || before[lane]!.whose !== whose;
+						const quietLane = without[lane]!;
+						const isOther = quietLane.value !== value || quietLane.whose !== whose;
 						return (
-							<tr key={name} class={`whose-${whose} ${changed ? "is-new" : ""}`}>
+							<tr key={name} class={`whose-${whose} ${changed ? "is-new" : ""} ${isOther ? "is-other" : ""}`}>
 								<th scope="row">{name}</th>
 								<td>
 									<code>{value}</code>
 								</td>
-								<td>{VALUE_TEXT[whose]}</td>
+								<td>
+									{WHOSE[whose]}
+									{isOther ? (
+										<span class="without">
+											{" "}
+											≠ <span class="offscreen">without events </span>
+											{quietLane.value || WHOSE[quietLane.whose]}
+										</span>
+									) : null}
+								</td>
 							</tr>
 						);
 					})}

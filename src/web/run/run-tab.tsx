@@ -1,68 +1,12 @@
 /** The tab "Run": real guest code crossing the loop, to be played, stepped and disturbed. */
-import { signal } from "@preact/signals";
-import type { Violation } from "../../check/types.ts";
-import type { Recording } from "../../review/recording/recording.ts";
-import { catalogue, checker, go, state, target } from "../state/app.ts";
-import { Overtaken } from "../state/engine.ts";
+import { catalogue, go, state } from "../state/app.ts";
 import { takeImage } from "../state/image.ts";
-import { eventsText } from "../state/schedule.ts";
+import { Difference } from "./difference.tsx";
 import { EventsBar } from "./events-bar.tsx";
 import { Disassembly, Frames, Host, Registers } from "./panels.tsx";
 import { guest, isRecording, position, problem, recording } from "./run-state.ts";
 import { Transport, transportKey } from "./transport.tsx";
-
-/** The least schedules that the check has found for a tree. */
-const shortest = signal<{ readonly key: string; readonly violations: readonly Violation[] | null } | null>(
-	null,
-);
-const treeKey = () => JSON.stringify(target.value);
-
-async function findShortest(): Promise<void> {
-	const key = treeKey();
-	shortest.value = { key, violations: null };
-	checker.drop();
-	try {
-		const { check } = await checker.ask("check", { ...target.value, kinds: "all" });
-		shortest.value = { key, violations: check.violations };
-	} catch (error) {
-		if (!(error instanceof Overtaken)) throw error;
-	}
-}
-
-function Shortest() {
-	const found = shortest.value?.key === treeKey() ? shortest.value : null;
-	return (
-		<div class="shortest">
-			<button
-				class="plain"
-				type="button"
-				disabled={found?.violations === null}
-				onClick={() => void findShortest()}
-			>
-				{found?.violations === null ? "searching …" : "find the shortest schedules that violate"}
-			</button>
-			{found?.violations === null || found === null ? null : found.violations.length === 0 ? (
-				<p class="good">✔ no schedule of one event violates this tree.</p>
-			) : (
-				<ul>
-					{found.violations.map(({ property, schedule }) => (
-						<li key={property}>
-							<button
-								class="plain"
-								type="button"
-								onClick={() =>
-									go({ guest: "script", events: eventsText(schedule), at: 0, configuration: "" }, true)
-								}
-							>
-								<code>{property}</code> ⚡ {eventsText(schedule) || "no event"}
-							</button>
-						</li>
-					))}
-				</ul>
-			)}
-		</div>
-	);
-}
+import { Shortest, Violations } from "./violations.tsx";
 
 function GuestSelect() {
 	const { vendor } = state.value;
@@ -75,7 +19,7 @@ function GuestSelect() {
 				<select
 					value={now}
 					onChange={({ currentTarget }) =>
-						go({ guest: currentTarget.value, image: "", events: "", at: 0, configuration: "" }, true)
+						go({ guest: currentTarget.value, image: "", events: "", at: 0 }, true)
 					}
 				>
 					<option value="script">script: what the check runs</option>
@@ -98,33 +42,6 @@ function GuestSelect() {
 				/>
 			</label>
 		</>
-	);
-}
-
-function Violations({ run }: { readonly run: Recording }) {
-	if (run.violations.length === 0)
-		return (
-			<p class="end">
-				{run.exits} exits; {run.end}.
-			</p>
-		);
-	return (
-		<div class="violation" role="alert">
-			{run.violations.map(({ property, detail, callStack, frame }) => (
-				<p key={property}>
-					<button class="plain" type="button" onClick={() => go({ at: frame })}>
-						✘ {property}
-					</button>{" "}
-					{detail}
-					{callStack.length === 0 ? null : (
-						<span class="dim">
-							{" "}
-							in <code>{callStack.join(" ← ")}</code>
-						</span>
-					)}
-				</p>
-			))}
-		</div>
 	);
 }
 
@@ -156,6 +73,7 @@ export function RunTab() {
 				<>
 					<Transport run={run} />
 					<Violations run={run} />
+					<Difference run={run} at={at} />
 					<div class="run-panels">
 						<Frames
 							run={run}

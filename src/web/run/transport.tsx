@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Recording } from "../../review/recording/recording.ts";
 import { go } from "../state/app.ts";
-import { kindAt, nearest, position } from "./run-state.ts";
+import { kindAt, nearest, nextDifference, position } from "./run-state.ts";
 
 const playing = signal(false);
 /** Milliseconds a frame. */
@@ -22,6 +22,7 @@ export function transportKey(event: KeyboardEvent, run: Recording): boolean {
 		g: () => nearest(run, at, 1, ["guest"]),
 		n: () => nearest(run, at, 1, ["event", "violation"]),
 		p: () => nearest(run, at, -1, ["event", "violation"]),
+		d: () => nextDifference(run, at),
 		Home: () => 0,
 		End: () => run.count - 1,
 	};

@@ -1,18 +1,25 @@
 /** The page's state: one signal, kept in step with the address, and what the engine has said about it. */
-import { computed, effect, signal } from "@preact/signals";
-import type { Catalogue, Target } from "../worker/api.ts";
+import { batch, computed, effect, signal } from "@preact/signals";
+import type { Catalogue, MachineView, Target } from "../worker/api.ts";
+import { CheckPool } from "./check-pool.ts";
 import { EngineClient } from "./engine.ts";
+import { hashProblems } from "./link-problems.ts";
 import { packText, unpackText } from "./pack.ts";
 import { type PageState, readHash, writeHash } from "./url.ts";
 
 /** Where the page is. */
 export const state = signal<PageState>(readHash(location.hash));
 
-/** Answers short questions; what takes long has a worker of its own, so that nobody waits for it. */
+/** Answers short questions; checks have workers of their own, so that nobody waits for them. */
 export const engine = new EngineClient();
-export const checker = new EngineClient();
+export const checks = new CheckPool(navigator.hardwareConcurrency);
 
 export const catalogue = signal<Catalogue | null>(null);
+/** What the chosen machine is made of; null until it is known, or if it cannot be. */
+export const machine = signal<MachineView | null>(null);
+
+/** What of the address could not be read; "" if all was. */
+export const linkProblem = signal("");
 
 /** The patch's text; the address has it packed. */
 export const patchText = signal("");
@@ -38,21 +45,57 @@ export function setPatch(text: string): void {
 	});
 }
 
-/** The tree that is looked at, with the patch on it. */
-export const target = computed<Target>(() => ({
-	tree: state.value.tree,
-	patch: patchText.value,
-	vendor: state.value.vendor,
-}));
+/** The text of the CPU model's file; the address has it packed. */
+export const modelText = signal("");
+/** `PageState.cpu` of a model file. */
+export const MODEL_FILE = "file";
+
+/** Takes a model file's text. */
+export async function setModelFile(text: string): Promise<void> {
+	modelText.value = text;
+	go({ cpu: MODEL_FILE, model: await packText(text) }, true);
+}
+
+/** The tree that is looked at, with the patch on it, on the machine that is chosen. */
+export const target = computed<Target>(() => {
+	const { tree, vendor, cpu, configuration } = state.value;
+	return {
+		tree,
+		patch: patchText.value,
+		vendor,
+		cpu: cpu === MODEL_FILE ? modelText.value : cpu,
+		configuration,
+	};
+});
+
+/** Another tree on the same machine. */
+export const besideTarget = computed<Target | null>(() =>
+	state.value.with === "" ? null : { ...target.value, tree: state.value.with, patch: "" },
+);
+
+/** A packed text of the address; what cannot be unpacked is said, and is as if it were not there. */
+async function unpacked(packed: string, what: string): Promise<string> {
+	if (packed === "") return "";
+	const text = await unpackText(packed);
+	if (text === null)
+		linkProblem.value = `this link's ${what} is cut off or damaged: the page is shown without it`;
+	return text ?? "";
+}
 
 /** Reads the address, now and whenever it changes. */
 export async function followAddress(): Promise<void> {
 	const read = async () => {
-		const next = readHash(location.hash);
-		if (next.patch !== state.value.patch || (next.patch !== "" && patchText.value === "")) {
-			patchText.value = next.patch === "" ? "" : ((await unpackText(next.patch)) ?? "");
-		}
-		state.value = next;
+		const { hash } = location;
+		const next = readHash(hash);
+		linkProblem.value = hashProblems(hash).join("; ");
+		const patch = await unpacked(next.patch, "patch");
+		const model = await unpacked(next.model, "CPU model");
+		const cpu = next.cpu === MODEL_FILE && model === "" ? "" : next.cpu;
+		batch(() => {
+			patchText.value = patch;
+			modelText.value = model;
+			state.value = { ...next, cpu };
+		});
 	};
 	addEventListener("hashchange", () => void read());
 	addEventListener("popstate", () => void read());
@@ -64,4 +107,18 @@ export async function followAddress(): Promise<void> {
 effect(() => {
 	const { tab, tree, with: other } = state.value;
 	document.title = `Reenter: ${tab}, ${tree}${other === "" ? "" : ` and ${other}`}`;
+});
+
+let machineAsked = "";
+/** What there is to choose for the machine. */
+effect(() => {
+	const { vendor, cpu } = target.value;
+	const key = `${vendor} ${cpu}`;
+	if (key === machineAsked) return;
+	machineAsked = key;
+	const keep = (value: MachineView | null) => {
+		if (machineAsked === key) machine.value = value;
+	};
+	// What is wrong with a model is said by each tab that asks for it.
+	engine.ask("machine", { vendor, cpu, configuration: "" }).then(keep, () => keep(null));
 });

@@ -24,8 +24,12 @@ export interface PageState {
 	readonly image: string;
 	/** Events of the run, as `reenter check --replay` writes them: `irq@57,nmi@60g`. */
 	readonly events: string;
-	/** Configuration of the run, as `reenter check` prints it. */
+	/** Factors of the configuration that are set, as `reenter check --config` takes them: `xcr0=host,pke=off`. */
 	readonly configuration: string;
+	/** A built-in CPU model, or `file` for one that was dropped; "" for the vendor's usual one. */
+	readonly cpu: string;
+	/** A dropped model file, packed; "" for none. */
+	readonly model: string;
 	/** Position in the run: a frame. */
 	readonly at: number;
 	/** Costs that sliders have changed: `xsetbv:100,vmresume:500`. */
@@ -43,11 +47,13 @@ export const DEFAULT_STATE: PageState = {
 	image: "",
 	events: "",
 	configuration: "",
+	cpu: "",
+	model: "",
 	at: 0,
 	costs: "",
 };
 
-const VENDORS: readonly Vendor[] = ["vmx", "svm", "tdx"];
+export const VENDOR_NAMES: readonly Vendor[] = ["vmx", "svm", "tdx"];
 const TEXTS = [
 	"tree",
 	"with",
@@ -57,15 +63,25 @@ const TEXTS = [
 	"image",
 	"events",
 	"configuration",
+	"cpu",
+	"model",
 	"costs",
 ] as const;
 
+/** All parameters of an address. */
+export const PARAMETERS: readonly string[] = [...TEXTS, "vendor", "at"];
+
+/** An address's tab and parameters. */
+export function hashParts(hash: string): { readonly name: string; readonly parameters: URLSearchParams } {
+	const [, name = "", query = ""] = /^#?\/?([^?]*)\??(.*)$/s.exec(hash) ?? [];
+	return { name, parameters: new URLSearchParams(query) };
+}
+
 /** Reads an address's hash. What it does not know, or makes no sense, has its default. */
 export function readHash(hash: string): PageState {
-	const [, name = "", query = ""] = /^#?\/?([a-z]*)\??(.*)$/.exec(hash) ?? [];
-	const parameters = new URLSearchParams(query);
+	const { name, parameters } = hashParts(hash);
 	const tab = TABS.find((one) => one === name) ?? DEFAULT_STATE.tab;
-	const vendor = VENDORS.find((one) => one === parameters.get("vendor")) ?? DEFAULT_STATE.vendor;
+	const vendor = VENDOR_NAMES.find((one) => one === parameters.get("vendor")) ?? DEFAULT_STATE.vendor;
 	const at = Number(parameters.get("at") ?? 0);
 	const texts = Object.fromEntries(TEXTS.map((key) => [key, parameters.get(key) ?? DEFAULT_STATE[key]]));
 	return { ...DEFAULT_STATE, ...texts, tab, vendor, at: Number.isSafeInteger(at) && at >= 0 ? at : 0 };
@@ -78,6 +94,11 @@ export function writeHash(state: PageState): string {
 		if (state[key] !== DEFAULT_STATE[key]) parameters.set(key, String(state[key]));
 	}
 	// These need no escape in a hash, and are what makes links readable.
-	const query = parameters.toString().replaceAll("%3A", ":").replaceAll("%40", "@").replaceAll("%2C", ",");
+	const query = parameters
+		.toString()
+		.replaceAll("%3A", ":")
+		.replaceAll("%40", "@")
+		.replaceAll("%2C", ",")
+		.replaceAll("%3D", "=");
 	return `#${state.tab}${query === "" ? "" : `?${query}`}`;
 }

@@ -1,6 +1,7 @@
 /** The controls above every tab: the tree, the tree beside it, the vendor. */
 import { catalogue, go, state } from "../state/app.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
+import { MachineChooser } from "./machine.tsx";
 
 const VENDORS: readonly (readonly [Vendor, string, string])[] = [
 	["vmx", "VMX", "Intel"],
@@ -59,7 +60,7 @@ export function Chooser() {
 			<TreeSelect label="tree" value={tree} onChange={(name) => go({ tree: name, step: "" }, true)} />
 			{tab === "move" || tab === "run" ? null : (
 				<TreeSelect
-					label="beside it"
+					label="beside"
 					value={other}
 					none="nothing"
 					onChange={(name) => go({ with: name }, true)}
@@ -80,6 +81,7 @@ export function Chooser() {
 					</label>
 				))}
 			</fieldset>
+			<MachineChooser />
 		</div>
 	);
 }

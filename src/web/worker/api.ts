@@ -1,4 +1,5 @@
 /** What the page asks of the engine, and what it answers: plain data, which crosses from the worker to the page as it is. */
+import type { JobResult } from "../../check/conclude.ts";
 import type { CheckResult, Injection } from "../../check/types.ts";
 import type { PathRow } from "../../kvm/flow/path.ts";
 import type { BuiltInTree } from "../../kvm/trees/trees.ts";
@@ -16,9 +17,31 @@ export interface TreeReference {
 	readonly patch: string;
 }
 
-/** A tree on a vendor's usual CPU model. */
-export interface Target extends TreeReference {
+/** The machine that a tree runs on. */
+export interface Setting {
 	readonly vendor: Vendor;
+	/** A built-in CPU model's name, or the text of a model file; "" or a model of another vendor: the vendor's usual one. */
+	readonly cpu: string;
+	/** Factors of the check's configurations that are set, as `reenter check --config` takes them; "" for none. */
+	readonly configuration: string;
+}
+
+/** A tree on a machine. */
+export interface Target extends TreeReference, Setting {}
+
+/** What a vendor's machine can be made of. */
+export interface MachineView {
+	/** The model that the setting leads to. */
+	readonly cpu: string;
+	readonly title: string;
+	/** Factors of the configuration that exist there, each with its values, the one that is usual first. */
+	readonly factors: readonly {
+		readonly factor: string;
+		readonly title: string;
+		readonly values: readonly string[];
+		/** Whether it changes what an exit costs. */
+		readonly isInCost: boolean;
+	}[];
 }
 
 /** What there is to choose from. */
@@ -31,7 +54,16 @@ export interface Catalogue {
 		readonly description: string;
 		readonly vendors: readonly string[];
 	}[];
-	readonly events: readonly { readonly kind: string; readonly title: string }[];
+	readonly events: readonly {
+		readonly kind: string;
+		readonly title: string;
+		readonly vendors: readonly string[];
+	}[];
+	readonly models: readonly {
+		readonly name: string;
+		readonly title: string;
+		readonly vendors: readonly string[];
+	}[];
 	readonly workloads: readonly {
 		readonly name: string;
 		readonly label: string;
@@ -48,16 +80,22 @@ export interface LoopView {
 	readonly survey: Survey;
 	/** Cycles of an exit that the fastpath handles, or of a TD's hypercall. */
 	readonly cost: CostResult;
+	/** Factors of the setting that the vendor or model does not have. */
+	readonly without: readonly string[];
 }
 
-/** A verdict, with how long it took. */
+/** A vendor's verdict. */
 export interface Verdict {
 	readonly vendor: Vendor;
 	readonly check: CheckResult;
-	/** Kinds of event that were not looked at. */
-	readonly kindsLeft: number;
-	/** Milliseconds in the worker. */
-	readonly tookMs: number;
+	/** Factors of the setting that the vendor does not have. */
+	readonly without: readonly string[];
+}
+
+/** A share of a check: `part` of `parts`. How many there are is the page's to say, whoever works on them. */
+export interface ShareQuestion extends Target {
+	readonly part: number;
+	readonly parts: number;
 }
 
 /** A workload's profile. */
@@ -79,16 +117,17 @@ export interface RunQuestion extends Target {
 	readonly guest: string;
 	readonly image: Uint8Array | null;
 	readonly schedule: readonly Injection[];
-	/** As `reenter check` prints it; "" for the default. */
-	readonly configuration: string;
 }
 
 /** The engine's methods: what each is given and what it gives. */
 export interface Engine {
 	catalogue(): Catalogue;
 	loop(target: Target): LoopView;
-	/** @param kinds the kinds of event that bugs of the loop need most often, for an answer at once; or all */
-	check(question: Target & { readonly kinds: "first" | "all" }): Verdict;
+	machine(setting: Setting): MachineView;
+	/** Makes ready what a check of a vendor needs: its tree compiled, its guest decoded. */
+	warm(target: Target): null;
+	share(question: ShareQuestion): readonly JobResult[];
+	conclude(question: Target & { readonly results: readonly JobResult[] }): Verdict;
 	record(question: RunQuestion): Recording;
 	cost(question: Target & { readonly guest: string }): CostResult;
 	profile(question: Target & { readonly workload: string }): ProfileView;

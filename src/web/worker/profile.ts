@@ -5,8 +5,8 @@ import { record } from "../../profile/record.ts";
 import { reportRows, viewTree } from "../../profile/report.ts";
 import { inlinedSymbols } from "../../profile/symbols.ts";
 import { findWorkload } from "../../profile/workloads/workloads.ts";
-import { defaultModel } from "../../silicon/models/models.ts";
 import type { ProfileView, Target } from "./api.ts";
+import { modelOf } from "./setting.ts";
 import { treeOf } from "./trees.ts";
 
 /** Iterations of the guest: a profile of which the first places no longer change, in well under two seconds. */
@@ -25,7 +25,7 @@ export function profileView(target: Target, workloadName: string): ProfileView {
 	const { vendor } = target;
 	const workload = findWorkload(workloadName);
 	const iterations = Math.min(workload.iterations, ITERATIONS_MAX);
-	const recording = record({ workload, tree, vendor, model: defaultModel(vendor), iterations, ops: true });
+	const recording = record({ workload, tree, vendor, model: modelOf(target), iterations, ops: true });
 	const inlined = inlinedSymbols(tree, "kernel");
 	const rows = reportRows(recording.calls, { inlined }).slice(0, ROWS_MAX);
 	const flame = layoutFlame(viewTree(recording.calls, new Set(), true), "cycles", 0, LEAST_SHARE);

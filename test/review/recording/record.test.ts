@@ -95,4 +95,25 @@ describe("a recording of a run", () => {
 		expect(FRAME_KINDS[recording.kind[violation!.frame]!]).toBe("violation");
 		expect(record("series-v2", "tdx", null, [{ event: "irq", at, inGuest: true }]).violations).toEqual([]);
 	});
+
+	it("asks the properties of any image: version 1 loses a TD's interrupt in td-cpuid as well, version 2 in none", () => {
+		const quiet = record("series-v1", "tdx", "td-cpuid");
+		expect(quiet.violations).toEqual([]);
+		const entry = quiet.kind.findIndex(
+			(kind, at) => FRAME_KINDS[kind] === "op" && quiet.texts[quiet.text[at]!] === "seamcall",
+		);
+		const irq: Injection = { event: "irq", at: quiet.ops[entry]!, inGuest: true };
+		const names = (spec: string) =>
+			record(spec, "tdx", "td-cpuid", [irq]).violations.map(({ property }) => property);
+		expect(names("series-v1")).toContain("interrupt-serviced");
+		expect(names("series-v2")).toEqual([]);
+	});
+
+	it.each(["vmx", "svm"] as const)(
+		"holds upstream to nothing that it does not violate, in mixed on %s",
+		(vendor) => {
+			for (const event of ["irq", "nmi", "mce", "preempt", "signal"] as const)
+				expect(record("v6.18", vendor, "mixed", [{ event, at: 150 }]).violations).toEqual([]);
+		},
+	);
 });
