@@ -20,7 +20,7 @@ import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } f
 
 /** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change behind the first KVM_RUN. */
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
-	[Cpu, ["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled"]],
+	[Cpu, ["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled", "walks"]],
 	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
 	[Vm, ["tree", "ops"]],
 	[Mmu, ["stat"]],

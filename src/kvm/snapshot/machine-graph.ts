@@ -16,7 +16,17 @@ import { Graph, type GraphRules, SnapshotError } from "./graph.ts";
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
 	[
 		Cpu,
-		["observer", "vectors", "costs", "largePages", "tlbFilled", "jumpFilled", "jumpPages", "guestPhysical"],
+		[
+			"observer",
+			"vectors",
+			"costs",
+			"largePages",
+			"tlbFilled",
+			"jumpFilled",
+			"jumpPages",
+			"guestPhysical",
+			"walks",
+		],
 	],
 	[Vcpu, ["nodeObserver", "ledger"]],
 	[Vm, ["tree", "ops"]],

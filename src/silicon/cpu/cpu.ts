@@ -9,6 +9,7 @@ import type { MachineMemory } from "../machine.ts";
 import { type CpuModel, costsById } from "../models/model.ts";
 import { OP, OP_SLOTS } from "../ops.ts";
 import { GuestPhysicalTlb } from "../paging/guest-physical-tlb.ts";
+import { WalkMemo } from "../paging/walk-memo.ts";
 import { FillList } from "./fill-list.ts";
 import * as L from "./layout.ts";
 
@@ -262,6 +263,8 @@ export class Cpu {
 	readonly jumpPages = new Uint8Array(1024);
 	/** Guest-physical mappings of the guest that ran last. */
 	readonly guestPhysical = new GuestPhysicalTlb();
+	/** Walks of guest page tables that were made before. */
+	readonly walks = new WalkMemo();
 
 	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` or `sampler` is set. */
 	readonly stack = new Int32Array(STACK_DEPTH_MAX);

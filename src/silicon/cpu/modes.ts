@@ -67,6 +67,7 @@ export function resetCpu(cpu: Cpu): void {
 	u8.fill(0xff, base + L.TLB_READ, base + L.CPU_AREA_BYTES);
 	flushJumpCache(cpu);
 	cpu.guestPhysical.flush();
+	cpu.walks.flush();
 	cpu.cycles = cycles;
 	cpu.deadline = Number.POSITIVE_INFINITY;
 	cpu.beginSlice(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);

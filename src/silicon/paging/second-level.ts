@@ -54,7 +54,10 @@ export function translateGuestPhysical(
 			? translateEpt(cpu, tables.root, gpa, access, pageWalk, lo, hi)
 			: translateNpt(cpu, tables.root, gpa, access, pageWalk, lo, hi);
 	if (hpa >= 0) cpu.guestPhysical.fill(gpa, hpa, pageWalk ? wanted | PAGE_WALK : wanted);
-	else cpu.guestPhysical.drop(gpa);
+	else {
+		cpu.guestPhysical.drop(gpa);
+		cpu.walks.flush();
+	}
 	return hpa;
 }
 

@@ -35,10 +35,16 @@ export function flushLinear(cpu: Cpu): void {
 	flushJumpCache(cpu);
 }
 
+/** Drops what is cached of the second level. */
+function flushSecondLevel(cpu: Cpu): void {
+	cpu.guestPhysical.flush();
+	cpu.walks.flush();
+}
+
 /** Drops all translations, those of guest physical addresses included: what a hypervisor's invalidations do. */
 export function flushTlb(cpu: Cpu): void {
 	flushLinear(cpu);
-	cpu.guestPhysical.flush();
+	flushSecondLevel(cpu);
 }
 
 /** Where `largePages` notes the 2 MiB around an address; pages of 1 GiB are noted in one place for all. */
@@ -123,7 +129,7 @@ export function contextChanged(cpu: Cpu): void {
 	const secondLevel = cpu.guest === null ? null : cpu.guest.secondLevel;
 	const rootLo = secondLevel === null ? 0 : (secondLevel.root | 1) >>> 0;
 	const rootHi = secondLevel === null ? 0 : Math.floor(secondLevel.root / TWO_32);
-	if (u32[key + 5] !== rootLo || u32[key + 6] !== rootHi) cpu.guestPhysical.flush();
+	if (u32[key + 5] !== rootLo || u32[key + 6] !== rootHi) flushSecondLevel(cpu);
 	else if (
 		u32[key] === modes &&
 		u32[key + 1] === cr3Lo &&

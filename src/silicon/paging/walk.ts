@@ -83,6 +83,14 @@ export function translate(cpu: Cpu, lo: number, hi: number, access: number): num
 
 /** Walks tables of 8-byte entries from `table`, at level `top`. */
 function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, top: number): number {
+	// Where the access came from makes no difference here.
+	const kind = access & (PF.write | PF.user | PF.fetch | PF.shadowStack | IMPLICIT);
+	const known = cpu.walks.find(cpu, lo, hi, kind, root);
+	if (known >= 0) {
+		walked.shift = cpu.walks.shift(known);
+		walked.gpa = cpu.walks.gpa(known, lo);
+		return cpu.walks.hpa(known, lo);
+	}
 	const reserved = reservedHigh(cpu);
 	let table = root;
 	let rights = RIGHTS;
@@ -125,7 +133,12 @@ function walk64(cpu: Cpu, lo: number, hi: number, access: number, root: number, 
 		if (!permitted(cpu, lo, hi, access, rights, noExecute !== 0, key)) return -1;
 		const offsetMask = level === 1 ? 0xfff : level === 2 ? 0x1fffff : 0x3fffffff;
 		const page = ((entryLo & ~offsetMask) | (lo & offsetMask)) >>> 0;
-		return finish(cpu, lo, hi, access, (entryHi & 0xfffff) * TWO_32 + page, level, top);
+		const gpaOfPage = (entryHi & 0xfffff) * TWO_32 + page;
+		const hpa = finish(cpu, lo, hi, access, gpaOfPage, level, top);
+		if (hpa >= 0 && !walked.transient) {
+			cpu.walks.add(cpu, lo, hi, kind, root, entryHpas, top, level, gpaOfPage, hpa, walked.shift);
+		}
+		return hpa;
 	}
 }
 

@@ -101,6 +101,10 @@ export class CodeStore {
 	region(slot: number): Region {
 		return this.regions[slot]!;
 	}
+	/** The region in a slot of the table, if it is in use. @param slot any number */
+	regionAt(slot: number): Region | undefined {
+		return this.regions[slot];
+	}
 	/** The place that can fault behind an id. */
 	site(id: number): Site {
 		return this.sites[id]!;

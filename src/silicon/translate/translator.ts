@@ -304,6 +304,21 @@ export class Translator {
 		return this.translate(cpu, mode, rip, at, hot);
 	}
 
+	/**
+	 * The region that an entry of the jump cache named before it was emptied, if it is the one at RIP: guests that empty
+	 * the TLB all the time come by the same places.
+	 * @param slot of the table of regions, or any number
+	 * @returns null if it is not, or if it cannot be told without looking further
+	 */
+	private stale(cpu: Cpu, key: number, slot: number): Region | null {
+		const region = this.code.regionAt(slot);
+		if (region === undefined || !region.valid || region.key !== key || region.next >= 0) return null;
+		if (region.limit >= 0 || region.rip !== cpu.read64(L.RIP)) return null;
+		const at = this.services.fetch(cpu, this.linear(cpu, modeFrom(key), region.rip));
+		if (at < 0) cpu.write32(L.FAULT, 0);
+		return at === region.at ? region : null;
+	}
+
 	// ---- the dispatcher ------------------------------------------------------------------------------
 
 	/** Runs guest code until its context ends, because a service said so, or the slice does: then `cpu.paused`. */
@@ -343,7 +358,7 @@ export class Translator {
 			const words = cpu.u32;
 			let slot = words[entry + 2]!;
 			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4)) {
-				const region = this.find(cpu, modeFrom(key), false);
+				const region = this.stale(cpu, key, slot) ?? this.find(cpu, modeFrom(key), false);
 				if (region === null) return this.services.deliverFault(cpu);
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);

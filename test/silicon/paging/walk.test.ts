@@ -58,6 +58,49 @@ function expectedFault(
 }
 
 describe("4-level paging", () => {
+	it("a walk that was made before is made again where anything that it depends on has changed", () => {
+		const cpu = longModeCpu();
+		const linear = AT.data;
+		const page = AT.data >>> 12;
+		const walk = (access: number) => {
+			const hpa = translate(cpu, linear + 8, 0, access);
+			if (hpa < 0) takeFault(cpu);
+			return hpa;
+		};
+		const ways = [0, PF.write, PF.user, PF.fetch];
+		const all = () => ways.map(walk);
+		const there = AT.data + 8;
+		expect([all(), all()]).toEqual([ways.map(() => there), ways.map(() => there)]);
+		const away = ways.map(() => -1);
+		for (const table of [AT.pml4, AT.pdpt, AT.directory]) {
+			const old = peek64(cpu, table);
+			poke64(cpu, table, old & ~P);
+			expect(all()).toEqual(away);
+			poke64(cpu, table, (old & ~RW) | NX);
+			cpu.write32(L.EFER, cpu.read32(L.EFER) | EFER.NXE);
+			cpu.write32(L.CR0, cpu.read32(L.CR0) | CR0.WP);
+			expect(all()).toEqual([there, -1, there, -1]);
+			poke64(cpu, table, old & ~US);
+			expect(all()).toEqual([there, there, -1, there]);
+			poke64(cpu, table, old);
+			expect(all()).toEqual([there, there, there, there]);
+		}
+		entry(cpu, page, BigInt(AT.code) | P | RW | US);
+		expect(walk(PF.write)).toBe(AT.code + 8);
+		expect(peek64(cpu, AT.table + page * 8) & 0x60n).toBe(0x60n);
+		entry(cpu, page, BigInt(AT.code) | P | US);
+		cpu.write32(L.CR0, cpu.read32(L.CR0) & ~CR0.WP);
+		expect(walk(PF.write)).toBe(AT.code + 8);
+		cpu.write32(L.CR0, cpu.read32(L.CR0) | CR0.WP);
+		expect(walk(PF.write)).toBe(-1);
+		// Key 3 is refused by PKRU alone.
+		entry(cpu, page, BigInt(AT.code) | P | RW | US | (3n << 59n));
+		cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.PKE);
+		expect(walk(PF.user)).toBe(AT.code + 8);
+		cpu.write32(L.PKRU, 1 << 6);
+		expect(walk(PF.user)).toBe(-1);
+	});
+
 	it("grants and refuses every access as SDM 5.6 says, with the exact error code", () => {
 		const cpu = longModeCpu();
 		const bool = fc.boolean();
