@@ -15,7 +15,6 @@ const REASONS = {
 	xapic: "on vmx each IPI is two emulated accesses to the xAPIC page; not at its end after its timeout",
 	s3: "sleep states are not modelled",
 	pks: "AMD has no protection keys for supervisor pages",
-	cet: "no model offers CET to guests: shadow stacks and indirect-branch tracking are not there",
 	vmexit_cr4_pge:
 		"on vmx not at its end after 90 s: it does not exit there, and each round empties the TLB of two CPUs",
 	hyperv_clock: "no Hyper-V enlightenments",

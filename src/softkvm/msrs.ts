@@ -3,6 +3,7 @@ import { GuestFault } from "../kvm/emulate/guest-fault.ts";
 import { kvmGetMsr, kvmSetMsr } from "../kvm/emulate/msr.ts";
 import { setTscForHost } from "../kvm/emulate/tsc.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
+import { hasCet } from "../silicon/cpu/cet.ts";
 import { EFER } from "../silicon/cpu/control.ts";
 import { MSR } from "../silicon/cpu/msr.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
@@ -28,6 +29,11 @@ export function msrIndexList({ features }: CpuModel): number[] {
 	if (features.xsaves) list.push(MSR.IA32_XSS);
 	if (features.xfd !== 0) list.push(MSR.IA32_XFD, MSR.IA32_XFD_ERR);
 	if (features.pks) list.push(MSR.IA32_PKRS);
+	if (hasCet(features)) list.push(MSR.IA32_U_CET, MSR.IA32_S_CET);
+	if (features.cetSs) {
+		list.push(MSR.IA32_PL0_SSP, MSR.IA32_PL1_SSP, MSR.IA32_PL2_SSP, MSR.IA32_PL3_SSP);
+		list.push(MSR.IA32_INTERRUPT_SSP_TABLE);
+	}
 	return list;
 }
 

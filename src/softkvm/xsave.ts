@@ -6,6 +6,7 @@ import { kvmFindCpuidEntry } from "../kvm/emulate/cpuid.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import { XFEATURE } from "../silicon/cpu/control.ts";
 import {
+	compactedOffset,
 	STATE_COMPONENTS,
 	type StateComponent,
 	XSAVE_FIXED_BYTES,
@@ -42,19 +43,6 @@ export function xsaveAreaBytes(v: Pick<Vcpu, "cpu">): number {
 	return Math.max(kvmXsave.bytes, standardSize(v.cpu.model, v.cpu.model.features.xcr0));
 }
 
-/** Where each component of the guest's image lies: the compacted format (SDM Vol. 1, 13.4.3). */
-function compactedOffsets(xcompBv: number): Map<number, number> {
-	const offsets = new Map<number, number>();
-	let at = XSAVE_FIXED_BYTES;
-	for (const { index, bytes, aligned } of STATE_COMPONENTS) {
-		if ((xcompBv & (1 << index)) === 0) continue;
-		if (aligned) at = (at + 63) & ~63;
-		offsets.set(index, at);
-		at += bytes;
-	}
-	return offsets;
-}
-
 /** Components beyond the legacy region that have a place in the standard format. */
 function* userComponents(bits: number): Generator<StateComponent> {
 	for (const component of STATE_COMPONENTS) {
@@ -81,9 +69,8 @@ export function getXsaveArea(v: Vcpu): Uint8Array {
 		copy(AT.xmm, AT.padding);
 	}
 	view.setUint32(AT.mxcsrMask, MXCSR_MASK, true);
-	const offsets = compactedOffsets(image.xcompBv);
 	for (const component of userComponents(present)) {
-		const from = offsets.get(component.index)!;
+		const from = compactedOffset(image.xcompBv, component.index);
 		area.set(image.bytes.subarray(from, from + component.bytes), standardOffset(model, component));
 	}
 	// PKRU is not kept in the image: KVM has the guest's.
@@ -121,10 +108,12 @@ export function setXsaveArea(v: Vcpu, given: Uint8Array): void {
 	const present = checkArea(v, area, view);
 	const { image } = v.guestFpu;
 	image.bytes.set(area.subarray(0, AT.padding));
-	const offsets = compactedOffsets(image.xcompBv);
 	for (const component of userComponents(present & ~XFEATURE.pkru)) {
 		const from = standardOffset(v.cpu.model, component);
-		image.bytes.set(area.subarray(from, from + component.bytes), offsets.get(component.index)!);
+		image.bytes.set(
+			area.subarray(from, from + component.bytes),
+			compactedOffset(image.xcompBv, component.index),
+		);
 	}
 	image.xstateBv = (image.xstateBv & ~v.cpu.model.features.xcr0) | (present & ~XFEATURE.pkru);
 	// MXCSR goes with SSE in the compacted format: a value of its own needs the bit.

@@ -126,6 +126,8 @@ const COMPONENTS: readonly (readonly [feature: string, mask: number])[] = [
 	["avx", 0xe4],
 	["pku", 0x200],
 ];
+/** CET_U and CET_S of IA32_XSS, which go with either half of CET. */
+const CET_COMPONENTS = 0x1800;
 
 /** Leaf 0DH without the state of features that the CPU takes away; without XSAVE there is none of it. */
 function extendedState(cpu: GuestCpu, entry: CpuidEntry, model: CpuModel): CpuidEntry {
@@ -134,10 +136,11 @@ function extendedState(cpu: GuestCpu, entry: CpuidEntry, model: CpuModel): Cpuid
 	// A named model has none but those of its features: x87, SSE, AVX, PKRU.
 	let gone = MODELS[cpu.model] === null ? 0 : ~0x207;
 	for (const [feature, mask] of COMPONENTS) if (!offers(cpu, feature)) gone |= mask;
+	if (!offers(cpu, "shstk") && !offers(cpu, "ibt")) gone |= CET_COMPONENTS;
 	const subleaf = entry.subleaf ?? 0;
 	const eax = (entry.eax & ~gone) >>> 0;
 	if (subleaf === 0) return { ...entry, eax, ecx: standardSize(model, eax) };
-	if (subleaf === 1) return offers(cpu, "xsaves") ? entry : { ...entry, ecx: 0 };
+	if (subleaf === 1) return { ...entry, ecx: offers(cpu, "xsaves") ? (entry.ecx & ~gone) >>> 0 : 0 };
 	return (gone & (1 << subleaf)) !== 0 ? nothing : entry;
 }
 

@@ -31,6 +31,7 @@ export function kvmSetCr0(v: Vcpu, value: bigint): boolean {
 		if ((v.cr4Bits & CR4.PAE) === 0 || csLong()) return false;
 	}
 	if (!paging && (csLong() || (v.cr4Bits & CR4.PCIDE) !== 0)) return false;
+	if ((cr0 & CR0.WP) === 0 && (v.cr4Bits & CR4.CET) !== 0) return false;
 	v.vm.ops.setCr0(v, BigInt(cr0 >>> 0));
 	// Paging that goes on, off or changes WP changes what translations mean.
 	makeRequest(v, KVM_REQ.TLB_FLUSH);
@@ -76,6 +77,8 @@ export function cr4ReservedBits(v: Vcpu): number {
 	add(leaf7?.ebx, 20, CR4.SMAP);
 	add(leaf7?.ecx, 2, CR4.UMIP);
 	add(leaf7?.ecx, 3, CR4.PKE);
+	add(leaf7?.ecx, 7, CR4.CET);
+	add(leaf7?.edx, 20, CR4.CET);
 	add(leaf7?.ecx, 16, CR4.LA57);
 	add(leaf7?.ecx, 31, CR4.PKS);
 	return ~allowed;
@@ -91,6 +94,7 @@ export function kvmSetCr4(v: Vcpu, value: bigint): boolean {
 	if (longMode && ((cr4 & CR4.PAE) === 0 || ((cr4 ^ old) & CR4.LA57) !== 0)) return false;
 	if ((cr4 & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0 && (!longMode || (v.cr3 & 0xfffn) !== 0n))
 		return false;
+	if ((cr4 & CR4.CET) !== 0 && (v.cr0 & BigInt(CR0.WP)) === 0n) return false;
 	v.vm.ops.setCr4(v, value);
 	const translation =
 		CR4.PGE | CR4.PCIDE | CR4.PAE | CR4.PSE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS | CR4.LA57;

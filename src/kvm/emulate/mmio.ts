@@ -3,7 +3,8 @@ import { Mnemonic } from "../../silicon/translate/decode.ts";
 import type { Insn, Operand } from "../../silicon/translate/insn.ts";
 import { placeOf } from "../../silicon/translate/registers.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { advance, emulateInstruction } from "./fetch.ts";
+import { cetForbidsEmulation } from "./cet.ts";
+import { advance, emulateInstruction, emulationFailure } from "./fetch.ts";
 import { emulateOnSilicon } from "./instruction.ts";
 import { exitToUserForMmio, kernelMmioRead, kernelMmioWrite, mmioAnswer } from "./mmio-bus.ts";
 import { readGpr, writeGpr } from "./registers.ts";
@@ -23,7 +24,7 @@ export function emulateMmio(v: Vcpu, gpa: number): number {
 			case Mnemonic.Movsxd:
 				return emulateMove(vcpu, insn, gpa);
 			default:
-				return emulateOnSilicon(vcpu);
+				return cetForbidsEmulation(vcpu, insn) ? emulationFailure(vcpu, insn, gpa) : emulateOnSilicon(vcpu);
 		}
 	});
 }

@@ -10,6 +10,7 @@ import { guestWrote, makeRequest } from "../vcpu.ts";
 import { PVCLOCK_MSR, setPvclockMsr } from "../x86/pvclock.ts";
 import { guestTsc, writeTsc, writeTscAdjust } from "./tsc.ts";
 import { setMsrIntercept } from "../x86/msr-bitmap.ts";
+import { getCetMsr, isCetMsr, setCetMsr } from "./cet.ts";
 import { guestSupportedXss } from "./control.ts";
 import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { GuestFault } from "./guest-fault.ts";
@@ -103,6 +104,7 @@ function hasPredCmd(v: Vcpu): boolean {
 /** kvm_get_msr(). @returns the value, or undefined for #GP(0) */
 export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 	if (isX2apicMsr(index)) return v.apic === null ? undefined : x2apicRead(v.apic, index);
+	if (isCetMsr(index)) return getCetMsr(v, index);
 	switch (index) {
 		case MSR.IA32_TSC:
 			return BigInt.asUintN(64, BigInt(guestTsc(v)));
@@ -133,6 +135,7 @@ export function kvmGetMsr(v: Vcpu, index: number): bigint | undefined {
 /** kvm_set_msr(). @param value 64 bits @returns false for #GP(0) */
 export function kvmSetMsr(v: Vcpu, index: number, value: bigint): boolean {
 	if (isX2apicMsr(index)) return v.apic !== null && x2apicWrite(v.apic, index, value);
+	if (isCetMsr(index)) return setCetMsr(v, index, value);
 	switch (index) {
 		case MSR.IA32_TSC:
 			writeTsc(v, value);

@@ -1,6 +1,7 @@
 /** kvm_vcpu_reset(): registers at power-on and by INIT (SDM Vol. 3A, table 10-1). */
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { resetCet } from "./cet.ts";
 import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { kvmUpdateDr7 } from "./debug.ts";
 
@@ -34,6 +35,7 @@ export function kvmVcpuReset(v: Vcpu, initEvent: boolean): void {
 		v.pkru = 0;
 		v.msrs.clear();
 	}
+	resetCet(v);
 	v.regs.fill(0n);
 	// EDX holds the signature: family, model, stepping.
 	v.regs[L.RDX] = BigInt(kvmFindCpuidEntry(v, 1, 0)?.eax ?? SIGNATURE_WITHOUT_CPUID);

@@ -9,6 +9,7 @@ import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG, INTERRUPT_SHADOW } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
+import { MSR_KVM_INTERNAL_GUEST_SSP, recalcCetIntercepts } from "../emulate/cet.ts";
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
 import { advance, emulateInstruction } from "../emulate/fetch.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
@@ -76,6 +77,7 @@ function afterSetCpuid(v: Vcpu): void {
 	const { vmcb } = v.svm!;
 	vmcb.setIntercept(EXIT_CODE.rdtscp, !guestCpuCapHas(v, RDTSCP));
 	vmcb.setIntercept(EXIT_CODE.invpcid, !guestCpuCapHas(v, INVPCID));
+	recalcCetIntercepts(v);
 }
 
 function updateLongMode(v: Vcpu): void {
@@ -90,6 +92,9 @@ const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x175, L.SYSENTER_ESP],
 	[0x176, L.SYSENTER_EIP],
 	[0x277, L.PAT],
+	[MSR.IA32_S_CET, L.S_CET],
+	[MSR.IA32_INTERRUPT_SSP_TABLE, L.INTERRUPT_SSP_TABLE],
+	[MSR_KVM_INTERNAL_GUEST_SSP, L.SSP],
 	[0xc000_0081, L.STAR],
 	[0xc000_0082, L.LSTAR],
 	[0xc000_0083, L.CSTAR],

@@ -2,6 +2,7 @@
 import { moveFromDr, moveToDr } from "../../host/access.ts";
 import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { hasCet } from "../../silicon/cpu/cet.ts";
 import { type CpuidFeatureBit, featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
@@ -15,11 +16,12 @@ import {
 	SECONDARY,
 } from "../../silicon/vmx/controls.ts";
 import { F, type VmcsFieldName } from "../../silicon/vmx/fields.ts";
-import { vmread, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
+import { type Vmcs, vmread, vmread32, vmwrite, vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG, INTERRUPT_SHADOW } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { MSR_KVM_INTERNAL_GUEST_SSP, recalcCetIntercepts } from "../emulate/cet.ts";
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
 import { CR0_GUEST_BITS, CR4_GUEST_BITS, cacheControlRegisters } from "./control-registers.ts";
 import { dumpVmcs } from "./dump.ts";
@@ -102,12 +104,13 @@ function vcpuCreate(v: Vcpu): void {
 	vmcs.set("VM_ENTRY_CONTROLS", DEFAULT1.entry | ENTRY_CONTROL.loadEfer | ENTRY_CONTROL.loadPat);
 	// NON-KVM: v6.18 does not offer PKS; its posted series loads IA32_PKRS with the entry and the exit.
 	if (v.cpu.model.features.pks) {
-		for (const [name, bit] of [
-			["VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadPkrs],
-			["VM_EXIT_CONTROLS", EXIT_CONTROL.loadPkrs],
-		] as const) {
-			vmcs.set(name, vmcs.get(name) | BigInt(bit));
-		}
+		addControl(vmcs, "VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadPkrs);
+		addControl(vmcs, "VM_EXIT_CONTROLS", EXIT_CONTROL.loadPkrs);
+	}
+	// The host has no shadow stacks in kernel mode: HOST_S_CET and the like are 0.
+	if (hasCet(v.cpu.model.features)) {
+		addControl(vmcs, "VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadCetState);
+		addControl(vmcs, "VM_EXIT_CONTROLS", EXIT_CONTROL.loadCetState);
 	}
 	// #UD, #MC, #DB, #AC: what KVM always wants to see.
 	vmcs.set("EXCEPTION_BITMAP", (1 << 6) | (1 << 18) | (1 << 1) | (1 << 17));
@@ -120,6 +123,10 @@ function vcpuCreate(v: Vcpu): void {
 	vmcs.set("TSC_OFFSET", BigInt.asUintN(64, BigInt(Math.trunc(v.tscOffset))));
 	vmcs.set("GUEST_IA32_PAT", 0x0007040600070406n);
 	setHostState(v);
+}
+
+function addControl(vmcs: Vmcs, name: VmcsFieldName, bit: number): void {
+	vmcs.set(name, vmcs.get(name) | BigInt(bit));
 }
 
 /** Secondary controls that enable instructions, and the features with which KVM sets them (vmx_adjust_secondary_exec_control()). */
@@ -139,6 +146,7 @@ function afterSetCpuid(v: Vcpu): void {
 		controls = enabled ? controls | bit : controls & ~bit;
 	}
 	vmcs.set("SECONDARY_VM_EXEC_CONTROL", controls >>> 0);
+	recalcCetIntercepts(v);
 }
 
 /** vmx_set_constant_host_state(). */
@@ -217,6 +225,9 @@ const VMCS_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x176, F.GUEST_SYSENTER_EIP],
 	[0x277, F.GUEST_IA32_PAT],
 	[MSR.IA32_PKRS, F.GUEST_IA32_PKRS],
+	[MSR.IA32_S_CET, F.GUEST_S_CET],
+	[MSR.IA32_INTERRUPT_SSP_TABLE, F.GUEST_INTR_SSP_TABLE],
+	[MSR_KVM_INTERNAL_GUEST_SSP, F.GUEST_SSP],
 	[0xc000_0100, F.GUEST_FS_BASE],
 	[0xc000_0101, F.GUEST_GS_BASE],
 ]);

@@ -2,6 +2,7 @@
  * Control-flow enforcement technology: the bits of IA32_U_CET and IA32_S_CET, and what they enable (SDM Vol. 1, chapter 17;
  * APM Vol. 2, chapter 18). AMD's processors have the shadow stacks alone.
  */
+import type { Features } from "../models/model.ts";
 import { CR0, CR4 } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import * as L from "./layout.ts";
@@ -29,12 +30,19 @@ const BRANCH_TRACKING_BITS =
 	(0xf_ffff_ffff_ffffn << 12n);
 const SUPPRESS_AND_TRACKER = BigInt(CET.SUPPRESS | CET.TRACKER);
 
+/** What of CET there is, on a processor or for a guest. */
+export type CetFeatures = Pick<Features, "cetSs" | "cetIbt">;
+
+/** Whether a processor has any of it. */
+export function hasCet({ cetSs, cetIbt }: CetFeatures): boolean {
+	return cetSs || cetIbt;
+}
+
 /**
  * Whether IA32_U_CET or IA32_S_CET may hold a value, its bitmap's base apart, which WRMSR wants canonical.
  * @param value 64 bits
  */
-export function isCetControl(value: bigint, cpu: Cpu): boolean {
-	const { cetSs, cetIbt } = cpu.model.features;
+export function isCetControl(value: bigint, { cetSs, cetIbt }: CetFeatures): boolean {
 	const defined = (cetSs ? SHADOW_STACK_BITS : 0n) | (cetIbt ? BRANCH_TRACKING_BITS : 0n);
 	return (value & ~defined) === 0n && (value & SUPPRESS_AND_TRACKER) !== SUPPRESS_AND_TRACKER;
 }

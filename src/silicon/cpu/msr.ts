@@ -5,7 +5,7 @@
  * These are semantics alone: no cycles are charged, the TLB is left alone (`contextChanged` follows a guest's
  * WRMSR), and whether a guest's access exits was asked before.
  */
-import { isCetControl } from "./cet.ts";
+import { hasCet, isCetControl } from "./cet.ts";
 import { CR0, CR4, EFER, XFEATURE } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import { type Fault, GP0 } from "./fault.ts";
@@ -129,9 +129,10 @@ const aligned4 = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu)
 const isIntel = (cpu: Cpu) => cpu.model.vendorString === "GenuineIntel";
 const isAmd = (cpu: Cpu) => cpu.model.vendorString === "AuthenticAMD";
 const hasXss = (bit: number) => (cpu: Cpu) => (cpu.model.features.xss & bit) !== 0;
-const hasCet = (cpu: Cpu) => cpu.model.features.cetSs || cpu.model.features.cetIbt;
+const hasCetOf = (cpu: Cpu) => hasCet(cpu.model.features);
 const hasShadowStacks = (cpu: Cpu) => cpu.model.features.cetSs;
-const cetValue = (value: bigint, cpu: Cpu) => isCetControl(value, cpu) && isCanonicalForRegister(value, cpu);
+const cetValue = (value: bigint, cpu: Cpu) =>
+	isCetControl(value, cpu.model.features) && isCanonicalForRegister(value, cpu);
 
 /** Every byte of IA32_PAT is one of the memory types UC, WC, WT, WP, WB, UC- (SDM Vol. 3A, 13.12.2). */
 export function isPat(value: bigint): boolean {
@@ -223,8 +224,8 @@ const rows: readonly (readonly [number, Row])[] = [
 	[MSR.IA32_DEBUGCTL, field(L.DEBUGCTL, isDebugctl)],
 	[MSR.IA32_PAT, field(L.PAT, isPat)],
 	[MSR.IA32_MTRR_DEF_TYPE, fixed(0xc06n)],
-	[MSR.IA32_U_CET, field(L.U_CET, cetValue, hasCet)],
-	[MSR.IA32_S_CET, field(L.S_CET, cetValue, hasCet)],
+	[MSR.IA32_U_CET, field(L.U_CET, cetValue, hasCetOf)],
+	[MSR.IA32_S_CET, field(L.S_CET, cetValue, hasCetOf)],
 	[MSR.IA32_PL0_SSP, ssp(L.PL0_SSP)],
 	[MSR.IA32_PL1_SSP, ssp(L.PL1_SSP)],
 	[MSR.IA32_PL2_SSP, ssp(L.PL2_SSP)],

@@ -87,3 +87,14 @@ export function compactedSize(xcompBv: number): number {
 	}
 	return size;
 }
+
+/**
+ * Where a component lies in an XSAVE area in the compacted format.
+ * @param xcompBv as for `compactedSize`; has the component
+ * @param index of the component: its bit
+ */
+export function compactedOffset(xcompBv: number, index: number): number {
+	const { aligned } = STATE_COMPONENTS.find((component) => component.index === index)!;
+	const before = compactedSize(xcompBv & ((1 << index) - 1));
+	return aligned ? (before + 63) & ~63 : before;
+}

@@ -54,7 +54,7 @@ export const turin: CpuModel = {
 		pks: false,
 		la57: true,
 		xsaves: true,
-		cetSs: false,
+		cetSs: true,
 		cetIbt: false,
 		physicalAddressBits: 52,
 		nrips: true,

@@ -1,4 +1,5 @@
 /** What VMRUN checks of a VMCB (APM Vol. 2, 15.5.1 and 15.20). A failure is #VMEXIT with VMEXIT_INVALID. */
+import { hasCet } from "../cpu/cet.ts";
 import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
@@ -24,6 +25,8 @@ export function checkVmcb(cpu: Cpu, vmcb: Vmcb): string | null {
 	if (high(L.CR0) !== 0) return "15.5.1: upper half of CR0";
 	if (high(L.CR3) >>> (cpu.model.features.physicalAddressBits - 32) !== 0) return "15.5.1: MBZ bits of CR3";
 	if (high(L.CR4) !== 0 || (cr4 & ~CR4_DEFINED) !== 0) return "15.5.1: MBZ bits of CR4";
+	if ((cr4 & CR4.CET) !== 0 && !hasCet(cpu.model.features)) return "15.5.1: MBZ bits of CR4";
+	if ((cr4 & CR4.CET) !== 0 && (cr0 & CR0.WP) === 0) return "15.5.1: CR4.CET without CR0.WP";
 	if (high(L.DR7) !== 0) return "15.5.1: upper half of DR7";
 	if (high(L.EFER) !== 0 || (efer & ~EFER_DEFINED) !== 0) return "15.5.1: MBZ bits of EFER";
 	if ((efer & EFER.LME) !== 0 && (cr0 & CR0.PG) !== 0) {

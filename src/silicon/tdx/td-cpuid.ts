@@ -1,5 +1,5 @@
 /** What CPUID returns in a TD (TDX Module Base Architecture, "CPUID Virtualization"). */
-import { CR4 } from "../cpu/control.ts";
+import { CR4, XFEATURE } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { type CpuidResult, cpuid } from "../cpu/cpuid.ts";
 import { standardSize } from "../cpu/state-components.ts";
@@ -16,8 +16,16 @@ const PARAVIRTUALIZED = new Set([
 	0x8000_0005,
 ]);
 
-/** Leaf 1 ECX: VMX, OSXSAVE, HYPERVISOR. Leaf 7 ECX: OSPKE. */
-const BIT = { vmx: 1 << 5, osxsave: 1 << 27, hypervisor: 1 << 31, ospke: 1 << 4, pku: 1 << 3 } as const;
+/** Leaf 1 ECX: VMX, OSXSAVE, HYPERVISOR. Leaf 7 ECX: OSPKE, PKU, SHSTK; EDX: IBT. */
+const BIT = {
+	vmx: 1 << 5,
+	osxsave: 1 << 27,
+	hypervisor: 1 << 31,
+	ospke: 1 << 4,
+	pku: 1 << 3,
+	shstk: 1 << 7,
+	ibt: 1 << 20,
+} as const;
 
 /** "IntelTDX    " in EBX, EDX, ECX. */
 const IDENTITY: CpuidResult = { eax: 0, ebx: 0x65746e49, ecx: 0x20202020, edx: 0x5844546c };
@@ -45,8 +53,10 @@ export function tdCpuid(cpu: Cpu, vcpu: TdVcpu, leaf: number, subleaf: number): 
 		case 7: {
 			const native = cpuid(cpu, leaf, subleaf);
 			if (subleaf !== 0) return native;
-			const hidden = BIT.ospke | ((vcpu.xfam & (1 << 9)) === 0 ? BIT.pku : 0);
-			return { ...native, ecx: (native.ecx & ~hidden) | (tdCr4(vcpu, CR4.PKE) ? BIT.ospke : 0) };
+			const cet = (vcpu.xfam & XFEATURE.cetUser) !== 0;
+			const hidden = BIT.ospke | ((vcpu.xfam & (1 << 9)) === 0 ? BIT.pku : 0) | (cet ? 0 : BIT.shstk);
+			const edx = cet ? native.edx : native.edx & ~BIT.ibt;
+			return { ...native, edx, ecx: (native.ecx & ~hidden) | (tdCr4(vcpu, CR4.PKE) ? BIT.ospke : 0) };
 		}
 		case 0xd:
 			return extendedState(cpu, vcpu, subleaf);

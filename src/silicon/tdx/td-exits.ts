@@ -2,7 +2,7 @@
  * VM exits of a TD that the TDX module handles by itself, and TDCALL leaves (TDX Module Architecture Specification,
  * TD non-root mode instructions; TDX Module ABI, TDG.*).
  */
-import { CR0, EFER, writeXcr } from "../cpu/control.ts";
+import { CR0, CR4, EFER, writeXcr, XFEATURE } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";
@@ -175,8 +175,8 @@ function writeTdEfer(cpu: Cpu, vcpu: TdVcpu): number {
 }
 
 /**
- * A MOV to CR0 or CR4 that would change a bit of the module's. What bare hardware refuses, and CR4.SMXE and VMXE,
- * which the TD does not have, give #GP; the rest, such as CR0.CD or a cleared CR4.MCE, #VE.
+ * A MOV to CR0 or CR4 that would change a bit of the module's. What bare hardware refuses, and CR4.SMXE, VMXE and
+ * CET, which the TD does not have, give #GP; the rest, such as CR0.CD or a cleared CR4.MCE, #VE.
  */
 function crAccess(cpu: Cpu, vcpu: TdVcpu): number {
 	const qualification = field(vcpu, O.EXIT_QUALIFICATION);
@@ -186,12 +186,14 @@ function crAccess(cpu: Cpu, vcpu: TdVcpu): number {
 	const refused =
 		(qualification & 15) === 0
 			? (value & (CR0.NW | CR0.CD)) === CR0.NW || ((value & CR0.PG) !== 0 && (value & CR0.PE) === 0)
-			: (value & CR4_NOT_OFFERED) !== 0;
+			: (value & notOfferedCr4(vcpu)) !== 0;
 	return refused ? inject(vcpu, VECTOR.GP, 0) : injectVe(vcpu);
 }
 
-/** CR4.VMXE and SMXE. */
-const CR4_NOT_OFFERED = (1 << 13) | (1 << 14);
+/** CR4.VMXE and SMXE, and CET where XFAM has none of it. */
+function notOfferedCr4(vcpu: TdVcpu): number {
+	return (1 << 13) | (1 << 14) | ((vcpu.xfam & XFEATURE.cetUser) === 0 ? CR4.CET : 0);
+}
 
 function tdcall(cpu: Cpu, vcpu: TdVcpu): number {
 	if (!isIn64BitMode(vcpu)) return inject(vcpu, VECTOR.GP, 0);

@@ -1,8 +1,10 @@
 /** The VMCS that the TDX module runs a TD with, and the TD's state at reset (TDX Module Base Architecture, "TD VMCS"). */
-import { XFEATURE } from "../cpu/control.ts";
+import { CR4, XFEATURE } from "../cpu/control.ts";
+import type { Features } from "../models/model.ts";
 import { MSR } from "../cpu/msr.ts";
 import { CPU_BASED, DEFAULT1, ENTRY_CONTROL, EXIT_CONTROL, PIN, SECONDARY } from "../vmx/controls.ts";
 import { Vmcs } from "../vmx/vmcs.ts";
+import { hasCet } from "../cpu/cet.ts";
 import type { Td } from "./td.ts";
 
 /** MSRs that a TD reads and writes without an exit; the module or VM entry switches them. */
@@ -71,8 +73,8 @@ function fillMsrBitmap(td: Td): void {
 	for (const index of [...owned, ...TD_WRITABLE_MSRS]) clear(index, true);
 }
 
-/** Makes the VMCS of a new vCPU. @param index of the vCPU */
-export function makeTdVmcs(td: Td, index: number): Vmcs {
+/** Makes the VMCS of a new vCPU. @param index of the vCPU @param features of the processor */
+export function makeTdVmcs(td: Td, index: number, features: Features): Vmcs {
 	const vmcs = new Vmcs();
 	fillMsrBitmap(td);
 	vmcs.set(
@@ -122,6 +124,12 @@ export function makeTdVmcs(td: Td, index: number): Vmcs {
 	vmcs.set("CR0_READ_SHADOW", RESET.cr0);
 	vmcs.set("CR4_GUEST_HOST_MASK", CR4_OWNED);
 	vmcs.set("CR4_READ_SHADOW", RESET.cr4Shadow);
+	// Without the features in XFAM, CR4.CET is not the TD's to set.
+	if ((td.xfam & XFEATURE.cetUser) === 0) vmcs.set("CR4_GUEST_HOST_MASK", CR4_OWNED | BigInt(CR4.CET));
+	if (hasCet(features)) {
+		vmcs.set("VM_EXIT_CONTROLS", Number(vmcs.get("VM_EXIT_CONTROLS")) | EXIT_CONTROL.loadCetState);
+		vmcs.set("VM_ENTRY_CONTROLS", Number(vmcs.get("VM_ENTRY_CONTROLS")) | ENTRY_CONTROL.loadCetState);
+	}
 	setResetState(vmcs);
 	setSeamState(vmcs);
 	return vmcs;

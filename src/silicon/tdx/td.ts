@@ -15,6 +15,7 @@ import type { MachineMemory } from "../machine.ts";
 import type { Vmcs } from "../vmx/vmcs.ts";
 import { XsaveImage } from "../xsave/image.ts";
 import { entryOffset, seamcall, TDX_STATUS } from "./module.ts";
+import type { Features } from "../models/model.ts";
 import { makeTdVmcs } from "./td-vmcs.ts";
 
 /** Width of a TD's guest physical addresses; the highest bit says shared. */
@@ -119,11 +120,11 @@ export class TdVcpu {
 	exitIntrInfo = 0;
 	exitQualification = 0;
 
-	constructor(td: Td, index: number, fields: Uint32Array) {
+	constructor(td: Td, index: number, fields: Uint32Array, features: Features) {
 		this.td = td;
 		this.index = index;
 		this.fields = fields;
-		this.vmcs = makeTdVmcs(td, index);
+		this.vmcs = makeTdVmcs(td, index, features);
 		this.image.setCompacted(td.xfam);
 	}
 

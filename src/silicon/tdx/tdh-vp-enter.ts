@@ -25,7 +25,7 @@ const R9 = 9;
 /** TDH.VP.CREATE, .ADDCX and .INIT in one: a vCPU at the reset vector. */
 export function tdhVpInit(cpu: Cpu, td: Td): TdVcpu {
 	return seamcall(cpu, () => {
-		const vcpu = new TdVcpu(td, td.vcpus.length, initialPrivateFields());
+		const vcpu = new TdVcpu(td, td.vcpus.length, initialPrivateFields(), cpu.model.features);
 		td.vcpus.push(vcpu);
 		return vcpu;
 	});

@@ -61,6 +61,7 @@ export const EXIT_CONTROL = {
 	saveEfer: 1 << 20,
 	loadEfer: 1 << 21,
 	savePreemptionTimer: 1 << 22,
+	loadCetState: 1 << 28,
 	loadPkrs: 1 << 29,
 } as const;
 
@@ -70,6 +71,7 @@ export const ENTRY_CONTROL = {
 	ia32eModeGuest: 1 << 9,
 	loadPat: 1 << 14,
 	loadEfer: 1 << 15,
+	loadCetState: 1 << 20,
 	loadPkrs: 1 << 22,
 } as const;
 

@@ -203,7 +203,13 @@ function copyWord(from: Uint32Array, fromByte: number, to: Uint32Array, toByte: 
 
 const RSP_OFFSET = L.GPR + 8 * L.RSP;
 /** Registers in the switched block that an entry or exit control may exempt. */
-const kept = new Uint32Array(8);
+const kept = new Uint32Array(16);
+/** S_CET, SSP and the interrupt SSP table stand side by side, in `kept` too. */
+const CET_KEPT = 32;
+
+function copyCet(from: Uint32Array, fromByte: number, to: Uint32Array, toByte: number): void {
+	for (let at = 0; at < 24; at += 8) copyWord(from, fromByte + at, to, toByte + at);
+}
 
 /** Loads the guest-state area (SDM 27.3.2). */
 function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
@@ -216,6 +222,7 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 		copyWord(u32, base + L.DEBUGCTL, kept, 8);
 	}
 	if (keepsPat) copyWord(u32, base + L.PAT, kept, 16);
+	if (mode.entryKeepsCet) copyCet(u32, base + L.S_CET, kept, CET_KEPT);
 	const efer = cpu.read32(L.EFER);
 	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.guestArea, mode.state);
@@ -226,6 +233,7 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 		copyWord(kept, 8, u32, base + L.DEBUGCTL);
 	}
 	if (keepsPat) copyWord(kept, 16, u32, base + L.PAT);
+	if (mode.entryKeepsCet) copyCet(kept, CET_KEPT, u32, base + L.S_CET);
 	if ((entryControls & ENTRY_CONTROL.loadEfer) === 0) {
 		const long = (entryControls & ENTRY_CONTROL.ia32eModeGuest) !== 0;
 		cpu.write32(L.EFER, long ? efer | EFER.LME | EFER.LMA : efer & ~(EFER.LME | EFER.LMA));
@@ -325,12 +333,14 @@ function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	const { vmcs, exitControls } = mode;
 	const keepsPat = (exitControls & EXIT_CONTROL.loadPat) === 0;
 	if (keepsPat) copyWord(cpu.u32, cpu.base + L.PAT, kept, 0);
+	if (mode.exitKeepsCet) copyCet(cpu.u32, cpu.base + L.S_CET, kept, CET_KEPT);
 	const efer = cpu.read32(L.EFER);
 	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.hostArea, mode.state);
 	if ((exitControls & EXIT_CONTROL.loadPkrs) === 0) cpu.write32(L.PKRS, pkrs);
 	copyWord(vmcs.u32, HOST_RSP_OFFSET, cpu.u32, cpu.base + RSP_OFFSET);
 	if (keepsPat) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
+	if (mode.exitKeepsCet) copyCet(kept, CET_KEPT, cpu.u32, cpu.base + L.S_CET);
 	if ((exitControls & EXIT_CONTROL.loadEfer) === 0) cpu.write32(L.EFER, efer | EFER.LME | EFER.LMA);
 	cpu.guest = null;
 	loadExitMsrs(cpu, vmcs);

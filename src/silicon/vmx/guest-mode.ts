@@ -3,6 +3,7 @@
  * record. One object a VMCS and processor; an exit notes its information in the VMCS and clears `cpu.guest`, so
  * that the guest's code returns to entry.ts, which swaps the state.
  */
+import { hasCet } from "../cpu/cet.ts";
 import { type Cpu, type GuestMode, PENDING } from "../cpu/cpu.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
@@ -13,6 +14,7 @@ import { EPT_MISCONFIGURATION } from "../paging/second-level.ts";
 import { deliverEvent } from "../system/exceptions.ts";
 import {
 	CPU_BASED,
+	ENTRY_CONTROL,
 	EXIT_CONTROL,
 	EXIT_REASON,
 	INTR_INFO,
@@ -46,6 +48,9 @@ export class VmxGuestMode implements GuestMode {
 	secondary = 0;
 	exitControls = 0;
 	entryControls = 0;
+	/** VM entry, or VM exit, leaves S_CET, SSP and the interrupt SSP table as they are: the processor has CET, the control is 0. */
+	entryKeepsCet = false;
+	exitKeepsCet = false;
 	private readonly ept = { kind: "ept" as const, root: 0 };
 	secondLevel: { readonly kind: "ept"; readonly root: number } | null = null;
 	tscOffset = 0;
@@ -77,6 +82,9 @@ export class VmxGuestMode implements GuestMode {
 			(this.primary & CPU_BASED.secondaryControls) === 0 ? 0 : field(O.SECONDARY_VM_EXEC_CONTROL);
 		this.exitControls = field(O.VM_EXIT_CONTROLS);
 		this.entryControls = field(O.VM_ENTRY_CONTROLS);
+		const cet = hasCet(this.cpu.model.features);
+		this.entryKeepsCet = cet && (this.entryControls & ENTRY_CONTROL.loadCetState) === 0;
+		this.exitKeepsCet = cet && (this.exitControls & EXIT_CONTROL.loadCetState) === 0;
 		const offsetting = (this.primary & CPU_BASED.useTscOffsetting) !== 0;
 		vmcs.tscOffset = offsetting ? Number(BigInt.asIntN(64, vmcs.u64[O.TSC_OFFSET >> 3]!)) : 0;
 		this.tscOffset = vmcs.tscOffset;

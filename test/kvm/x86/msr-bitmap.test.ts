@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { applyGuestCpu, parseGuestCpu } from "../../../src/kvm/api/guest-cpu.ts";
 import { createMachine, type Machine } from "../../../src/kvm/api/kvm.ts";
+import { buildGuestCpuid } from "../../../src/kvm/emulate/cpuid.ts";
 import { v618 } from "../../../src/kvm/trees/base.ts";
 import { setMsrIntercept } from "../../../src/kvm/x86/msr-bitmap.ts";
 import { defaultModel } from "../../../src/review/review.ts";
@@ -43,6 +45,28 @@ describe.each(["vmx", "svm"] as const)("MSR intercepts on %s", (vendor) => {
 		expect(both(machine, 0x1c5)).toEqual([true, true]);
 		setMsrIntercept(machine.vcpu, 0x1c4, true, true);
 		expect(both(machine, 0x1c4)).toEqual([true, true]);
+	});
+});
+
+describe.each(["vmx", "svm"] as const)("CET's MSRs on %s", (vendor) => {
+	const saved = [0x6a0, 0x6a4, 0x6a5, 0x6a6, 0x6a7];
+	const owned = (words: string) => {
+		const machine = machineOf(vendor);
+		buildGuestCpuid(machine.vcpu);
+		applyGuestCpu(machine.vcpu, parseGuestCpu(words));
+		return [0x6a0, 0x6a2, ...saved.slice(1), 0x6a8].filter((index) => !exits(machine, index, true));
+	};
+
+	it("are the guest's own where XSAVES saves them, with IA32_S_CET; the SSP table exits", () => {
+		expect(owned("max")).toEqual([0x6a0, 0x6a2, 0x6a4, 0x6a5, 0x6a6, 0x6a7]);
+	});
+
+	it("exit where the guest's CPUID has no CET", () => {
+		expect(owned("max,-shstk,-ibt")).toEqual([]);
+	});
+
+	it("are IA32_U_CET and IA32_S_CET alone with indirect-branch tracking alone, which AMD's do not have", () => {
+		expect(owned("max,-shstk")).toEqual(vendor === "vmx" ? [0x6a0, 0x6a2] : []);
 	});
 });
 

@@ -2,7 +2,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { PENDING } from "../../../src/silicon/cpu/cpu.ts";
-import { CPU_BASED, ENTRY_FAILURE, EXIT_REASON, PIN, SECONDARY } from "../../../src/silicon/vmx/controls.ts";
+import {
+	CPU_BASED,
+	ENTRY_CONTROL,
+	ENTRY_FAILURE,
+	EXIT_CONTROL,
+	EXIT_REASON,
+	PIN,
+	SECONDARY,
+} from "../../../src/silicon/vmx/controls.ts";
 import { VMX_RESULT, vmlaunch, vmresume } from "../../../src/silicon/vmx/entry.ts";
 import { VMCS_FIELDS, type VmcsFieldName } from "../../../src/silicon/vmx/fields.ts";
 import { type Vmcs, vmclear, vmread, VmcsFieldError, vmwrite } from "../../../src/silicon/vmx/vmcs.ts";
@@ -96,6 +104,8 @@ const all =
 	};
 const inject = (info: number): Change => set("VM_ENTRY_INTR_INFO_FIELD", info >>> 0);
 const VALID = 0x80000000;
+const LOAD_GUEST_CET = turn("VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadCetState);
+const LOAD_HOST_CET = turn("VM_EXIT_CONTROLS", EXIT_CONTROL.loadCetState);
 
 /** One corruption of a valid VMCS each, by the section of the SDM that forbids it. */
 // biome-ignore format: a table
@@ -126,7 +136,7 @@ const CONTROLS: readonly (readonly [string, Change])[] = [
 	["27.2.1.2 timer saved but not active", turn("VM_EXIT_CONTROLS", 1 << 22)],
 	["27.2.1.2 exit MSR area alignment", all(set("VM_EXIT_MSR_LOAD_COUNT", 1), set("VM_EXIT_MSR_LOAD_ADDR", 8))],
 	["27.2.1.3 entry default1", turn("VM_ENTRY_CONTROLS", 0, 1)],
-	["27.2.1.3 entry unknown", turn("VM_ENTRY_CONTROLS", 1 << 20)],
+	["27.2.1.3 entry unknown", turn("VM_ENTRY_CONTROLS", 1 << 21)],
 	["27.2.1.3 entry MSR area width", all(set("VM_ENTRY_MSR_LOAD_COUNT", 1), set("VM_ENTRY_MSR_LOAD_ADDR", BEYOND))],
 	["27.2.1.3 event type 1", inject(VALID | (1 << 8) | 3)],
 	["27.2.1.3 NMI vector", inject(VALID | (2 << 8) | 3)],
@@ -153,6 +163,11 @@ const HOST: readonly (readonly [string, Change])[] = [
 	["27.2.2 EFER.LMA", set("HOST_IA32_EFER", 0x901)],
 	["27.2.2 EFER reserved", set("HOST_IA32_EFER", 0xd03)],
 	["27.2.2 EFER reserved above 32 bits", set("HOST_IA32_EFER", 0x1_0000_0d01n)],
+	["27.2.2 CR4.CET without CR0.WP", all(set("HOST_CR0", 0x80040033), set("HOST_CR4", 0x80_2020))],
+	["27.2.2 S_CET reserved", all(LOAD_HOST_CET, set("HOST_S_CET", 0x40))],
+	["27.2.2 S_CET not canonical", all(LOAD_HOST_CET, set("HOST_S_CET", NON_CANONICAL))],
+	["27.2.2 SSP no multiple of 4", all(LOAD_HOST_CET, set("HOST_SSP", 2))],
+	["27.2.2 interrupt SSP table", all(LOAD_HOST_CET, set("HOST_INTR_SSP_TABLE", NON_CANONICAL))],
 	["27.2.3 CS RPL", set("HOST_CS_SELECTOR", 0x13)],
 	["27.2.3 TR TI", set("HOST_TR_SELECTOR", 0x44)],
 	["27.2.3 CS 0", set("HOST_CS_SELECTOR", 0)],
@@ -182,6 +197,12 @@ const GUEST: readonly (readonly [string, Change])[] = [
 	["27.3.1.1 EFER reserved above 32 bits", set("GUEST_IA32_EFER", 0x1_0000_0d01n)],
 	["27.3.1.1 EFER.LMA", turn("GUEST_IA32_EFER", 0, 1 << 10)],
 	["27.3.1.1 EFER.LME", turn("GUEST_IA32_EFER", 0, 1 << 8)],
+	["27.3.1.1 CR4.CET without CR0.WP", all(turn("GUEST_CR0", 0, 1 << 16), turn("GUEST_CR4", 1 << 23))],
+	["27.3.1.1 S_CET reserved", all(LOAD_GUEST_CET, set("GUEST_S_CET", 0x200))],
+	["27.3.1.1 S_CET SUPPRESS and TRACKER", all(LOAD_GUEST_CET, set("GUEST_S_CET", 0xc04))],
+	["27.3.1.1 SSP no multiple of 4", all(LOAD_GUEST_CET, set("GUEST_SSP", 1))],
+	["27.3.1.1 SSP not canonical", all(LOAD_GUEST_CET, set("GUEST_SSP", NON_CANONICAL))],
+	["27.3.1.1 interrupt SSP table", all(LOAD_GUEST_CET, set("GUEST_INTR_SSP_TABLE", NON_CANONICAL))],
 	["27.3.1.2 TR TI", set("GUEST_TR_SELECTOR", 0x2c)],
 	["27.3.1.2 LDTR TI", set("GUEST_LDTR_SELECTOR", 4)],
 	["27.3.1.2 RPL of SS against CS", set("GUEST_SS_SELECTOR", 0x13)],

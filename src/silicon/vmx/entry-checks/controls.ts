@@ -1,9 +1,11 @@
 /** Checks on VM-execution, VM-exit and VM-entry control fields (SDM Vol. 3C, 27.2.1). A failure is VMfailValid(7). */
+import { hasCet } from "../../cpu/cet.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
 import {
 	ALLOWED1,
 	CPU_BASED,
 	DEFAULT1,
+	ENTRY_CONTROL,
 	EXIT_CONTROL,
 	INTR_INFO,
 	INTR_TYPE,
@@ -36,6 +38,8 @@ export function checkControls(cpu: Cpu, vmcs: Vmcs): string | null {
 		(secondary & ~ALLOWED1.secondary) |
 		(exit & ~ALLOWED1.exit);
 	if (unknown !== 0 || (entry & ~ALLOWED1.entry) !== 0) return "27.2.1: a control that this processor lacks";
+	const cet = (exit & EXIT_CONTROL.loadCetState) | (entry & ENTRY_CONTROL.loadCetState);
+	if (cet !== 0 && !hasCet(cpu.model.features)) return "27.2.1: a control that this processor lacks";
 	if (field(O.CR3_TARGET_COUNT) > 4) return "27.2.1.1: CR3-target count above 4";
 	const address = (offset: number, align: bigint) => {
 		const value = vmcs.u64[offset >> 3]!;

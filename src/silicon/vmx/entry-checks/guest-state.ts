@@ -2,6 +2,7 @@
  * Checks on the guest-state area (SDM Vol. 3C, 27.3.1). A failure is a failed VM entry: exit reason 33 with
  * bit 31 set.
  */
+import { isCetControl } from "../../cpu/cet.ts";
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
 import { isCanonicalForRegister, isDebugctl, isPat } from "../../cpu/msr.ts";
@@ -33,6 +34,7 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((cr4 & CR4.VMXE) === 0 || (cr4 & ~supportedCr4(cpu)) !== 0 || high(vmcs, "GUEST_CR4") !== 0) {
 		return "27.3.1.1: guest CR4 against CR4_FIXED0/1";
 	}
+	if ((cr4 & CR4.CET) !== 0 && (cr0 & CR0.WP) === 0) return "27.3.1.1: guest CR4.CET without CR0.WP";
 	if (ia32e && (!paging || (cr4 & CR4.PAE) === 0)) return "27.3.1.1: IA-32e mode guest without paging or PAE";
 	if (!ia32e && (cr4 & CR4.PCIDE) !== 0) return "27.3.1.1: guest CR4.PCIDE outside IA-32e mode";
 	if (vmcs.get("GUEST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n) {
@@ -57,6 +59,17 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 		if (paging && lma !== ((efer & EFER.LME) !== 0))
 			return "27.3.1.1: guest EFER.LMA against LME with paging";
 	}
+	return (entry & ENTRY_CONTROL.loadCetState) === 0 ? null : checkGuestCet(cpu, vmcs);
+}
+
+/** What VM entry loads of CET. Unlike the host's, IA32_S_CET need not be canonical. @returns the failed check, or null */
+function checkGuestCet(cpu: Cpu, vmcs: Vmcs): string | null {
+	if (!isCetControl(vmcs.get("GUEST_S_CET"), cpu.model.features))
+		return "27.3.1.1: reserved bits of guest S_CET";
+	const ssp = vmcs.get("GUEST_SSP");
+	if ((ssp & 3n) !== 0n || !isCanonicalForRegister(ssp, cpu)) return "27.3.1.1: guest SSP";
+	if (!isCanonicalForRegister(vmcs.get("GUEST_INTR_SSP_TABLE"), cpu))
+		return "27.3.1.1: guest interrupt SSP table not canonical";
 	return null;
 }
 

@@ -1,4 +1,5 @@
 /** Checks on the host-state area (SDM Vol. 3C, 27.2.2-27.2.4). A failure is VMfailValid(8). */
+import { isCetControl } from "../../cpu/cet.ts";
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
 import { isCanonicalForRegister, isPat } from "../../cpu/msr.ts";
@@ -15,6 +16,8 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	if ((low("HOST_CR0") & CR0_FIXED1) !== (CR0_FIXED1 | 0)) return "27.2.2: host CR0 against CR0_FIXED0/1";
 	if ((low("HOST_CR4") & CR4.VMXE) === 0 || (low("HOST_CR4") & ~supportedCr4(cpu)) !== 0)
 		return "27.2.2: host CR4 against CR4_FIXED0/1 (VMXE)";
+	if ((low("HOST_CR4") & CR4.CET) !== 0 && (low("HOST_CR0") & CR0.WP) === 0)
+		return "27.2.2: host CR4.CET without CR0.WP";
 	if (vmcs.get("HOST_CR3") >> BigInt(cpu.model.features.physicalAddressBits) !== 0n)
 		return "27.2.2: host CR3 beyond physical addresses";
 	for (const name of ["HOST_IA32_SYSENTER_ESP", "HOST_IA32_SYSENTER_EIP"] as const) {
@@ -31,6 +34,15 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 		if (((efer & EFER.LMA) !== 0) !== long || ((efer & EFER.LME) !== 0) !== long) {
 			return "27.2.2: host EFER.LMA and LME against the host address-space size";
 		}
+	}
+	if ((exit & EXIT_CONTROL.loadCetState) !== 0) {
+		const control = vmcs.get("HOST_S_CET");
+		const ssp = vmcs.get("HOST_SSP");
+		if (!isCetControl(control, cpu.model.features)) return "27.2.2: reserved bits of host S_CET";
+		if ((ssp & 3n) !== 0n) return "27.2.2: host SSP";
+		for (const address of [control, ssp, vmcs.get("HOST_INTR_SSP_TABLE")])
+			if (!isCanonicalForRegister(address, cpu))
+				return "27.2.2: host S_CET, SSP or interrupt SSP table not canonical";
 	}
 	const selectors = ["ES", "CS", "SS", "DS", "FS", "GS", "TR"] as const;
 	for (const name of selectors) {
