@@ -82,6 +82,7 @@ function modelFor({ lacks = [] }: HistoryCase, model: CpuModel): CpuModel {
 
 /** What both trees of a case are searched with. */
 interface CaseScopes {
+	readonly bounds: CaseBounds;
 	readonly model: CpuModel;
 	readonly kinds: readonly EventKind[];
 	readonly scopes: readonly { readonly configuration: Configuration; readonly eventsMax: number }[];
@@ -91,11 +92,11 @@ function caseScopes(entry: HistoryCase, vendor: Vendor, model: CpuModel, bounds:
 	if (bounds === "own") {
 		const kinds = kindsOf(entry);
 		const configuration = caseConfiguration(entry, vendor, model);
-		return { model, kinds, scopes: [{ configuration, eventsMax: Math.max(1, kinds.length) }] };
+		return { bounds, model, kinds, scopes: [{ configuration, eventsMax: Math.max(1, kinds.length) }] };
 	}
 	const { before, after, mceHandler = DEFAULT_CONFIGURATION.mceHandler } = entry;
 	const options = { tree: before, base: after, vendor, model, mceHandler };
-	return { model, kinds: checkedKinds(options), scopes: scopesOf(options) };
+	return { bounds, model, kinds: checkedKinds(options), scopes: scopesOf(options) };
 }
 
 /** Runs one case on one vendor. @param usual the vendor's usual CPU model */
@@ -128,13 +129,12 @@ const setupOf = (tree: Tree, vendor: Vendor, model: CpuModel, configuration: Con
 	guest: "script",
 });
 
-/** The tree before the fix, up to the first configuration in which a counterexample tells the commit's story. */
+/** The tree before the fix, up to the first configuration that shows the violation. */
 function before(
 	entry: HistoryCase,
 	vendor: Vendor,
-	{ model, kinds, scopes }: CaseScopes,
+	{ model, kinds, scopes, bounds }: CaseScopes,
 ): Pick<CaseResult, "found" | "runs"> {
-	let found: CaseResult["found"] = null;
 	let runs = 0;
 	for (const { configuration, eventsMax } of scopes) {
 		const setup = setupOf(entry.before, vendor, model, configuration);
@@ -143,11 +143,11 @@ function before(
 		const least = result.found.find(({ failure }) => failure.property === entry.shows.property);
 		if (least === undefined) continue;
 		const fixed = setupOf(entry.after, vendor, model, configuration);
-		const one = { ...told(entry, setup, fixed, least), configuration };
-		found ??= one;
-		if (one.untold.length === 0) return { found: one, runs };
+		const found = { ...told(entry, setup, fixed, least), configuration };
+		// Other events than the commit's may show the same earlier, and tell it otherwise.
+		return { found: bounds === "own" ? found : { ...found, untold: [] }, runs };
 	}
-	return { found, runs };
+	return { found: null, runs };
 }
 
 /** The tree behind the fix. */

@@ -1,0 +1,146 @@
+/**
+ * `npm run mutants`: judges the mutants of the trees that are known good, keeps what was found below build/, so that it can be
+ * stopped and gone on with, and reports. docs/mutants.md says how.
+ */
+import { createHash } from "node:crypto";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { VENDORS, type Vendor } from "../../src/silicon/models/model.ts";
+import { findTree } from "../../src/kvm/trees/trees.ts";
+import { Judge } from "./judge.ts";
+import { type Mutant, doesNothing, mutantName } from "./mutations.ts";
+import { type MutantResult, type Tally, catchers, complaints, survivorsTable, table } from "./report.ts";
+import { rowFor } from "./survivors.ts";
+
+/** Trees that are known good. */
+const TREES = ["v6.18", "series-v2", "dedup"];
+
+const { values } = parseArgs({
+	options: {
+		tree: { type: "string", multiple: true },
+		vendor: { type: "string", multiple: true },
+		/** i/n: the i-th of n parts. Another process can have the next. */
+		shard: { type: "string", default: "1/1" },
+		/** One mutant in N, always the same ones. */
+		sample: { type: "string", default: "1" },
+		/** Look at every survivor as closely as at one that no row judges: hours. */
+		close: { type: "boolean", default: false },
+		/** Run nothing; report what was found. */
+		report: { type: "boolean", default: false },
+		/** Print the patch file of the mutant of this name. */
+		patch: { type: "string" },
+		/** Write docs/mutants.md. */
+		docs: { type: "boolean", default: false },
+	},
+});
+const root = join(import.meta.dirname, "../../../..");
+const [shard, shards] = values.shard.split("/").map(Number) as [number, number];
+const trees = values.tree ?? TREES;
+const vendors = (values.vendor ?? VENDORS) as readonly Vendor[];
+
+/** A hash of the program that is judged: what was found of another one does not count. */
+function sourceHash(): string {
+	const hash = createHash("sha256");
+	const visit = (folder: string): void => {
+		const entries = readdirSync(folder, { withFileTypes: true });
+		for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+			const path = join(folder, entry.name);
+			if (entry.isDirectory()) visit(path);
+			else if (entry.name.endsWith(".js")) hash.update(readFileSync(path));
+		}
+	};
+	visit(join(import.meta.dirname, "../../src"));
+	return hash.digest("hex").slice(0, 12);
+}
+
+const folder = join(root, "build/mutants-found", sourceHash());
+mkdirSync(folder, { recursive: true });
+
+/** What was found of a tree and vendor so far, by whichever process. */
+function known(tree: string, vendor: Vendor): Map<string, MutantResult> {
+	const results = new Map<string, MutantResult>();
+	for (const file of readdirSync(folder)) {
+		if (!file.startsWith(`${tree}-${vendor}.`)) continue;
+		for (const line of readFileSync(join(folder, file), "utf8").split("\n")) {
+			if (line === "") continue;
+			const result = JSON.parse(line) as MutantResult;
+			results.set(result.name, result);
+		}
+	}
+	return results;
+}
+
+/** One in N, by the name's hash: the same ones each time. */
+function isSampled(name: string): boolean {
+	return createHash("sha256").update(name).digest().readUInt32BE() % Number(values.sample) === 0;
+}
+
+function judgeOne(judge: Judge, mutant: Mutant, tree: string, vendor: Vendor): MutantResult {
+	const name = mutantName(mutant);
+	const isKnown = rowFor(mutant, vendor) !== undefined;
+	try {
+		const { caught, unreached } = judge.judge(mutant, isKnown && !values.close ? "quick" : "close");
+		return { tree, vendor, name, caught, unreached };
+	} catch (error) {
+		const crash = error instanceof Error ? (error.stack ?? error.message) : String(error);
+		return { tree, vendor, name, caught: null, unreached: false, crash };
+	}
+}
+
+/** Judges what was not judged yet, and counts all that was. */
+function tally(treeName: string, vendor: Vendor): Tally {
+	const judge = new Judge(findTree(treeName), vendor);
+	const mutants = judge.mutants();
+	const file = join(folder, `${treeName}-${vendor}.${shard}-${shards}.jsonl`);
+	const results = known(treeName, vendor);
+	const worth = mutants.filter((mutant) => !doesNothing(mutant.node));
+	for (const [at, mutant] of worth.entries()) {
+		const name = mutantName(mutant);
+		if (values.report || at % shards !== shard - 1 || results.has(name) || !isSampled(name)) continue;
+		const result = judgeOne(judge, mutant, treeName, vendor);
+		results.set(name, result);
+		appendFileSync(file, `${JSON.stringify(result)}\n`);
+		if (process.stderr.isTTY)
+			process.stderr.write(`\r${treeName} ${vendor}: ${at + 1}/${worth.length}\x1b[K`);
+	}
+	const judged = worth.flatMap((mutant) => {
+		const result = results.get(mutantName(mutant));
+		return result === undefined ? [] : [{ ...result, row: rowFor(mutant, vendor) }];
+	});
+	return { tree: treeName, vendor, all: mutants.length, plain: mutants.length - worth.length, judged };
+}
+
+function printPatch(wanted: string): void {
+	for (const tree of trees) {
+		for (const vendor of vendors) {
+			const mutant = new Judge(findTree(tree), vendor).mutants().find((one) => mutantName(one) === wanted);
+			if (mutant === undefined) continue;
+			process.stdout.write(`${JSON.stringify(mutant.document, null, "\t")}\n`);
+			return;
+		}
+	}
+	process.stderr.write(`mutants: there is no mutant "${wanted}"\n`);
+	process.exitCode = 2;
+}
+
+function writeDocs(tallies: readonly Tally[]): void {
+	const path = join(root, "docs/mutants.md");
+	let text = readFileSync(path, "utf8");
+	const blocks = { table: table(tallies), catchers: catchers(tallies), survivors: survivorsTable(tallies) };
+	for (const [name, content] of Object.entries(blocks)) {
+		const [begin, end] = [`<!-- begin ${name} -->`, `<!-- end ${name} -->`];
+		text = `${text.slice(0, text.indexOf(begin) + begin.length)}\n${content}\n${text.slice(text.indexOf(end))}`;
+	}
+	writeFileSync(path, text);
+}
+
+if (values.patch !== undefined) printPatch(values.patch);
+else {
+	const tallies = trees.flatMap((tree) => vendors.map((vendor) => tally(tree, vendor)));
+	const wrong = complaints(tallies);
+	process.stdout.write(`${table(tallies)}\n\n${catchers(tallies)}\n`);
+	for (const line of wrong) process.stdout.write(`✘ ${line}\n`);
+	if (values.docs && existsSync(join(root, "docs/mutants.md"))) writeDocs(tallies);
+	process.exitCode = wrong.length === 0 ? 0 : 1;
+}

@@ -1,0 +1,109 @@
+/**
+ * Mutants that no check catches, each with a judgement. One row a mutant or a class of mutants; a survivor that no row names
+ * makes `npm run mutants` fail.
+ */
+import type { Vendor } from "../../src/silicon/models/model.ts";
+import type { Mutation } from "./mutations.ts";
+
+/**
+ * `equivalent`: what the hardware, the host and the guest see is the same. `performance`: they see the same, sooner or later.
+ * `hole`: it is a bug, and nothing in the check shows it.
+ */
+export type JudgementKind = "equivalent" | "performance" | "hole";
+
+export interface SurvivorRow {
+	readonly judgement: JudgementKind;
+	/** Vendors on which it may survive; absent: all. */
+	readonly vendors?: readonly Vendor[];
+	readonly mutations: readonly Mutation[];
+	/** The flow, as a pattern of the whole name. */
+	readonly flow: RegExp;
+	/** The nodes, as a pattern of the whole reference without its number. */
+	readonly nodes: RegExp;
+	/** Where it was moved, for moves; absent: anywhere. */
+	readonly to?: RegExp;
+	readonly reason: string;
+}
+
+const row = (
+	judgement: JudgementKind,
+	mutations: string,
+	flow: RegExp,
+	nodes: RegExp,
+	reason: string,
+	more: Pick<SurvivorRow, "vendors" | "to"> = {},
+): SurvivorRow => ({
+	judgement,
+	mutations: mutations.split(" ") as Mutation[],
+	flow,
+	nodes,
+	reason,
+	...more,
+});
+
+const ANY = /.*/;
+const MOVED = "earlier later";
+const NOT_TDX = { vendors: ["vmx", "svm"] } as const;
+const TDX = { vendors: ["tdx"] } as const;
+const VMX = { vendors: ["vmx"] } as const;
+
+// biome-ignore format: one row a class
+export const SURVIVORS: readonly SurvivorRow[] = [
+	// What the vendor, the CPU model or the kind of guest decides once and for all.
+	row("equivalent", "always never deleted twice", ANY, /is_td_vcpu|guest_state_protected|X86_FEATURE_PKU|kvm_lapic_enabled.*|X86_FEATURE_IBPB_EXIT_TO_USER|CR4\.OSXSAVE/, "The vendor, the CPU model or the kind of guest decides the guard, the same way each time, or what it guards does nothing there."),
+	row("equivalent", "deleted", /vt_\w+|kvm_load_\w+/, /return.*/, "Only the other kind of vCPU comes to this return, or nothing follows it that does anything."),
+	row("equivalent", "deleted twice", /vt_\w+/, /tdx_\w+/, "Only TDs come here.", NOT_TDX),
+	// Doing a thing twice that ends in the same state.
+	row("equivalent", "twice", ANY, /(WRMSR|RDMSR|XSETBV|WRPKRU|RDPKRU|DR6 = |DR7 = |load CR2|save CR2|refresh HOST_|write RAX|read CR2|CR2 of|DR6 of|vmsave|vmload|read exit reason|vmcs_load|load guest debug registers|get_debugctlmsr|fpstate->xfd|xfd_update_state|xfeatures &=|host_pkru|vmx_reload_guest_debugctl|update_debugctlmsr|sync_dirty_debug_regs|kvm_update_dr|hw_breakpoint_restore|fpu_sync_guest_vmexit_xfd_state|current_save_fsgs|vmx_set_host_fs_gs|msr_host_kernel_gs_base|sync_lapic_to_cr8|sync_cr8_to_lapic|vmx_update_hv_timer).*/, "The second time it writes or reads what the first has."),
+	row("equivalent", "twice", ANY, /(kvm_load_\w+|kvm_x86_ops\.\w+|\w+_prepare_switch_to_(guest|host)|\w+_vcpu_(load|put)|kvm_arch_vcpu_(load|put)|kvm_set_user_return_msr.*|guest_state_loaded = \w+|mode = .*|enter|run_flags = 0|x86_ibpb_exit_to_user = true|EXIT_FASTPATH_EXIT_HANDLED|vcpu->cpu = cpu|KVM_REQ_\w+|new ASID|loaded_vmcs_clear|clear KVM_REQ_UNBLOCK|serve requests|sync_pir_to_irr.*|switch_fpu_return|kvm_load_guest_fpu|kvm_put_guest_fpu|svm_prepare_host_switch|tdx_load_host_xsave_state|KVM_EXIT_SHUTDOWN|r = 0|at_instruction_boundary = \w+|run->exit_reason.*|kvm_apic_accept_events|kvm_check_and_inject_events|cancel_injection|vmx_complete_interrupts|svm_complete_interrupts|kvm_lapic_expired_hv_timer|handle_fastpath_\w+|kvm_inject_pending_timer_irqs|vcpu_block|kvm_xfer_to_guest_mode_handle_work|KVM_RUN_FORCE_IMMEDIATE_EXIT|vmx_recover_nmi_blocking|svm_exit_handlers_fastpath|vmx_exit_handlers_fastpath|check_pmu_event_filter)/, "It finds that it is done already, or stores the same once more."),
+	// Guards whose work is the same either way.
+	row("performance", "always", ANY, /(guest XCR0 differs|guest XSS differs|guest PKRU differs|guest_fpu\.xfd_err.*|xfd_no_write_intercept|hw_breakpoint_active.*|host_debugctl|kvm_request_pending|KVM_RUN_LOAD_DEBUGCTL|!guest_uret_msrs_loaded|EXTERNAL_INTERRUPT|EXCEPTION_NMI: #NM|kvm_cpu_has_pending_timer|xfer_to_guest_mode_work|switch_db_regs|DEBUGCTL (differs|was swapped)|KVM_DEBUGREG_WONT_EXIT|host PKRU|host X.. differs from XFAM|!already_loaded|vcpu->cpu != cpu|current_vmcb->cpu != cpu|SVM_EXIT_INTR|SVM_EXIT_NMI.*|a counter counts instructions|kvm_vcpu_running|r != 0)/, "It does what need not be done: the value is the same, or nobody waits for it."),
+	row("performance", "always never deleted twice earlier later", /handle_fastpath_\w+|(vmx|svm)_exit_handlers_fastpath|tdx_exit_handlers_fastpath/, /(EXIT_REASON_\w+|SVM_EXIT_\w+.*|not a fastpath MSR|kvm_vcpu_running|user space wants the step|return EXIT_FASTPATH_.*|return its result|handle_fastpath_\w+|hv_timer_soft_disabled|force_immediate_exit|no next_rip)/, "The exit is handled behind the loop instead, or user space is asked for nothing; single steps of a debugger in user space and forced exits are not there."),
+	row("performance", "never always deleted", /vcpu_enter_guest/, /not REENTER_GUEST|EXIT_FASTPATH_EXIT_HANDLED|return handle_exit/, "The loop is left where it could have gone on."),
+	// Bookkeeping that nobody but a reader of statistics sees.
+	row("equivalent", "deleted twice earlier later", ANY, /(\+\+stat\.exits|trace_kvm_\w+|last_guest_tsc|at_instruction_boundary = \w+|run->exit_reason = KVM_EXIT_UNKNOWN|kvm_before_interrupt|kvm_after_interrupt|at_instruction_boundary.*)/, "Statistics, traces and perf's attribution of samples: no state of the machine."),
+	row("equivalent", "always never", /svm_vcpu_run/, /SVM_EXIT_NMI.*/, "It tells perf that an NMI came in the guest: no state of the machine."),
+	// Not reached: what nothing in the check makes.
+	row("hole", "always never deleted twice", /vcpu_enter_guest/, /KVM_REQ_VM_DEAD|KVM_REQ_TRIPLE_FAULT|KVM_EXIT_SHUTDOWN|return -EIO|return 0|EXIT_FASTPATH_EXIT_USERSPACE/, "No guest of the check shuts down, no VM dies, and no debugger in user space steps through a guest."),
+	row("hole", "always never deleted twice earlier later", /vcpu_enter_guest/, /kvm_apic_accept_events|KVM_MP_STATE_INIT_RECEIVED|return 1/, "vCPUs are up when a check begins: there is no INIT and no SIPI."),
+	row("hole", "always never deleted twice earlier later", /vcpu_enter_guest/, /req_immediate_exit|KVM_RUN_FORCE_IMMEDIATE_EXIT|enter/, "Only nested guests and SMM ask for an immediate exit."),
+	row("hole", "always never deleted twice earlier later", /kvm_arch_vcpu_load|(vmx|svm|tdx|vt)_vcpu_load/, /(vcpu->cpu != cpu|vcpu->cpu = cpu|KVM_REQ_MIGRATE_TIMER|KVM_REQ_TLB_FLUSH|!already_loaded|loaded_vmcs_clear|current_vmcb->cpu != cpu|new ASID|kvm_x86_ops\.vcpu_load|tdx_vcpu_load|svm_vcpu_load)/, "No vCPU moves to another CPU in a check."),
+	row("hole", "never deleted", /vmx_vcpu_run/, /vmx->fail|return EXIT_FASTPATH_NONE.*|VM entry failed/, "VMLAUNCH and VMRESUME never fail in a good tree, and a vCPU whose entry failed is given up.", VMX),
+	row("hole", "never deleted", /(tdx|svm)_vcpu_run/, /(TDX_SW_ERROR|TD entry failed|SVM_EXIT_ERR|return EXIT_FASTPATH_NONE.*)/, "Entries of a good tree do not fail, and a TD that is disabled ends there."),
+	// Moves within which nothing can come between.
+	row("equivalent", MOVED, /vcpu_enter_guest/, /(kvm_x86_ops\.prepare_switch_to_guest|local_irq_disable|mode = IN_GUEST_MODE|srcu_read_unlock|req_immediate_exit|TIF_NEED_FPU_LOAD|guest_fpu\.xfd_err|kvm_load_\w+(\(\w+\))?|switch_db_regs|get_debugctlmsr|guest_timing_enter_irqoff|kvm_lapic_enabled.*|KVM_DEBUGREG_WONT_EXIT|hw_breakpoint_active|mode = OUTSIDE_GUEST_MODE \(after exit\)|xfd_no_write_intercept|X86_FEATURE_IBPB_EXIT_TO_USER|run_flags = 0|kvm_x86_ops\.handle_exit_irqoff|guest_fpu\.xfd_err \(after exit\))/, "Interrupts and preemption are off at both places, and nothing between them looks at it; a perf sample between them loses its call chain, which is a finding."),
+	row("equivalent", MOVED, /kvm_load_(guest|host)_\w+|kvm_load_xfeatures\(\w+\)/, /CR4\.OSXSAVE|guest PKRU differs|guest can use PKRU/, "The same for what these functions hold."),
+	row("equivalent", MOVED, /(vmx|svm|tdx|vt)_prepare_switch_to_guest/, ANY, "Preemption is off at both places, and user space's registers are not in use."),
+	row("equivalent", MOVED, /vcpu_enter_guest/, /(local_irq_(en|dis)able.*|guest_timing_exit_irqoff|preempt_enable|srcu_read_lock)/, "The interrupt window is as long, or preemption comes one step sooner or later."),
+	row("equivalent", MOVED, /kvm_arch_vcpu_ioctl_run/, /(preempt_\w+.*|kvm_load_guest_fpu|kvm_put_guest_fpu|srcu_read_(un)?lock|kvm_arch_vcpu_(load|put)|complete_userspace_io)/, "Nothing between the two places needs it, or a switch between them does it once more."),
+	row("equivalent", MOVED, /kvm_arch_vcpu_load|vt_vcpu_load|(vmx|tdx|svm)_vcpu_load/, ANY, "A switch that comes between loads the vCPU once more."),
+	row("equivalent", MOVED, /kvm_arch_vcpu_put|vt_vcpu_put|(vmx|tdx)_(vcpu_put|prepare_switch_to_host)/, ANY, "A switch that comes between puts the vCPU, and it is loaded no more."),
+	row("equivalent", MOVED, /(vmx|svm|tdx)_vcpu_(run|enter_exit)/, /(trace_\w+|KVM_RUN_LOAD_\w+|refresh HOST_CR[34]|host_debugctl|load CR2|save CR2|vmx_complete_interrupts|svm_complete_interrupts|kvm_load_\w+|is_nmi|DEBUGCTL.*|write RAX.*|CR2 of the VMCB|DR6 of the VMCB|sync_\w+|read CR2.*|tdx_load_host_xsave_state|raw_local_irq_\w+|clgi|vmx_update_hv_timer)/, "Interrupts stay off between the two places, and nothing there looks at it."),
+	row("equivalent", MOVED, /(vmx|svm)_handle_exit_irqoff/, ANY, "Interrupts are off at both places, and nothing between them needs the handler to have run."),
+	row("equivalent", MOVED, /vcpu_run/, /(clear KVM_REQ_UNBLOCK|kvm_cpu_has_pending_timer|kvm_vcpu_running)/, "The request is served by the next round, if not here."),
+	row("performance", "deleted", /vcpu_run/, /clear KVM_REQ_UNBLOCK/, "The next round serves the request and goes on."),
+	row("equivalent", "deleted", /vcpu_enter_guest/, /cancel_injection/, "The event stays in the entry field and is injected by the next entry."),
+	row("equivalent", MOVED, /fpu_update_guest_xfd/, /(fpstate->in_use|TIF_NEED_FPU_LOAD \(XFD\))/, "The switch that may come between saves what is right by then."),
+	row("equivalent", MOVED, /kvm_arch_vcpu_ioctl_run/, /preempt_notifier_(un)?register/, "A switch that comes between puts or loads a vCPU that is put or loaded already."),
+	// TDs: what KVM keeps for other guests does nothing for them.
+	row("equivalent", "always never deleted twice earlier later", /kvm_load_(guest|host)_\w+|kvm_load_xfeatures\(\w+\)|kvm_load_(guest|host)_xsave_state/, ANY, "A TD's registers are the TDX module's: the function returns at once.", TDX),
+	row("equivalent", "always never deleted twice", /vcpu_enter_guest/, /(kvm_load_\w+(\(\w+\))?|switch_db_regs|KVM_DEBUGREG_WONT_EXIT|xfd_no_write_intercept|guest_fpu\.xfd_err.*|load guest debug registers|kvm_lapic_enabled.*)/, "A TD's debug registers and XFD are the TDX module's.", TDX),
+	row("equivalent", "always never deleted twice", /vmx_handle_exit_irqoff/, /EXCEPTION_NMI: #NM/, "A TD's #NM does not exit.", TDX),
+];
+
+/** The row that names a survivor; undefined if none does. */
+export function rowFor(
+	{ mutation, flow, reference, to }: { mutation: Mutation; flow: string; reference: string; to: string },
+	vendor: Vendor,
+): SurvivorRow | undefined {
+	const whole = (pattern: RegExp, text: string) => new RegExp(`^(?:${pattern.source})$`).test(text);
+	const name = reference.replace(/#\d+$/, "");
+	return SURVIVORS.find(
+		(one) =>
+			(one.vendors?.includes(vendor) ?? true) &&
+			one.mutations.includes(mutation) &&
+			whole(one.flow, flow) &&
+			whole(one.nodes, name) &&
+			(one.to === undefined || one.to.test(to)),
+	);
+}
