@@ -17,6 +17,10 @@ import { findLinuxKernel } from "../dist/cli/linux-files.js";
 const MARKER = "reenter: booted";
 const TIMEOUT_MS = 600_000;
 const MEMORY_MIB = 256;
+/** A module for the process that boots: it says at its end what it had resident at most, of which the guest's memory is part. */
+const TELL_MEMORY = `data:text/javascript,${encodeURIComponent(
+	'process.on("exit", () => console.error("resident memory, at most: " + (process.resourceUsage().maxRSS / 1024).toFixed(0) + " MiB"));',
+)}`;
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const { values } = parseArgs({
@@ -55,7 +59,17 @@ function time(command, args) {
 
 const start = ["--kernel", kernel, "--initrd", initrd];
 const reenter = (model, tree) =>
-	time(process.execPath, [join(root, "bin/reenter.js"), "run", ...start, "--cpu", model, "--tree", tree]);
+	time(process.execPath, [
+		"--import",
+		TELL_MEMORY,
+		join(root, "bin/reenter.js"),
+		"run",
+		...start,
+		"--cpu",
+		model,
+		"--tree",
+		tree,
+	]);
 const qemu = () =>
 	time("qemu-system-x86_64", [
 		..."-accel tcg -cpu max -nographic -no-reboot -m".split(" "),

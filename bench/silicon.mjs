@@ -10,9 +10,13 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { loadImage } from "../dist/guests/load.js";
+import { createMachine } from "../dist/kvm/api/kvm.js";
+import { guestRamBytesFor, hostRamBytesFor, Vmm } from "../dist/kvm/api/vmm.js";
 import { runImage } from "../dist/review/run.js";
 import { findTree } from "../dist/kvm/trees/trees.js";
 import { MODELS } from "../dist/silicon/models/models.js";
+import { translatorOf } from "../dist/silicon/processor.js";
 import { Watch } from "./watch.mjs";
 
 const PROGRAMS = ["sieve", "crc32", "matrix", "list", "qsort", "memory", "branchy"];
@@ -135,20 +139,42 @@ for (const bits of values.bits.split(",").map(Number)) {
 		console.log("v86 is not installed, or did not run the programs: nothing to compare with");
 }
 
-// A guest that ends at once: the time to its first instruction, a machine made and all.
-const first = build("sieve", 64);
-const started = performance.now();
-let firstAt = 0;
-runImage({
-	bytes: readFileSync(first),
-	fileName: "bench",
-	tree: findTree("v6.18"),
-	model: MODELS.turin,
-	vendor: "svm",
-	budgetInstructions: 20_000,
-	onConsole: () => {
-		firstAt ||= performance.now();
-	},
-});
-console.log(`\nfrom an image to its first character: ${(firstAt - started).toFixed(0)} ms`);
-console.log(`resident memory: ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB`);
+/** Runs a guest on a machine that is looked into. @param codeBytesMax host memory for translated code @returns its figures */
+function look(path, codeBytesMax) {
+	const image = loadImage(readFileSync(path));
+	const guestRamBytes = guestRamBytesFor(image);
+	const started = performance.now();
+	const machine = createMachine({
+		model: MODELS.turin,
+		vendor: "svm",
+		tree: findTree("v6.18"),
+		ramBytes: hostRamBytesFor(guestRamBytes),
+	});
+	const translator = translatorOf(machine.memory);
+	if (codeBytesMax !== undefined) translator.codeBytesMax = codeBytesMax;
+	const vmm = new Vmm(machine, { guestRamBytes });
+	vmm.load(image);
+	vmm.run(1);
+	const firstMs = performance.now() - started;
+	const running = performance.now();
+	vmm.run();
+	return {
+		firstMs,
+		seconds: (performance.now() - running) / 1000,
+		bytes: translator.codeBytes,
+		...translator.stats,
+	};
+}
+
+const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+const first = build("qsort", 64);
+for (const codeBytesMax of [undefined, 256 << 10]) {
+	const seen = look(first, codeBytesMax);
+	if (codeBytesMax === undefined) {
+		console.log(`\nfrom an image to its first instruction, the machine made: ${seen.firstMs.toFixed(0)} ms`);
+	}
+	console.log(
+		`code cache, qsort${codeBytesMax === undefined ? "" : `, at most ${mib(codeBytesMax)}`}: ${mib(seen.bytes)} kept, ${seen.coldRegions + seen.hotRegions} regions in ${seen.modules} modules, ${seen.evictions} evictions, ${seen.seconds.toFixed(2)} s`,
+	);
+}
+console.log(`resident memory of this process: ${mib(process.memoryUsage().rss)}`);

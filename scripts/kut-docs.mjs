@@ -13,7 +13,6 @@ const REASONS = {
 	kvmclock_test:
 		"10 million loops of RDTSC on two CPUs, each of which waits for the other: minutes. Passes with 100000 loops",
 	xapic: "on vmx each IPI is two emulated accesses to the xAPIC page; not at its end after its timeout",
-	s3: "sleep states are not modelled",
 	pks: "AMD has no protection keys for supervisor pages",
 	vmexit_cr4_pge:
 		"on vmx not at its end after 90 s: it does not exit there, and each round empties the TLB of two CPUs",

@@ -11,6 +11,13 @@ import { Translator } from "./translate/translator.ts";
 /** One translator per machine: what one processor translated, the others run as well. */
 const translators = new WeakMap<MachineMemory, Translator>();
 
+/** The translator of a machine, for those who look at what it made or limit how much it keeps. @throws RangeError if it has no processor */
+export function translatorOf(memory: MachineMemory): Translator {
+	const translator = translators.get(memory);
+	if (translator === undefined) throw new RangeError("this memory has no processor yet");
+	return translator;
+}
+
 export interface ProcessorOptions {
 	/** What IN and OUT reach when no hypervisor intercepts them. */
 	readonly ports?: PortHandlers;

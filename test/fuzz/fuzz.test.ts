@@ -9,6 +9,7 @@ test.each([
 	["mutated", 302740],
 	["mutated", 401387],
 	["vmcb", 300700],
+	["vmcb", 601174],
 ])("case %s %i, which hung, ends", (kind, number) => {
 	expect(fuzzCase(kind, number)).toBe(fuzzCase(kind, number));
 });

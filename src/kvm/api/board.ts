@@ -1,4 +1,5 @@
 /** What is around the vCPUs of a machine, whichever KVM runs them: a PC's devices, what the guest prints, and its end. */
+import { HOST_BOOT_EPOCH_SECONDS } from "../../host/kernel.ts";
 import { makePc, type Pc } from "../devices/pc.ts";
 
 /** How a guest ends by a device. */
@@ -29,6 +30,8 @@ export class Board {
 	consoleText = "";
 	/** What a device said of the machine's end. */
 	ended: DeviceEnd | null = null;
+	/** The guest suspended the machine to RAM, and nothing has woken it yet. */
+	isSuspended = false;
 	private readonly pc: Pc;
 
 	constructor({ onConsole, ...pc }: BoardOptions) {
@@ -44,6 +47,9 @@ export class Board {
 			onPowerOff: () => {
 				this.ended = { kind: "power-off" };
 			},
+			onSuspend: () => {
+				this.isSuspended = true;
+			},
 			onReset: () => {
 				this.ended = { kind: "reset" };
 			},
@@ -54,6 +60,21 @@ export class Board {
 	restart(): void {
 		this.consoleText = "";
 		this.ended = null;
+		this.isSuspended = false;
+	}
+
+	/** When the RTC's alarm will wake the machine from S3, in seconds since it was switched on; null if it will not. */
+	get wakeSeconds(): number | null {
+		const { rtc, pm1Event } = this.pc;
+		const { alarm } = rtc;
+		return alarm === null || !pm1Event.wakesByAlarm ? null : alarm - HOST_BOOT_EPOCH_SECONDS;
+	}
+
+	/** It has done so. */
+	wake(): void {
+		this.isSuspended = false;
+		this.pc.rtc.ring();
+		this.pc.pm1Event.wokeByAlarm();
 	}
 
 	/** KVM_EXIT_MMIO. @param bytes that `data` holds, and takes the answer to a read in */

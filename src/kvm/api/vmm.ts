@@ -22,6 +22,7 @@ import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
+import { goToWakingVector, sleepUntil } from "./suspend.ts";
 import { boot, bootTd } from "./vmm-boot.ts";
 
 /** How a run ended. */
@@ -303,7 +304,23 @@ export class Vmm {
 		if (run.exitReason !== KVM_EXIT.IO) return this.serveOther(vcpu);
 		const { write, port, bytes, count, data } = run.io;
 		this.board.servePort(write, port, bytes, count, data);
+		if (this.board.isSuspended) return this.suspend(vcpu);
 		return this.board.ended;
+	}
+
+	/** ACPI's S3, up to the alarm that ends it. @returns null to go on */
+	private suspend(vcpu: Vcpu): VmmResult | null {
+		if (this.machine.vm.vcpus.length > 1) {
+			return { kind: "internal-error", message: "ACPI's S3 is there for machines with one vCPU alone" };
+		}
+		const seconds = this.board.wakeSeconds;
+		if (seconds === null) return { kind: "halted" };
+		// An OUT has no more to do; the processor that would complete it is reset.
+		vcpu.completeUserspaceIo = null;
+		sleepUntil(vcpu.kernel, seconds * vcpu.cpu.model.tscHz);
+		this.board.wake();
+		goToWakingVector(vcpu);
+		return null;
 	}
 
 	private serveOther({ run }: Vcpu): VmmResult | null {

@@ -1,9 +1,9 @@
 /**
  * ACPI tables (ACPI Specification 6.4, chapter 5) as firmware would leave them below 1 MiB: RSDP, RSDT and XSDT, FADT
- * with FACS and a DSDT that has \_S5 alone, MADT. ACPI is enabled from the start; there is no SMI command port.
+ * with FACS and a DSDT that has \_S3 and \_S5 alone, MADT. ACPI is enabled from the start; there is no SMI command port.
  */
 
-import { SLP_TYP_S5 } from "./legacy.ts";
+import { SLP_TYP } from "./legacy.ts";
 
 /** Where the tables are, guest physical; the RSDP is first, at a multiple of 16. */
 export const ACPI_GPA = 0xe_0000;
@@ -13,6 +13,9 @@ const SCI_INTERRUPT = 9;
 const HEADER_BYTES = 36;
 const FADT_BYTES = 116;
 const FACS_BYTES = 64;
+/** The FACS, at a multiple of 64, and in it the firmware's waking vector: a real-mode address, 32 bits. */
+const FACS_GPA = ACPI_GPA + FACS_BYTES;
+export const WAKING_VECTOR_GPA = FACS_GPA + 12;
 const LOCAL_APIC_GPA = 0xfee0_0000;
 const IO_APIC_GPA = 0xfec0_0000;
 /** IA-PC boot architecture flags, and fixed feature flags: WBINVD works, C1 works, no sleep and power buttons. */
@@ -78,13 +81,19 @@ function fadt(facsGpa: number, dsdtGpa: number): Uint8Array {
 	return table("FACP", 1, body);
 }
 
-/** Name (\_S5, Package () { SLP_TYP, SLP_TYP, 0, 0 }) in AML (20.2): soft off. */
+/** Name (\_Sx, Package () { SLP_TYP, SLP_TYP, 0, 0 }) in AML (20.2). */
+function sleepState(name: string, type: number): number[] {
+	const [nameOp, packageOp, bytePrefix] = [0x08, 0x12, 0x0a] as const;
+	const elements = [bytePrefix, type, bytePrefix, type, 0, 0];
+	return [nameOp, ...ascii(name), packageOp, 2 + elements.length, 4, ...elements];
+}
+
 function dsdt(): Uint8Array {
-	const [nameOp, packageOp, bytePrefix] = [0x08, 0x12, 0x0a];
-	const elements = [bytePrefix, SLP_TYP_S5, bytePrefix, SLP_TYP_S5, 0, 0];
-	const packageLength = 2 + elements.length;
-	const body = [nameOp, ...ascii("_S5_"), packageOp, packageLength, 4, ...elements];
-	return table("DSDT", 1, Uint8Array.from(body));
+	return table(
+		"DSDT",
+		1,
+		Uint8Array.from([...sleepState("_S3_", SLP_TYP.s3), ...sleepState("_S5_", SLP_TYP.s5)]),
+	);
 }
 
 /** @param cpus local APICs, with ids from 0 */
@@ -129,7 +138,7 @@ function rsdp(rsdtGpa: number, xsdtGpa: number): Uint8Array {
 export function acpiTables(cpus: number): Uint8Array {
 	if (cpus > 255) throw new RangeError(`${cpus} CPUs: the MADT has local APIC ids up to 254`);
 	const parts: { readonly gpa: number; readonly bytes: Uint8Array }[] = [];
-	let gpa = ACPI_GPA + FACS_BYTES;
+	let gpa = FACS_GPA;
 	const place = (bytes: Uint8Array): number => {
 		const at = gpa;
 		parts.push({ gpa: at, bytes });

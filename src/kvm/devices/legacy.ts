@@ -67,13 +67,16 @@ export class Latch implements BusDevice {
 
 /** PM1 control (ACPI Specification 6.4, 4.8.3.2.1): SCI_EN, SLP_TYP in bits 12:10, SLP_EN. */
 const PM1 = { sciEn: 1, slpTypShift: 10, slpEn: 1 << 13 } as const;
-/** SLP_TYP of soft off, as the DSDT's \_S5 says it. */
-export const SLP_TYP_S5 = 5;
+/** SLP_TYP of the sleep states that there are, as the DSDT's \_S3 and \_S5 say it: suspend to RAM and soft off. */
+export const SLP_TYP = { s3: 1, s5: 5 } as const;
 
-/** The PM1 control register: always in ACPI mode; soft off ends the run, other sleep states are not there. */
+/** The PM1 control register: always in ACPI mode. */
 export class Pm1Control implements BusDevice {
+	private readonly onSuspend: () => void;
 	private readonly onPowerOff: () => void;
-	constructor(onPowerOff: () => void) {
+	/** @param onSuspend S3 is entered @param onPowerOff S5 is entered */
+	constructor(onSuspend: () => void, onPowerOff: () => void) {
+		this.onSuspend = onSuspend;
 		this.onPowerOff = onPowerOff;
 	}
 	read(): number {
@@ -81,7 +84,41 @@ export class Pm1Control implements BusDevice {
 	}
 	write(offset: number, bytes: number, value: number): void {
 		const control = bytes === 1 ? value << (8 * offset) : value;
-		if ((control & PM1.slpEn) !== 0 && ((control >> PM1.slpTypShift) & 7) === SLP_TYP_S5) this.onPowerOff();
+		if ((control & PM1.slpEn) === 0) return;
+		const type = (control >> PM1.slpTypShift) & 7;
+		if (type === SLP_TYP.s3) this.onSuspend();
+		else if (type === SLP_TYP.s5) this.onPowerOff();
+	}
+}
+
+/** PM1 status and enable (ACPI Specification 6.4, 4.8.3.1): RTC_STS and RTC_EN, WAK_STS. */
+const PM1_EVENT = { rtc: 1 << 10, wake: 1 << 15 } as const;
+
+/** The PM1 event registers: status, which a 1 written clears, and enable. They raise no SCI. */
+export class Pm1Event implements BusDevice {
+	private status = 0;
+	private enable = 0;
+
+	/** The RTC's alarm wakes the machine from S3. */
+	get wakesByAlarm(): boolean {
+		return (this.enable & PM1_EVENT.rtc) !== 0;
+	}
+
+	/** The machine is awake again, by the RTC's alarm. */
+	wokeByAlarm(): void {
+		this.status |= PM1_EVENT.rtc | PM1_EVENT.wake;
+	}
+
+	read(offset: number, bytes: number): number {
+		const both = ((this.enable << 16) | this.status) >>> (8 * offset);
+		return bytes === 4 ? both : both & (2 ** (8 * bytes) - 1);
+	}
+
+	write(offset: number, bytes: number, value: number): void {
+		const mask = ((2 ** (8 * bytes) - 1) << (8 * offset)) >>> 0;
+		const both = ((value << (8 * offset)) & mask) >>> 0;
+		this.status &= ~both;
+		this.enable = (this.enable & ~(mask >>> 16)) | (both >>> 16);
 	}
 }
 

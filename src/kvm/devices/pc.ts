@@ -4,7 +4,7 @@ import { PM_PORT } from "./acpi.ts";
 import { Bus } from "./bus.ts";
 import { FW_CFG_PORT, FwCfg } from "./fw-cfg.ts";
 import { HPET_BYTES, HPET_GPA, Hpet } from "./hpet.ts";
-import { DebugConsole, DebugExit, Latch, Pm1Control, PmTimer, ResetPort } from "./legacy.ts";
+import { DebugConsole, DebugExit, Latch, Pm1Control, Pm1Event, PmTimer, ResetPort } from "./legacy.ts";
 import { addPci } from "./pci.ts";
 import { RTC_PORT, Rtc } from "./rtc.ts";
 import { COM1, COM1_IRQ, Serial16550 } from "./serial.ts";
@@ -28,6 +28,8 @@ export interface PcOptions {
 	readonly onExit: (value: number) => void;
 	/** The guest turned the machine off. */
 	readonly onPowerOff: () => void;
+	/** The guest suspended the machine to RAM: ACPI's S3. */
+	readonly onSuspend: () => void;
 	/** The guest asked for a reset. */
 	readonly onReset: () => void;
 	/** Virtual time. */
@@ -44,6 +46,8 @@ export interface Pc {
 	/** What lies in guest physical memory where no RAM is. */
 	readonly memory: Bus;
 	readonly serial: Serial16550;
+	readonly rtc: Rtc;
+	readonly pm1Event: Pm1Event;
 }
 
 /** The buses of a PC with its devices on them. */
@@ -56,11 +60,12 @@ export function makePc(options: PcOptions): Pc {
 	ports.add(DEBUG_CONSOLE_PORT, 1, new DebugConsole(transmit));
 	ports.add(EXIT_PORT, 4, new DebugExit(options.onExit));
 	ports.add(FW_CFG_PORT, 2, new FwCfg(ramBytes, options.cpus));
-	ports.add(RTC_PORT, 2, new Rtc({ ramBytes, timeOfDay: () => HOST_BOOT_EPOCH_SECONDS + seconds() }));
+	const rtc = new Rtc({ ramBytes, timeOfDay: () => HOST_BOOT_EPOCH_SECONDS + seconds() });
+	ports.add(RTC_PORT, 2, rtc);
 	for (const port of [PM_PORT.timer, OLD_PM_TIMER_PORT]) ports.add(port, 4, new PmTimer(seconds));
-	// PM1 status and enable: nothing here raises an SCI.
-	ports.add(PM_PORT.event, 4, new Latch(4));
-	ports.add(PM_PORT.control, 2, new Pm1Control(options.onPowerOff));
+	const pm1Event = new Pm1Event();
+	ports.add(PM_PORT.event, 4, pm1Event);
+	ports.add(PM_PORT.control, 2, new Pm1Control(options.onSuspend, options.onPowerOff));
 	// DMA page registers, among them the POST port 0x80 that delays write to.
 	ports.add(0x80, 16, new Latch(16));
 	addPci(ports, memory, TESTDEV_SLOT);
@@ -69,5 +74,5 @@ export function makePc(options: PcOptions): Pc {
 	ports.add(KEYBOARD_COMMAND_PORT, 1, ResetPort.keyboard(options.onReset));
 	addTestdev(ports, memory, { setIrq, flushPage: options.flushPage });
 	memory.add(HPET_GPA, HPET_BYTES, new Hpet(seconds));
-	return { ports, memory, serial };
+	return { ports, memory, serial, rtc, pm1Event };
 }

@@ -1,4 +1,4 @@
-/** The real-time clock with its CMOS memory (Motorola MC146818A data sheet), at ports 0x70 and 0x71. It raises nothing. */
+/** The real-time clock with its CMOS memory (Motorola MC146818A data sheet), at ports 0x70 and 0x71. Its alarm wakes from S3; it raises no interrupt. */
 import type { BusDevice } from "./bus.ts";
 
 export const RTC_PORT = 0x70;
@@ -18,7 +18,12 @@ const REG = {
 };
 const CENTURY = 0x32;
 const REG_A_UIP = 0x80;
-const REG_B = { hours24: 0x02, binary: 0x04 } as const;
+const REG_B = { hours24: 0x02, binary: 0x04, alarmInterrupt: 0x20 } as const;
+/** AF and IRQF, which reading clears. */
+const REG_C_ALARM = 0xa0;
+const ALARM = { seconds: 1, minutes: 3, hours: 5 } as const;
+/** Alarm registers with both upper bits set match any time. */
+const ANY = 0xc0;
 /** Valid RAM and time. */
 const REG_D_VALID = 0x80;
 /** The update takes the last 244 µs of a second. */
@@ -111,6 +116,32 @@ export class Rtc implements BusDevice {
 		return now - Math.floor(now) >= 1 - UPDATE_SECONDS;
 	}
 
+	/**
+	 * When the alarm is next due, in whole seconds since 1970; null while its interrupt is off, and when no time of day
+	 * matches.
+	 */
+	get alarm(): number | null {
+		if ((this.ram[REG.b]! & REG_B.alarmInterrupt) === 0) return null;
+		const next = Math.floor(this.options.timeOfDay()) + 1;
+		for (let at = next; at < next + DAY_SECONDS; at++) if (this.isAlarm(at)) return at;
+		return null;
+	}
+
+	private isAlarm(at: number): boolean {
+		const matches = (register: number, value: number) =>
+			this.ram[register]! >= ANY || this.ram[register] === this.encode(value);
+		return (
+			matches(ALARM.seconds, at % 60) &&
+			matches(ALARM.minutes, Math.floor(at / 60) % 60) &&
+			matches(ALARM.hours, Math.floor(at / 3600) % 24)
+		);
+	}
+
+	/** The alarm is due now. */
+	ring(): void {
+		this.ram[REG.c] = REG_C_ALARM;
+	}
+
 	read(offset: number): number {
 		if (offset === 0) return 0xff;
 		const { index, ram } = this;
@@ -120,6 +151,11 @@ export class Rtc implements BusDevice {
 				return this.encode(this.time(index));
 			case REG.a:
 				return ram[REG.a]! | (this.isUpdating() ? REG_A_UIP : 0);
+			case REG.c: {
+				const flags = ram[REG.c]!;
+				ram[REG.c] = 0;
+				return flags;
+			}
 			case REG.d:
 				return REG_D_VALID;
 			default:

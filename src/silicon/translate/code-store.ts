@@ -125,6 +125,10 @@ export class CodeStore {
 		return this.systemInsns.push({ insn, microcode, cycles }) - 1;
 	}
 
+	/** Host memory of what is kept, in bytes: an estimate. */
+	get bytesKept(): number {
+		return this.hostBytes;
+	}
 	/** More is kept than should be. */
 	get isFull(): boolean {
 		return this.hostBytes > this.hostBytesMax;

@@ -55,6 +55,8 @@ export class Translator {
 	private storeOffset = 0;
 	private storeBytes = 0;
 	private wroteCode = false;
+	/** Instructions retired when the last fault was delivered. */
+	private faultAt = -1;
 
 	/**
 	 * @param memory the machine; `memory.onCodeWrite` is bound here
@@ -86,6 +88,10 @@ export class Translator {
 	/** Hears of every module, before it is compiled. */
 	set onModule(observer: ModuleObserver | null) {
 		this.code.onModule = observer;
+	}
+	/** Host memory that translated code takes, in bytes: an estimate. */
+	get codeBytes(): number {
+		return this.code.bytesKept;
 	}
 	/** Host memory for translated code, in bytes, after which it is thrown away: an estimate. */
 	set codeBytesMax(bytes: number) {
@@ -359,7 +365,7 @@ export class Translator {
 			let slot = words[entry + 2]!;
 			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4)) {
 				const region = this.stale(cpu, key, slot) ?? this.find(cpu, modeFrom(key), false);
-				if (region === null) return this.services.deliverFault(cpu);
+				if (region === null) return this.fault(cpu);
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
 			}
@@ -383,7 +389,7 @@ export class Translator {
 					return this.alone(cpu);
 				default:
 					this.settle(cpu, exit >>> 8);
-					return this.services.deliverFault(cpu);
+					return this.fault(cpu);
 			}
 		}
 	}
@@ -462,17 +468,17 @@ export class Translator {
 	/** Runs one instruction by itself, with what debugging and the interrupt shadow ask for. @returns true if the context ended */
 	private alone(cpu: Cpu): boolean {
 		const { services } = this;
-		if (services.breaksBefore(cpu)) return services.deliverFault(cpu);
+		if (services.breaksBefore(cpu)) return this.fault(cpu);
 		const before = services.beforeInstruction(cpu);
 		const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
 		const shadowAt = cpu.f64[(cpu.base + L.SHADOW_AT) >> 3];
 		const { region, outcome } = this.single(cpu);
-		if (region === null) return services.deliverFault(cpu);
+		if (region === null) return this.fault(cpu);
 		if (outcome === OUTCOME.stop) return true;
 		if (outcome === OUTCOME.fault) {
 			// Breakpoints that it met on the way will be met again.
 			cpu.write32(L.PENDING_DBG, before.pending);
-			if (services.deliverFault(cpu)) return true;
+			if (this.fault(cpu)) return true;
 		}
 		// The shadow was over this instruction, unless that has cast a new one.
 		if (shadow !== 0 && cpu.f64[(cpu.base + L.SHADOW_AT) >> 3] === shadowAt) {
@@ -485,7 +491,7 @@ export class Translator {
 	/** Carries out an instruction that is not translated, faults included. @returns true if the context ended */
 	private carryOut(cpu: Cpu, id: number): boolean {
 		const outcome = this.perform(cpu, id);
-		if (outcome === OUTCOME.fault) return this.services.deliverFault(cpu);
+		if (outcome === OUTCOME.fault) return this.fault(cpu);
 		return outcome === OUTCOME.stop;
 	}
 
@@ -500,6 +506,19 @@ export class Translator {
 		}
 		if (outcome === OUTCOME.jumped) this.retire(cpu, cycles);
 		return outcome;
+	}
+
+	/**
+	 * Delivers the noted fault. One whose handler faults at its first instruction, again and again, takes the time of an
+	 * interrupt's delivery each time: else no slice would come to its end.
+	 * @returns true if the context ended
+	 */
+	private fault(cpu: Cpu): boolean {
+		if (this.services.deliverFault(cpu)) return true;
+		const { instructions } = cpu;
+		if (this.faultAt === instructions) cpu.cycles += cpu.model.guestCosts.far.cycles;
+		this.faultAt = instructions;
+		return false;
 	}
 
 	private retire(cpu: Cpu, cycles: number): void {

@@ -16,6 +16,7 @@ function pc(ramBytes = 64 << 20) {
 		transmit: (byte) => printed.push(byte),
 		onExit: (value) => exits.push(value),
 		onPowerOff: () => lines.push("off"),
+		onSuspend: () => lines.push("suspend"),
 		onReset: () => lines.push("reset"),
 		seconds: () => seconds,
 		setIrq: (gsi, level) => lines.push(`${gsi} ${level ? "up" : "down"}`),
