@@ -107,6 +107,9 @@ replaceBlock(
 const passed = reenter("check", "series-v2", "--vendor", "svm").trimEnd();
 const footer = passed.slice(passed.indexOf("Checked-by-model:"));
 replaceBlock("docs/casebook.md", "table", fenced(reenter("casebook")));
+// Minutes: with --full alone.
+if (process.argv.includes("--full"))
+	replaceBlock("docs/casebook.md", "default bounds", fenced(reenter("casebook", "--bounds", "default")));
 const { HISTORY } = await import("../dist/kvm/trees/history/cases.js");
 const stories = HISTORY.map((entry) => {
 	const { fix, shows } = entry;

@@ -41,5 +41,6 @@ describe("mutants of series-v2", () => {
 		expect(caughtBy("tdx_load_host_xsave_state: XSETBV(host XCR0) deleted")).toBe("host-xstate");
 		expect(caughtBy("vcpu_enter_guest: srcu_read_unlock deleted")).toBe("srcu-held");
 		expect(caughtBy("kvm_arch_vcpu_ioctl_run: kvm_put_guest_fpu deleted")).toBe("host-fpu");
+		expect(caughtBy("vt_vcpu_run: is_td_vcpu never")).toBe("host-invariant");
 	});
 });

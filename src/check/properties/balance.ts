@@ -18,6 +18,8 @@ export const balance: Property = {
 	onOp({ machine: { cpu, kernel, vcpu } }, op) {
 		if (isGuestEntry(op)) {
 			if (cpu.gif && cpu.interruptFlag) return "the guest is entered with interrupts on";
+			if (op === OP.vmrun && !cpu.interruptFlag)
+				return "VMRUN with IF 0: interrupts of the host do not make the guest exit";
 			if (kernel.preemptCount === 0) return "the guest is entered with preemption on";
 		} else if (op === OP.user_transition && kernel.current === kernel.vcpuTask) {
 			if (kernel.preemptCount > 0) return `preempt_count is ${kernel.preemptCount} on the way to user space`;

@@ -11,25 +11,26 @@ import type { Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
+import { toTdx } from "./tdx-vcpu.ts";
 import { NO_EXIT_REASON, tdxToVmxExitReason } from "./exit-reason.ts";
 
 /** TDX_SW_ERROR's upper half: the SEAMCALL itself faulted or found no module. */
 const TDX_SW_ERROR = 0x8000_ff00;
 
 const tdxPrepareSwitchToGuest = flow("tdx_prepare_switch_to_guest", "vmx/tdx.c", [
-	when("guest_state_loaded", (v) => v.tdx!.guestStateLoaded, [leave()]),
+	when("guest_state_loaded", (v) => toTdx(v).guestStateLoaded, [leave()]),
 	// User space's GS base, which the kernel knows without reading the MSR.
 	step(
 		"msr_host_kernel_gs_base",
 		(v) => {
-			v.tdx!.hostKernelGsBase = v.kernel.current.gsBase;
+			toTdx(v).hostKernelGsBase = v.kernel.current.gsBase;
 		},
 		4,
 	),
 	step(
 		"guest_state_loaded = true",
 		(v) => {
-			v.tdx!.guestStateLoaded = true;
+			toTdx(v).guestStateLoaded = true;
 		},
 		1,
 	),
@@ -38,13 +39,13 @@ const tdxPrepareSwitchToGuest = flow("tdx_prepare_switch_to_guest", "vmx/tdx.c",
 ]);
 
 const tdxPrepareSwitchToHost = flow("tdx_prepare_switch_to_host", "vmx/tdx.c", [
-	when("!guest_state_loaded", (v) => !v.tdx!.guestStateLoaded, [leave()]),
+	when("!guest_state_loaded", (v) => !toTdx(v).guestStateLoaded, [leave()]),
 	// TDH.VP.ENTER leaves 0 there.
-	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.tdx!.hostKernelGsBase), 30),
+	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, toTdx(v).hostKernelGsBase), 30),
 	step(
 		"guest_state_loaded = false",
 		(v) => {
-			v.tdx!.guestStateLoaded = false;
+			toTdx(v).guestStateLoaded = false;
 		},
 		1,
 	),
@@ -52,7 +53,7 @@ const tdxPrepareSwitchToHost = flow("tdx_prepare_switch_to_host", "vmx/tdx.c", [
 
 /** SEAMCALL(TDH.VP.ENTER), and the exit in VMX's terms. */
 function tdhVpEnterStep(v: Vcpu): void {
-	const tdx = v.tdx!;
+	const tdx = toTdx(v);
 	v.cpu.op(OP.gpr_swap);
 	tdx.status = tdhVpEnter(v.cpu, tdx.td, v.regs);
 	v.cpu.op(OP.gpr_swap);
@@ -61,8 +62,8 @@ function tdhVpEnterStep(v: Vcpu): void {
 	v.vt.exitQualification = tdx.td.exitQualification;
 }
 
-const hostXcr0Lost = (v: Vcpu) => v.kernel.xcr0 !== (v.tdx!.td.xfam & v.cpu.model.features.xcr0);
-const hostXssLost = (v: Vcpu) => v.kernel.xss !== (v.tdx!.td.xfam & v.cpu.model.features.xss);
+const hostXcr0Lost = (v: Vcpu) => v.kernel.xcr0 !== (toTdx(v).td.xfam & v.cpu.model.features.xcr0);
+const hostXssLost = (v: Vcpu) => v.kernel.xss !== (toTdx(v).td.xfam & v.cpu.model.features.xss);
 
 export const tdxFlows: readonly Flow[] = [
 	flow("tdx_vcpu_load", "vmx/tdx.c", [step("associated_tdvcpus", nothing, 20)]),
@@ -96,7 +97,7 @@ export const tdxFlows: readonly Flow[] = [
 		call("tdx_load_host_xsave_state"),
 		when(
 			"TDX_SW_ERROR",
-			(v) => (v.tdx!.status & TDX_SW_ERROR) >>> 0 === TDX_SW_ERROR,
+			(v) => (toTdx(v).status & TDX_SW_ERROR) >>> 0 === TDX_SW_ERROR,
 			[leave("EXIT_FASTPATH_NONE (error)", () => FASTPATH.NONE)],
 			[],
 			4,
@@ -111,7 +112,7 @@ export const tdxFlows: readonly Flow[] = [
 			2,
 		),
 		leave("tdx_exit_handlers_fastpath", (v) =>
-			v.tdx!.status === TDX_STATUS.operandBusy ? FASTPATH.EXIT_HANDLED : FASTPATH.NONE,
+			toTdx(v).status === TDX_STATUS.operandBusy ? FASTPATH.EXIT_HANDLED : FASTPATH.NONE,
 		),
 	]),
 ];

@@ -1,4 +1,5 @@
 /** The TDX part of a vCPU (`struct vcpu_tdx`). */
+import { HostInvariant } from "../../host/errors.ts";
 import type { TdVcpu } from "../../silicon/tdx/td.ts";
 
 export class TdxVcpu {
@@ -13,4 +14,10 @@ export class TdxVcpu {
 	constructor(td: TdVcpu) {
 		this.td = td;
 	}
+}
+
+/** to_tdx(). @throws HostInvariant for a vCPU that is no TD's */
+export function toTdx({ tdx }: { readonly tdx: TdxVcpu | null }): TdxVcpu {
+	if (tdx === null) throw new HostInvariant("to_tdx() of a vCPU that is no TD's");
+	return tdx;
 }

@@ -41,6 +41,7 @@ import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxFastpathFlows } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
+import { toVmx } from "./vmx-vcpu.ts";
 import { isTd, kvmMachineCheck, vmxMachineCheckOnEntry } from "./machine-check.ts";
 
 const VMX_DO_INTERRUPT = symbol("vmx_do_interrupt_irqoff");
@@ -82,7 +83,7 @@ function handleExternalInterrupt(v: Vcpu): void {
 
 /** vmx_update_hv_timer(). */
 function updateHvTimer(v: Vcpu): void {
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	const { vmcs } = vmx;
 	if (v.reqImmediateExit || (v.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0) {
 		vmwrite32(v.cpu, vmcs, F.VMX_PREEMPTION_TIMER_VALUE, 0);
@@ -100,13 +101,13 @@ function updateHvTimer(v: Vcpu): void {
 
 /** loaded_vmcs_clear(): the CPU that has the VMCS lets it go, on an IPI; it is launched anew on the next. */
 function loadedVmcsClear(v: Vcpu): void {
-	if (v.loadedOn !== null) vmclear(v.loadedOn, v.vmx!.vmcs);
+	if (v.loadedOn !== null) vmclear(v.loadedOn, toVmx(v).vmcs);
 }
 
 /** The assembly of __vmx_vcpu_run(): GPRs and SPEC_CTRL around VMLAUNCH or VMRESUME. */
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	cpu.enter(VMX_VCPU_RUN_ASM);
 	if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, vmx.specCtrl);
 	cpu.op(OP.gpr_swap);
@@ -117,10 +118,10 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 
 /** What follows the guest's run in the assembly. */
 const vmxVcpuRunAsmEnd: Waiting = {
-	isOver: (v) => v.vmx!.entryResult !== VMX_RESULT.entered || runGuest(v.cpu),
+	isOver: (v) => toVmx(v).entryResult !== VMX_RESULT.entered || runGuest(v.cpu),
 	end: (v) => {
 		const { cpu } = v;
-		const vmx = v.vmx!;
+		const vmx = toVmx(v);
 		vmx.fail = endVmEntry(cpu, vmx.vmcs, vmx.entryResult) !== VMX_RESULT.exit;
 		cpu.leave();
 		cpu.enter(VMX_VMEXIT);
@@ -154,7 +155,7 @@ function saveCr2(v: Vcpu): void {
 }
 
 function readExit(v: Vcpu): void {
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	if (vmx.fail) {
 		v.vt.exitReason = 0xdead;
 		return;
@@ -200,7 +201,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 	]),
 	step("pt_guest_exit", nothing, 3),
 	call("kvm_load_host_xsave_state"),
-	when("vmx->fail", (v) => v.vmx!.fail, [leave("EXIT_FASTPATH_NONE (VMfail)", () => FASTPATH.NONE)], [], 2),
+	when("vmx->fail", (v) => toVmx(v).fail, [leave("EXIT_FASTPATH_NONE (VMfail)", () => FASTPATH.NONE)], [], 2),
 	vmxMachineCheckOnEntry(),
 	step("trace_kvm_exit", (v) => traceKvmExit(v, v.vt.exitReason & 0xffff), 4),
 	when(
@@ -218,7 +219,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 
 /** HOST_CR3 as of now: CR3 can change between prepare_switch_to_guest and here (commit 1a71581012dd). */
 export function refreshHostCr3(v: Vcpu): void {
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	const cr3 = v.cpu.readNumber(L.CR3);
 	if (cr3 === vmx.hostCr3) return;
 	vmwriteNumber(v.cpu, vmx.vmcs, F.HOST_CR3, cr3);
@@ -226,7 +227,7 @@ export function refreshHostCr3(v: Vcpu): void {
 }
 
 function refreshHostCr4(v: Vcpu): void {
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	const cr4 = v.cpu.readNumber(L.CR4);
 	if (cr4 === vmx.hostCr4) return;
 	vmwriteNumber(v.cpu, vmx.vmcs, F.HOST_CR4, cr4);
@@ -253,7 +254,7 @@ const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
 /** vmx_set_host_fs_gs(): what VM exit loads, if it is not in the VMCS already. */
 function setHostFsGs(v: Vcpu): void {
 	const { cpu } = v;
-	const vmx = v.vmx!;
+	const vmx = toVmx(v);
 	const { fsBase } = v.kernel.current;
 	if (fsBase !== vmx.hostFsBase) {
 		vmwrite(cpu, vmx.vmcs, F.HOST_FS_BASE, fsBase);
@@ -267,46 +268,46 @@ function setHostFsGs(v: Vcpu): void {
 
 /** Once until the next vcpu_put: the MSRs and bases that only user space needs. */
 const vmxPrepareSwitchToGuest = flow("vmx_prepare_switch_to_guest", "vmx/vmx.c", [
-	when("!guest_uret_msrs_loaded", (v) => !v.vmx!.guestUretMsrsLoaded, [
+	when("!guest_uret_msrs_loaded", (v) => !toVmx(v).guestUretMsrsLoaded, [
 		step("kvm_set_user_return_msr", loadGuestUserReturnMsrs, 20),
 	]),
-	when("guest_state_loaded", (v) => v.vmx!.guestStateLoaded, [leave()]),
+	when("guest_state_loaded", (v) => toVmx(v).guestStateLoaded, [leave()]),
 	step(
 		"current_save_fsgs",
 		(v) => {
 			v.cpu.op(OP.swap_segment_base);
 			v.kernel.current.fsBase = v.cpu.read64(FS_BASE);
 			v.kernel.current.gsBase = v.cpu.read64(L.KERNEL_GS_BASE);
-			v.vmx!.hostKernelGsBase = v.kernel.current.gsBase;
+			toVmx(v).hostKernelGsBase = v.kernel.current.gsBase;
 		},
 		12,
 	),
-	step("WRMSR(guest KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.vmx!.guestKernelGsBase), 4),
+	step("WRMSR(guest KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, toVmx(v).guestKernelGsBase), 4),
 	step("vmx_set_host_fs_gs", setHostFsGs, 12),
 	step(
 		"guest_state_loaded = true",
 		(v) => {
-			v.vmx!.guestStateLoaded = true;
+			toVmx(v).guestStateLoaded = true;
 		},
 		1,
 	),
 ]);
 
 const vmxPrepareSwitchToHost = flow("vmx_prepare_switch_to_host", "vmx/vmx.c", [
-	when("!guest_state_loaded", (v) => !v.vmx!.guestStateLoaded, [leave()]),
+	when("!guest_state_loaded", (v) => !toVmx(v).guestStateLoaded, [leave()]),
 	step(
 		"RDMSR(guest KERNEL_GS_BASE)",
 		(v) => {
-			v.vmx!.guestKernelGsBase = rdmsr(v.cpu, L.KERNEL_GS_BASE);
+			toVmx(v).guestKernelGsBase = rdmsr(v.cpu, L.KERNEL_GS_BASE);
 		},
 		4,
 	),
-	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, v.vmx!.hostKernelGsBase), 4),
+	step("WRMSR(host KERNEL_GS_BASE)", (v) => wrmsr(v.cpu, L.KERNEL_GS_BASE, toVmx(v).hostKernelGsBase), 4),
 	step(
 		"guest_state_loaded = false",
 		(v) => {
-			v.vmx!.guestStateLoaded = false;
-			v.vmx!.guestUretMsrsLoaded = false;
+			toVmx(v).guestStateLoaded = false;
+			toVmx(v).guestUretMsrsLoaded = false;
 		},
 		2,
 	),
@@ -335,7 +336,7 @@ export const vmxFlows: readonly Flow[] = [
 			[],
 			2,
 		),
-		step("vmcs_load", (v) => vmptrld(v.cpu, v.vmx!.vmcs), 18),
+		step("vmcs_load", (v) => vmptrld(v.cpu, toVmx(v).vmcs), 18),
 	]),
 	flow("vt_vcpu_put", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [call("tdx_vcpu_put"), leave()]),

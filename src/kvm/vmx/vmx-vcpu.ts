@@ -1,4 +1,5 @@
 /** The VMX part of a vCPU (`struct vcpu_vmx`), and what VMX vCPUs and TDs share (`struct vcpu_vt`). */
+import { HostInvariant } from "../../host/errors.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Apicv } from "./posted-intr.ts";
 import { Vmcs } from "../../silicon/vmx/vmcs.ts";
@@ -44,4 +45,10 @@ export class VmxVcpu {
 	virtualNmiBlocked = false;
 	/** Null without kvm_intel.enable_apicv. */
 	apicv: Apicv | null = null;
+}
+
+/** to_vmx(). @throws HostInvariant for a TD's vCPU, whose memory is laid out otherwise */
+export function toVmx({ vmx }: { readonly vmx: VmxVcpu | null }): VmxVcpu {
+	if (vmx === null) throw new HostInvariant("to_vmx() of a vCPU that is no VMX guest's");
+	return vmx;
 }
