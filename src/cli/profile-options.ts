@@ -108,9 +108,17 @@ export async function requested(io: Io, workload: string, args: WorkloadArgument
 	};
 }
 
-/** Runs it, and gives what a file of it holds. @param eventsMax tracepoints that are kept one by one */
-export function recordData({ tree, options }: Requested, eventsMax: number): RecordedData {
-	const tracer = new TraceRecorder(eventsMax);
+/**
+ * Runs it, and gives what a file of it holds.
+ * @param eventsMax tracepoints that are kept one by one
+ * @param wanted names of those that are kept; null: all
+ */
+export function recordData(
+	{ tree, options }: Requested,
+	eventsMax: number,
+	wanted: ReadonlySet<string> | null = null,
+): RecordedData {
+	const tracer = new TraceRecorder(eventsMax, wanted);
 	const recording = record({
 		...options,
 		onMachine: (machine: Machine) => tracer.attach(machine),

@@ -4,7 +4,7 @@ import type { Recording } from "./record.ts";
 import type { ExitStat, TraceEvent } from "./tracepoints.ts";
 
 /** Version of the format; another one is refused. */
-export const DATA_VERSION = 1;
+export const DATA_VERSION = 2;
 
 /** What a file holds. */
 export interface RecordedData extends Recording {

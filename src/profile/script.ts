@@ -1,4 +1,4 @@
-/** The lines of `perf script` for kvm:kvm_entry and kvm:kvm_exit (arch/x86/kvm/trace.h, v6.18). */
+/** The lines of `perf script` for KVM's tracepoints (arch/x86/kvm/trace.h, v6.18). */
 import type { TraceEvent } from "./tracepoints.ts";
 
 const hex32 = (value: number) => `0x${(value >>> 0).toString(16).padStart(8, "0")}`;
@@ -6,6 +6,7 @@ const hex64 = (digits: string) => `0x${digits.padStart(16, "0")}`;
 
 /** One event's text behind its name. */
 function details(event: TraceEvent): string {
+	if ("text" in event) return event.text;
 	const { vcpu, rip, intrInfo, errorCode } = event;
 	if (event.kind === "kvm_entry") {
 		const forced = event.immediateExit === true ? "[immediate exit]" : "";

@@ -1,21 +1,28 @@
 /**
- * The tracepoints kvm_entry and kvm_exit of all vCPUs: what `reenter stat` adds up and `reenter script` prints.
+ * KVM's tracepoints of all vCPUs: what `reenter stat` adds up and `reenter script` prints.
  */
 import type { Machine } from "../kvm/api/kvm.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
+import { exitReasonFlags } from "../kvm/vmx/exit-names.ts";
 import type { KvmTracer } from "../kvm/x86/trace-exit.ts";
+import type { KvmTracepoint, KvmTracepoints } from "../kvm/x86/tracepoints.ts";
+import { tracepointText } from "./tracepoint-text.ts";
 
-/** One tracepoint that was passed. Wide values are hexadecimal digits, as the line shows them. */
-export interface TraceEvent {
-	readonly kind: "kvm_entry" | "kvm_exit";
+/** When and where a tracepoint was passed. */
+interface Passed {
 	/** Time on the CPU where it happened, in cycles. */
 	readonly cycles: number;
 	readonly cpu: number;
 	readonly vcpu: number;
+}
+
+/** kvm_entry or kvm_exit. Wide values are hexadecimal digits, as the line shows them. */
+export interface EntryOrExit extends Passed {
+	readonly kind: "kvm_entry" | "kvm_exit";
 	readonly rip: string;
 	readonly intrInfo: number;
 	readonly errorCode: number;
-	/** kvm_exit alone. */
+	/** kvm_exit alone; with its flags. */
 	readonly reason?: string;
 	readonly info1?: string;
 	readonly info2?: string;
@@ -23,6 +30,15 @@ export interface TraceEvent {
 	/** kvm_entry alone: KVM forces an exit at once. */
 	readonly immediateExit?: boolean;
 }
+
+/** Any other: its line. */
+export interface OtherTracepoint extends Passed {
+	readonly kind: KvmTracepoint;
+	readonly text: string;
+}
+
+/** One tracepoint that was passed. */
+export type TraceEvent = EntryOrExit | OtherTracepoint;
 
 /** What `perf kvm stat` keeps of one exit reason: the time from each exit to the entry behind it, in cycles. */
 export interface ExitStat {
@@ -101,9 +117,19 @@ export class TraceRecorder implements KvmTracer {
 	/** The exit of each vCPU that no entry has followed yet. */
 	private readonly open = new Map<number, { readonly reason: string; readonly cycles: number }>();
 
-	/** @param eventsMax tracepoints that are kept one by one; the statistics know all */
-	constructor(eventsMax = 0) {
+	private readonly wanted: ReadonlySet<string> | null;
+
+	/**
+	 * @param eventsMax tracepoints that are kept one by one; the statistics know all
+	 * @param wanted names of those that are kept; null: all
+	 */
+	constructor(eventsMax = 0, wanted: ReadonlySet<string> | null = null) {
 		this.eventsMax = eventsMax;
+		this.wanted = wanted;
+	}
+
+	private wants(name: TraceEvent["kind"]): boolean {
+		return !this.isFull && (this.wanted === null || this.wanted.has(name));
 	}
 
 	attach({ vm }: Machine): void {
@@ -122,7 +148,7 @@ export class TraceRecorder implements KvmTracer {
 			this.open.delete(v.id);
 			this.add(exit.reason, cpu.cycles - exit.cycles);
 		}
-		if (this.isFull) return;
+		if (!this.wants("kvm_entry")) return;
 		const { rip, intrInfo, errorCode } = entryFields(v);
 		this.events.push({
 			kind: "kvm_entry",
@@ -140,7 +166,7 @@ export class TraceRecorder implements KvmTracer {
 		const { cpu } = v;
 		const name = v.vm.ops.exitReasonName(reason);
 		this.open.set(v.id, { reason: name, cycles: cpu.cycles });
-		if (this.isFull) return;
+		if (!this.wants("kvm_exit")) return;
 		const { rip, info1, info2, intrInfo, errorCode } = exitFields(v);
 		this.events.push({
 			kind: "kvm_exit",
@@ -150,10 +176,22 @@ export class TraceRecorder implements KvmTracer {
 			rip: rip.toString(16),
 			intrInfo,
 			errorCode,
-			reason: name,
+			reason: v.svm === null ? `${name}${exitReasonFlags(reason)}` : name,
 			info1: info1.toString(16),
 			info2: info2.toString(16),
 			requests: v.requests,
+		});
+	}
+
+	tracepoint<N extends KvmTracepoint>(v: Vcpu, name: N, fields: KvmTracepoints[N]): void {
+		if (!this.wants(name)) return;
+		const { cpu } = v;
+		this.events.push({
+			kind: name,
+			cycles: cpu.cycles,
+			cpu: cpu.index,
+			vcpu: v.id,
+			text: tracepointText(name, fields, v, entryFields(v).rip),
 		});
 	}
 

@@ -9,6 +9,8 @@ import { speedscopeFile } from "../../profile/exports/speedscope.ts";
 import { record } from "../../profile/record.ts";
 import { reportRows, reportText, viewTree } from "../../profile/report.ts";
 import { scriptText } from "../../profile/script.ts";
+import { TRACEPOINT_NAMES } from "../../profile/tracepoint-text.ts";
+import { hint } from "../../kvm/flow/patch.ts";
 import { longEventsText, statText } from "../../profile/stat.ts";
 import { StatRecorder } from "../../profile/stat-recorder.ts";
 import { flameSvg } from "../../profile/svg.ts";
@@ -151,28 +153,46 @@ async function statCommand({ io }: Context, workload: string, args: StatArgument
 	return EXIT.holds;
 }
 
+interface ScriptArguments extends WorkloadArguments {
+	readonly input: string;
+	readonly lines: number;
+	readonly event?: ReadonlySet<string>;
+}
+
 async function scriptCommand(
 	{ io }: Context,
 	workload: string | undefined,
-	args: WorkloadArguments & { readonly input: string; readonly lines: number },
+	args: ScriptArguments,
 ): Promise<number> {
+	const { event: wanted = null, lines } = args;
 	const data = workload === undefined ? readData(io, args.input) : await runForScript(io, workload, args);
+	const events = data.events.filter(({ kind }) => wanted === null || wanted.has(kind)).slice(0, lines);
 	emit(
 		io,
 		args,
-		() => scriptText(data.events.slice(0, args.lines), data.hz),
-		() => ({ events: data.events.slice(0, args.lines) }),
+		() => scriptText(events, data.hz),
+		() => ({ events }),
 	);
 	return EXIT.holds;
 }
 
-async function runForScript(
-	io: Io,
-	workload: string,
-	args: WorkloadArguments & { readonly lines: number },
-): Promise<RecordedData> {
+async function runForScript(io: Io, workload: string, args: ScriptArguments): Promise<RecordedData> {
 	const request = await requested(io, workload, args);
-	return recordData({ ...request, options: { ...request.options, profile: false } }, args.lines);
+	const options = { ...request.options, profile: false };
+	return recordData({ ...request, options }, args.lines, args.event ?? null);
+}
+
+/** Names of tracepoints as perf record's -e takes them: `kvm:kvm_exit,kvm:kvm_msr`, the system may be left out. */
+function eventNames(text: string): ReadonlySet<string> {
+	const names = text.split(",").map((name) => name.replace(/^kvm:/, ""));
+	if (names.includes("*")) return new Set(TRACEPOINT_NAMES);
+	for (const name of names) {
+		if (!TRACEPOINT_NAMES.includes(name))
+			throw new UsageError(
+				`no tracepoint "${name}"${hint(name, TRACEPOINT_NAMES)}; there are ${TRACEPOINT_NAMES.join(", ")}`,
+			);
+	}
+	return new Set(names);
 }
 
 async function recordCommand(
@@ -304,14 +324,16 @@ export function registerProfile({ context, command, action }: Registry): void {
 			).argParser(count("duration")),
 		)
 		.action(action((name: string, args: StatArguments) => statCommand(context, name, args)));
-	workload("script [workload]", "the tracepoints kvm_entry and kvm_exit, as perf script prints them")
+	workload("script [workload]", "KVM's tracepoints, as perf script prints them")
+		.addOption(
+			new Option(
+				"-e, --event <names>",
+				"these tracepoints, as kvm:kvm_exit,kvm:kvm_msr; default all",
+			).argParser(eventNames),
+		)
 		.addOption(inputOption())
 		.addOption(new Option("-n, --lines <n>", "lines at most").argParser(count("lines")).default(1000))
-		.action(
-			action((name: string | undefined, args: WorkloadArguments & { input: string; lines: number }) =>
-				scriptCommand(context, name, args),
-			),
-		);
+		.action(action((name: string | undefined, args: ScriptArguments) => scriptCommand(context, name, args)));
 	workload("record <workload>", "run a workload and keep its profile in a file")
 		.addOption(new Option("-o, --file <file>", `the file, as is --output; default ${DEFAULT_DATA_FILE}`))
 		.action(

@@ -221,6 +221,7 @@ export function kvmRun(vcpu: Vcpu): number {
 	const { kernel, cpu } = vcpu;
 	enterIoctl(cpu);
 	const result = vcpu.vm.tree.ioctlRun(vcpu);
+	traceUserspaceExit(vcpu, result);
 	leaveIoctl(cpu);
 	kernel.returnToUser(kernel.current);
 	cpu.poll();
@@ -228,10 +229,16 @@ export function kvmRun(vcpu: Vcpu): number {
 	return result;
 }
 
+/** trace_kvm_userspace_exit(). */
+function traceUserspaceExit(vcpu: Vcpu, result: number): void {
+	vcpu.tracer?.tracepoint?.(vcpu, "kvm_userspace_exit", { reason: vcpu.run.exitReason, result });
+}
+
 /** The same as a thread does it, who may come back on another CPU. */
 export function* kvmRunThread(vcpu: Vcpu): Generator<void, number> {
 	enterIoctl(vcpu.cpu);
 	const result = yield* vcpu.vm.tree.ioctlRunThread()(vcpu);
+	traceUserspaceExit(vcpu, result);
 	leaveIoctl(vcpu.cpu);
 	vcpu.kernel.returnToUser(vcpu.kernel.current);
 	vcpu.cpu.poll();

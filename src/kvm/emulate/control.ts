@@ -171,15 +171,18 @@ export function kvmEmulateCrAccess(v: Vcpu, { cr, access, gpr, lmsw }: CrAccess)
 	if (access === 1) {
 		const value =
 			cr === 0 ? v.cr0 : cr === 2 ? v.cr2 : cr === 3 ? v.cr3 : cr === 4 ? v.cr4 : BigInt(kvmGetCr8(v));
+		v.tracer?.tracepoint?.(v, "kvm_cr", { write: false, cr, value });
 		writeGpr(v, gpr, 8, value);
 		return kvmSkipEmulatedInstruction(v);
 	}
-	if (access === 2) return kvmCompleteInsnGp(v, !kvmSetCr0(v, v.cr0 & ~BigInt(CR0.TS)));
-	// LMSW sets PE, never clears it.
-	if (access === 3) {
-		return kvmCompleteInsnGp(v, !kvmSetCr0(v, (v.cr0 & ~0xen) | BigInt(lmsw & 0xf)));
+	if (access !== 0) {
+		// LMSW sets PE, never clears it.
+		const cr0 = access === 2 ? v.cr0 & ~BigInt(CR0.TS) : (v.cr0 & ~0xen) | BigInt(lmsw & 0xf);
+		v.tracer?.tracepoint?.(v, "kvm_cr", { write: true, cr: 0, value: cr0 });
+		return kvmCompleteInsnGp(v, !kvmSetCr0(v, cr0));
 	}
 	const value = readGpr(v, gpr);
+	v.tracer?.tracepoint?.(v, "kvm_cr", { write: true, cr, value });
 	switch (cr) {
 		case 0:
 			return kvmCompleteInsnGp(v, !kvmSetCr0(v, value));

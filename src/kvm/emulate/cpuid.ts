@@ -171,7 +171,21 @@ function outOfRangeEntry(v: Vcpu, leaf: number, subleaf: number): CpuidEntry | n
  * @param subleaf unsigned
  */
 export function kvmCpuid(v: Vcpu, leaf: number, subleaf: number): void {
-	const entry = kvmFindCpuidEntry(v, leaf, subleaf) ?? outOfRangeEntry(v, leaf, subleaf);
+	const exact = kvmFindCpuidEntry(v, leaf, subleaf);
+	const entry = exact ?? outOfRangeEntry(v, leaf, subleaf);
+	answer(v, leaf, subleaf, entry);
+	const { regs32 } = v;
+	v.tracer?.tracepoint?.(v, "kvm_cpuid", {
+		leaf,
+		subleaf,
+		registers: [regs32[L.RAX * 2]!, regs32[L.RBX * 2]!, regs32[L.RCX * 2]!, regs32[L.RDX * 2]!],
+		found: (exact ?? null) !== null,
+		usedMaxBasic: (exact ?? null) === null && entry !== null,
+	});
+}
+
+/** Puts an entry into the registers, as it is now. @param entry null: there is none */
+function answer(v: Vcpu, leaf: number, subleaf: number, entry: CpuidEntry | null): void {
 	const regs = v.regs32;
 	regs[L.RAX * 2 + 1] = 0;
 	regs[L.RBX * 2 + 1] = 0;

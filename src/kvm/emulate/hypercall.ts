@@ -75,6 +75,7 @@ export function kvmEmulateHypercall(v: Vcpu): number {
 	const register = (index: number) => BigInt.asUintN(bits, v.regs[index]!);
 	const call = register(L.RAX);
 	const args = [register(L.RBX), register(L.RCX), register(L.RDX), register(L.RSI)];
+	v.tracer?.tracepoint?.(v, "kvm_hypercall", { nr: call, args });
 	const result =
 		v.vm.ops.getCpl(v) !== 0 ? -KVM_EPERM : carryOut(v, call > 0xffffn ? -1 : Number(call), args, longMode);
 	v.regs[L.RAX] = BigInt.asUintN(bits, BigInt(result));

@@ -20,6 +20,12 @@ function isHole(v: Vcpu): boolean {
 
 /** vcpu_mmio_read(): the value, or -1 when user space must answer. @param bytes 1, 2, 4 or 8 */
 export function kernelMmioRead(v: Vcpu, gpa: number, bytes: number): number {
+	const value = deviceRead(v, gpa, bytes);
+	if (value >= 0) v.tracer?.tracepoint?.(v, "kvm_mmio", { kind: "read", bytes, gpa, value: BigInt(value) });
+	return value;
+}
+
+function deviceRead(v: Vcpu, gpa: number, bytes: number): number {
 	if (inApicPage(v, gpa)) {
 		const offset = gpa % PAGE_BYTES;
 		if (isHole(v)) return 2 ** (8 * Math.min(bytes, 4)) - 1;
@@ -42,6 +48,12 @@ function part(value: number, byteOffset: number, bytes: number): number {
 
 /** vcpu_mmio_write(). @param value `bytes` wide @returns whether a device in the kernel, an eventfd or the ring took it */
 export function kernelMmioWrite(v: Vcpu, gpa: number, bytes: number, value: bigint): boolean {
+	v.tracer?.tracepoint?.(v, "kvm_mmio", {
+		kind: "write",
+		bytes,
+		gpa,
+		value: BigInt.asUintN(8 * bytes, value),
+	});
 	if (inApicPage(v, gpa)) {
 		const offset = gpa % PAGE_BYTES;
 		// Narrower and misaligned writes have no effect: apic_mmio_write().
@@ -69,14 +81,18 @@ export function exitToUserForMmio(v: Vcpu, gpa: number, bytes: number, value: bi
 	run.mmio.write = value !== null;
 	run.mmio.gpa = gpa;
 	run.mmio.bytes = bytes;
-	if (value === null) return;
+	if (value === null) {
+		v.tracer?.tracepoint?.(v, "kvm_mmio", { kind: "unsatisfied-read", bytes, gpa, value: 0n });
+		return;
+	}
 	for (let i = 0; i < bytes; i++) run.mmio.data[i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
 /** What user space answered to a read. */
 export function mmioAnswer(v: Vcpu): bigint {
-	const { data, bytes } = v.run.mmio;
+	const { data, bytes, gpa } = v.run.mmio;
 	let value = 0n;
 	for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(data[i]!);
+	v.tracer?.tracepoint?.(v, "kvm_mmio", { kind: "read", bytes, gpa, value });
 	return value;
 }

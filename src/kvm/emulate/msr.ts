@@ -256,7 +256,14 @@ const LEDGER: ReadonlyMap<number, GuestRegister> = new Map([
 /** kvm_emulate_rdmsr(). */
 export function kvmEmulateRdmsr(v: Vcpu): number {
 	v.cpu.code(90);
-	const value = kvmGetMsr(v, v.regs32[L.RCX * 2]!);
+	const index = v.regs32[L.RCX * 2]!;
+	const value = kvmGetMsr(v, index);
+	v.tracer?.tracepoint?.(v, "kvm_msr", {
+		write: false,
+		index,
+		value: value ?? 0n,
+		gp: value === undefined,
+	});
 	if (value === undefined) return kvmCompleteInsnGp(v, true);
 	v.regs[L.RAX] = value & LOW_32;
 	v.regs[L.RDX] = value >> 32n;
@@ -271,6 +278,7 @@ export function kvmEmulateWrmsr(v: Vcpu): number {
 	try {
 		const failed = !kvmSetMsr(v, index, value);
 		const register = LEDGER.get(index);
+		v.tracer?.tracepoint?.(v, "kvm_msr", { write: true, index, value, gp: failed });
 		if (!failed && register !== undefined) guestWrote(v, register, value);
 		return kvmCompleteInsnGp(v, failed);
 	} catch (fault) {

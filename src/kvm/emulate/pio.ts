@@ -22,8 +22,10 @@ function completionsOf(v: Vcpu): Completions {
 		found = {
 			fastOut: () => kvmSkipEmulatedInstruction(v),
 			fastIn: () => {
-				const { bytes, data } = v.run.io;
-				writeIn(v, bytes, littleEndian(data, 0, bytes));
+				const { bytes, data, port } = v.run.io;
+				const value = littleEndian(data, 0, bytes);
+				v.tracer?.tracepoint?.(v, "kvm_pio", { write: false, port, bytes, count: 1, value });
+				writeIn(v, bytes, value);
 				return kvmSkipEmulatedInstruction(v);
 			},
 		};
@@ -54,6 +56,7 @@ export function kvmFastPio(v: Vcpu, bytes: number, port: number, isIn: boolean):
 	if (isIn) {
 		const value = kernelIn(v, port, bytes);
 		if (value >= 0) {
+			v.tracer?.tracepoint?.(v, "kvm_pio", { write: false, port, bytes, count: 1, value });
 			writeIn(v, bytes, value);
 			return kvmSkipEmulatedInstruction(v);
 		}
@@ -62,6 +65,13 @@ export function kvmFastPio(v: Vcpu, bytes: number, port: number, isIn: boolean):
 		return 0;
 	}
 	const value = v.regs32[L.RAX * 2]!;
+	v.tracer?.tracepoint?.(v, "kvm_pio", {
+		write: true,
+		port,
+		bytes,
+		count: 1,
+		value: bytes === 4 ? value : value & (bytes === 1 ? 0xff : 0xffff),
+	});
 	if (kernelOut(v, port, bytes, value)) return kvmSkipEmulatedInstruction(v);
 	exitToUserForIo(v, true, port, bytes, 1);
 	const { data } = v.run.io;

@@ -75,12 +75,24 @@ function finishString(v: Vcpu, insn: Insn, pointer: number, { bytes, count }: St
 	return left === 0n ? advance(v, insn) : 1;
 }
 
+/** trace_kvm_pio(), of what is in the data area. */
+function tracePio(v: Vcpu, { port, bytes, count }: StringRun, write: boolean): void {
+	v.tracer?.tracepoint?.(v, "kvm_pio", {
+		write,
+		port,
+		bytes,
+		count,
+		value: littleEndian(v.run.io.data, 0, bytes),
+	});
+}
+
 function emulateOuts(v: Vcpu, insn: Insn): number {
 	const run = stringRun(v, insn, L.RSI, insn.segment);
 	if (run.count === 0) return advance(v, insn);
 	const { data } = v.run.io;
 	readGuestVirtual(v, run.linear, data.subarray(0, run.bytes * run.count), run.access);
 	const element = (i: number) => littleEndian(data, i * run.bytes, run.bytes);
+	tracePio(v, run, true);
 	if (kernelOut(v, run.port, run.bytes, element(0))) {
 		for (let i = 1; i < run.count; i++) kernelOut(v, run.port, run.bytes, element(i));
 		return finishString(v, insn, L.RSI, run);
@@ -94,6 +106,7 @@ function emulateIns(v: Vcpu, insn: Insn): number {
 	const run = stringRun(v, insn, L.RDI, L.ES);
 	if (run.count === 0) return advance(v, insn);
 	const store = (): number => {
+		tracePio(v, run, false);
 		const writes = writesOf(v, run.linear, v.run.io.data.slice(0, run.bytes * run.count), run.access);
 		return finishWrites(v, writes, 0, () => finishString(v, insn, L.RDI, run));
 	};

@@ -36,6 +36,8 @@ function sendIpi(apic: Lapic, low: number, destination: number): void {
 	const asserted = (low & APIC_INT_ASSERT) !== 0;
 	// INIT level de-assert has no effect.
 	if (deliveryMode === APIC_DM.INIT && levelTriggered && !asserted) return;
+	const { vcpu } = apic;
+	vcpu.tracer?.tracepoint?.(vcpu, "kvm_apic_ipi", { icrLow: low, destination });
 	deliverToApics(apic.vcpu.vm, apic, {
 		vector: low & 0xff,
 		deliveryMode,
@@ -49,6 +51,17 @@ function sendIpi(apic: Lapic, low: number, destination: number): void {
 
 /** kvm_lapic_reg_read(). @param offset in the page, a multiple of 16 @returns 32 bits, unsigned */
 export function readApicRegister(apic: Lapic, offset: number): number {
+	const value = registerValue(apic, offset);
+	const { vcpu } = apic;
+	vcpu.tracer?.tracepoint?.(vcpu, "kvm_apic", {
+		write: false,
+		register: offset,
+		value: BigInt(value >>> 0),
+	});
+	return value;
+}
+
+function registerValue(apic: Lapic, offset: number): number {
 	switch (offset) {
 		case APIC.TMCCT:
 			return apic.timer.currentCount();
@@ -69,7 +82,12 @@ export function readApicRegister(apic: Lapic, offset: number): number {
  * @returns false where x2APIC mode answers with #GP
  */
 export function writeApicRegister(apic: Lapic, offset: number, value: number): boolean {
-	const { regs, isX2apic: x2apic } = apic;
+	const { regs, isX2apic: x2apic, vcpu } = apic;
+	vcpu.tracer?.tracepoint?.(vcpu, "kvm_apic", {
+		write: true,
+		register: offset,
+		value: BigInt(value >>> 0),
+	});
 	switch (offset) {
 		case APIC.ID:
 			if (x2apic) return false;
@@ -180,6 +198,12 @@ export function x2apicIcrWrite(apic: Lapic, low: number, destination: number): b
 	if ((low & X2APIC_ICR_RESERVED) !== 0) return false;
 	apic.regs[APIC.ICR >> 2] = low;
 	apic.icrHigh = destination;
+	const { vcpu } = apic;
+	vcpu.tracer?.tracepoint?.(vcpu, "kvm_apic", {
+		write: true,
+		register: APIC.ICR,
+		value: (BigInt(destination) << 32n) | BigInt(low >>> 0),
+	});
 	sendIpi(apic, low, destination);
 	return true;
 }

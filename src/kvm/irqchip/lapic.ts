@@ -295,6 +295,12 @@ export class Lapic {
 	/** __apic_accept_irq(). @returns whether it was accepted */
 	acceptIrq({ deliveryMode, vector, levelTriggered, asserted }: ApicMessage): boolean {
 		const { vcpu } = this;
+		vcpu.tracer?.tracepoint?.(vcpu, "kvm_apic_accept_irq", {
+			apicId: vcpu.id,
+			deliveryMode,
+			levelTriggered,
+			vector,
+		});
 		switch (deliveryMode) {
 			case APIC_DM.FIXED:
 			case APIC_DM.LOWEST:
@@ -330,7 +336,9 @@ export class Lapic {
 
 	/** apic_set_eoi(): also the I/O APIC's, for a vector that was level triggered. */
 	setEoi(): void {
+		const { vcpu } = this;
 		const vector = this.highest(APIC.ISR);
+		vcpu.tracer?.tracepoint?.(vcpu, "kvm_eoi", { apicId: vcpu.id, vector });
 		guestWrote(this.vcpu, "EOI", vector);
 		if (vector < 0) return;
 		this.setBit(APIC.ISR, vector, false);

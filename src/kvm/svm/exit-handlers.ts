@@ -87,6 +87,7 @@ function handleNpf(v: Vcpu): number {
 	const { vmcb } = v.svm!;
 	v.cpu.code(60);
 	const error = vmcb.exitInfo1Low;
+	v.tracer?.tracepoint?.(v, "kvm_page_fault", { gpa: vmcb.exitInfo2, errorCode: error });
 	if (v.vm.mmu.pageFault(v, vmcb.exitInfo2, (error & 2) !== 0, (error & 16) !== 0) === "fixed") return 1;
 	v.cr3 = vmcb.cr3;
 	return emulateMmio(v, vmcb.exitInfo2);
@@ -94,95 +95,100 @@ function handleNpf(v: Vcpu): number {
 
 const SVM_HANDLE_EXIT = symbol("svm_handle_exit");
 
-// biome-ignore format: a table
-/** Names in svm_exit_handlers, by exit code. */
-const HANDLER_SYMBOLS: ReadonlyMap<number, number> = new Map(([
-	[EXIT_CODE.intr,   "intr_interception"],
-	[EXIT_CODE.nmi,    "nmi_interception"],
-	[EXIT_CODE.vintr,  "interrupt_window_interception"],
-	[EXIT_CODE.iret,   "iret_interception"],
-	[EXIT_CODE.cpuid,  "kvm_emulate_cpuid"],
-	[EXIT_CODE.invd,   "kvm_emulate_invd"],
-	[EXIT_CODE.hlt,    "kvm_emulate_halt"],
-	[EXIT_CODE.invlpg, "invlpg_interception"],
-	[EXIT_CODE.rdpmc,  "kvm_emulate_rdpmc"],
-	[EXIT_CODE.pause,  "pause_interception"],
-	[EXIT_CODE.ioio,   "io_interception"],
-	[EXIT_CODE.msr,    "msr_interception"],
-	[EXIT_CODE.vmmcall, "kvm_emulate_hypercall"],
-	[EXIT_CODE.wbinvd, "kvm_emulate_wbinvd"],
-	[EXIT_CODE.xsetbv, "kvm_emulate_xsetbv"],
-	[EXIT_CODE.npf,    "npf_interception"],
-] as const).map(([code, name]) => [code, symbol(name)]));
-const OTHER_HANDLER = symbol("kvm_handle_invalid_op");
+/** Symbols of exception handlers; the model intercepts more exceptions than the kernel, which has none for them. */
+const EXCEPTION_SYMBOLS: ReadonlyMap<number, string> = new Map([
+	[VECTOR.DB, "db_interception"],
+	[VECTOR.BP, "bp_interception"],
+	[VECTOR.UD, "ud_interception"],
+	[VECTOR.PF, "pf_interception"],
+	[VECTOR.MC, "mc_interception"],
+	[VECTOR.AC, "ac_interception"],
+	[VECTOR.GP, "gp_interception"],
+]);
 
-const handlers: ReadonlyMap<number, Handler> = (() => {
-	const table = new Map<number, Handler>();
-	for (let vector = 0; vector < 32; vector++)
-		table.set(EXIT_CODE.exceptionBase + vector, handleException(vector));
-	for (const cr of [0, 2, 3, 4, 8]) {
-		table.set(cr, handleCr(cr, false));
-		table.set(0x10 + cr, handleCr(cr, true));
-	}
-	for (let dr = 0; dr < 8; dr++) {
-		// The qualification of a DR access in the VMX form: register, direction, GPR.
-		table.set(0x20 + dr, handleDr(dr | 16));
-		table.set(0x30 + dr, handleDr(dr));
-	}
-	table.set(EXIT_CODE.intr, (v) => {
-		v.stat.irqExits++;
-		return 1;
-	});
-	table.set(EXIT_CODE.nmi, (v) => {
-		v.stat.nmiExits++;
-		return 1;
-	});
-	table.set(EXIT_CODE.smi, () => 1);
-	table.set(EXIT_CODE.vintr, (v) => {
-		v.svm!.vmcb.closeInterruptWindow();
-		v.svm!.irqWindow = false;
-		makeRequest(v, KVM_REQ.EVENT);
-		return interruptWindowOpened(v);
-	});
-	table.set(EXIT_CODE.iret, (v) => {
-		v.svm!.nmiMasked = false;
-		v.svm!.vmcb.interceptIret = false;
-		makeRequest(v, KVM_REQ.EVENT);
-		return 1;
-	});
-	table.set(EXIT_CODE.cpuid, kvmEmulateCpuid);
-	table.set(EXIT_CODE.invd, kvmEmulateInvd);
-	table.set(EXIT_CODE.hlt, kvmEmulateHalt);
-	table.set(EXIT_CODE.invlpg, kvmSkipEmulatedInstruction);
-	table.set(EXIT_CODE.rdpmc, kvmEmulateRdpmc);
-	table.set(EXIT_CODE.pause, kvmSkipEmulatedInstruction);
-	table.set(EXIT_CODE.ioio, handleIo);
-	table.set(EXIT_CODE.msr, (v) => (v.svm!.vmcb.exitInfo1Low !== 0 ? kvmEmulateWrmsr(v) : kvmEmulateRdmsr(v)));
-	table.set(EXIT_CODE.shutdown, (v) => {
-		v.run.exitReason = KVM_EXIT.SHUTDOWN;
-		return 0;
-	});
-	table.set(EXIT_CODE.vmmcall, kvmEmulateHypercall);
-	table.set(EXIT_CODE.wbinvd, kvmEmulateWbinvd);
-	table.set(EXIT_CODE.monitor, kvmEmulateAsNop);
-	table.set(EXIT_CODE.mwait, kvmEmulateAsNop);
-	table.set(EXIT_CODE.xsetbv, kvmEmulateXsetbv);
-	table.set(EXIT_CODE.npf, handleNpf);
-	for (const code of [
-		EXIT_CODE.vmrun,
-		EXIT_CODE.vmload,
-		EXIT_CODE.vmsave,
-		EXIT_CODE.stgi,
-		EXIT_CODE.clgi,
-		EXIT_CODE.skinit,
-		EXIT_CODE.rdtscp,
-		EXIT_CODE.invpcid,
-		EXIT_CODE.rdpru,
-	]) {
-		table.set(code, kvmHandleInvalidOp);
-	}
-	return table;
-})();
+function externalInterrupt(v: Vcpu): number {
+	v.stat.irqExits++;
+	return 1;
+}
+
+function nmi(v: Vcpu): number {
+	v.stat.nmiExits++;
+	return 1;
+}
+
+function interruptWindow(v: Vcpu): number {
+	v.svm!.vmcb.closeInterruptWindow();
+	v.svm!.irqWindow = false;
+	makeRequest(v, KVM_REQ.EVENT);
+	return interruptWindowOpened(v);
+}
+
+function iret(v: Vcpu): number {
+	v.svm!.nmiMasked = false;
+	v.svm!.vmcb.interceptIret = false;
+	makeRequest(v, KVM_REQ.EVENT);
+	return 1;
+}
+
+function shutdown(v: Vcpu): number {
+	v.run.exitReason = KVM_EXIT.SHUTDOWN;
+	return 0;
+}
+
+const again = () => 1;
+const handleMsr: Handler = (v) => (v.svm!.vmcb.exitInfo1Low !== 0 ? kvmEmulateWrmsr(v) : kvmEmulateRdmsr(v));
+
+type Row = readonly [code: number, symbol: string, handler: Handler];
+
+// biome-ignore format: a table
+/** svm_exit_handlers: exit code, the handler's symbol, and what it does. */
+const ROWS: readonly Row[] = [
+	[EXIT_CODE.intr,     "intr_interception",             externalInterrupt],
+	[EXIT_CODE.nmi,      "nmi_interception",              nmi],
+	[EXIT_CODE.smi,      "smi_interception",              again],
+	[EXIT_CODE.vintr,    "interrupt_window_interception", interruptWindow],
+	[EXIT_CODE.iret,     "iret_interception",             iret],
+	[EXIT_CODE.cpuid,    "kvm_emulate_cpuid",             kvmEmulateCpuid],
+	[EXIT_CODE.invd,     "kvm_emulate_invd",              kvmEmulateInvd],
+	[EXIT_CODE.hlt,      "kvm_emulate_halt",              kvmEmulateHalt],
+	[EXIT_CODE.invlpg,   "invlpg_interception",           kvmSkipEmulatedInstruction],
+	[EXIT_CODE.rdpmc,    "kvm_emulate_rdpmc",             kvmEmulateRdpmc],
+	[EXIT_CODE.pause,    "pause_interception",            kvmSkipEmulatedInstruction],
+	[EXIT_CODE.ioio,     "io_interception",               handleIo],
+	[EXIT_CODE.msr,      "msr_interception",              handleMsr],
+	[EXIT_CODE.shutdown, "shutdown_interception",         shutdown],
+	[EXIT_CODE.vmmcall,  "kvm_emulate_hypercall",         kvmEmulateHypercall],
+	[EXIT_CODE.wbinvd,   "kvm_emulate_wbinvd",            kvmEmulateWbinvd],
+	[EXIT_CODE.monitor,  "kvm_emulate_monitor",           kvmEmulateAsNop],
+	[EXIT_CODE.mwait,    "kvm_emulate_mwait",             kvmEmulateAsNop],
+	[EXIT_CODE.xsetbv,   "kvm_emulate_xsetbv",            kvmEmulateXsetbv],
+	[EXIT_CODE.npf,      "npf_interception",              handleNpf],
+	[EXIT_CODE.vmrun,    "vmrun_interception",            kvmHandleInvalidOp],
+	[EXIT_CODE.vmload,   "vmload_interception",           kvmHandleInvalidOp],
+	[EXIT_CODE.vmsave,   "vmsave_interception",           kvmHandleInvalidOp],
+	[EXIT_CODE.stgi,     "stgi_interception",             kvmHandleInvalidOp],
+	[EXIT_CODE.clgi,     "clgi_interception",             kvmHandleInvalidOp],
+	[EXIT_CODE.skinit,   "skinit_interception",           kvmHandleInvalidOp],
+	[EXIT_CODE.rdtscp,   "kvm_handle_invalid_op",         kvmHandleInvalidOp],
+	[EXIT_CODE.invpcid,  "invpcid_interception",          kvmHandleInvalidOp],
+	[EXIT_CODE.rdpru,    "kvm_handle_invalid_op",         kvmHandleInvalidOp],
+	...Array.from({ length: 32 }, (_, vector): Row =>
+		[EXIT_CODE.exceptionBase + vector, EXCEPTION_SYMBOLS.get(vector) ?? "kvm_handle_invalid_op", handleException(vector)]),
+	...[0, 2, 3, 4, 8].flatMap((cr): Row[] => [
+		[EXIT_CODE.crReadBase + cr,  "cr_interception", handleCr(cr, false)],
+		[EXIT_CODE.crWriteBase + cr, "cr_interception", handleCr(cr, true)],
+	]),
+	// The qualification of a DR access in the VMX form: register, direction, GPR.
+	...Array.from({ length: 8 }, (_, dr): Row[] => [
+		[EXIT_CODE.drReadBase + dr,  "dr_interception", handleDr(dr | 16)],
+		[EXIT_CODE.drWriteBase + dr, "dr_interception", handleDr(dr)],
+	]).flat(),
+];
+
+/** By exit code. */
+const handlers: ReadonlyMap<number, { readonly symbol: number; readonly handle: Handler }> = new Map(
+	ROWS.map(([code, name, handle]) => [code, { symbol: symbol(name), handle }]),
+);
 
 /**
  * svm_handle_exit().
@@ -207,8 +213,8 @@ function handleExit(v: Vcpu): number {
 	}
 	const handler = handlers.get(code);
 	if (handler !== undefined) {
-		v.cpu.enter(HANDLER_SYMBOLS.get(code) ?? OTHER_HANDLER);
-		const result = handler(v);
+		v.cpu.enter(handler.symbol);
+		const result = handler.handle(v);
 		v.cpu.leave();
 		return result;
 	}

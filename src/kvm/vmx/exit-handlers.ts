@@ -100,6 +100,7 @@ function handleEptViolation(v: Vcpu): number {
 	const q = qualification(v);
 	const gpa = vmreadNumber(v.cpu, v.vmx!.vmcs, F.GUEST_PHYSICAL_ADDRESS);
 	v.cpu.code(60);
+	v.tracer?.tracepoint?.(v, "kvm_page_fault", { gpa, errorCode: q });
 	if (v.vm.mmu.pageFault(v, gpa, (q & 2) !== 0, (q & 4) !== 0) === "fixed") return 1;
 	cacheControlRegisters(v);
 	return emulateMmio(v, gpa);
@@ -116,87 +117,78 @@ type Handler = (v: Vcpu) => number;
 
 const VMX_HANDLE_EXIT = symbol("vmx_handle_exit");
 
-// biome-ignore format: a table
-/** Names in kvm_vmx_exit_handlers, by basic exit reason. */
-const HANDLER_SYMBOLS: ReadonlyMap<number, number> = new Map(([
-	[EXIT_REASON.exceptionOrNmi,     "handle_exception_nmi"],
-	[EXIT_REASON.externalInterrupt,  "handle_external_interrupt"],
-	[EXIT_REASON.tripleFault,        "handle_triple_fault"],
-	[EXIT_REASON.interruptWindow,    "handle_interrupt_window"],
-	[EXIT_REASON.nmiWindow,          "handle_nmi_window"],
-	[EXIT_REASON.cpuid,              "kvm_emulate_cpuid"],
-	[EXIT_REASON.hlt,                "kvm_emulate_halt"],
-	[EXIT_REASON.invd,               "kvm_emulate_invd"],
-	[EXIT_REASON.invlpg,             "handle_invlpg"],
-	[EXIT_REASON.rdpmc,              "kvm_emulate_rdpmc"],
-	[EXIT_REASON.vmcall,             "kvm_emulate_hypercall"],
-	[EXIT_REASON.crAccess,           "handle_cr"],
-	[EXIT_REASON.movDr,              "handle_dr"],
-	[EXIT_REASON.ioInstruction,      "handle_io"],
-	[EXIT_REASON.rdmsr,              "kvm_emulate_rdmsr"],
-	[EXIT_REASON.wrmsr,              "kvm_emulate_wrmsr"],
-	[EXIT_REASON.mwait,              "kvm_emulate_mwait"],
-	[EXIT_REASON.monitor,            "kvm_emulate_monitor"],
-	[EXIT_REASON.pause,              "handle_pause"],
-	[EXIT_REASON.eptViolation,       "handle_ept_violation"],
-	[EXIT_REASON.eptMisconfiguration, "handle_ept_misconfig"],
-	[EXIT_REASON.preemptionTimer,    "handle_preemption_timer"],
-	[EXIT_REASON.wbinvd,             "kvm_emulate_wbinvd"],
-	[EXIT_REASON.xsetbv,             "kvm_emulate_xsetbv"],
-] as const).map(([reason, name]) => [reason, symbol(name)]));
-const OTHER_HANDLER = symbol("kvm_handle_invalid_op");
+function interruptWindow(v: Vcpu): number {
+	setWindow(v, "interrupt", false);
+	makeRequest(v, KVM_REQ.EVENT);
+	return interruptWindowOpened(v);
+}
 
-const handlers: readonly (Handler | undefined)[] = (() => {
-	const table: (Handler | undefined)[] = [];
-	const set = (reason: number, handler: Handler) => {
-		table[reason] = handler;
-	};
-	set(EXIT_REASON.exceptionOrNmi, handleException);
-	set(EXIT_REASON.externalInterrupt, (v) => {
-		v.stat.irqExits++;
-		return 1;
-	});
-	set(EXIT_REASON.tripleFault, (v) => {
-		v.run.exitReason = KVM_EXIT.SHUTDOWN;
-		return 0;
-	});
-	set(EXIT_REASON.interruptWindow, (v) => {
-		setWindow(v, "interrupt", false);
-		makeRequest(v, KVM_REQ.EVENT);
-		return interruptWindowOpened(v);
-	});
-	set(EXIT_REASON.nmiWindow, (v) => {
-		setWindow(v, "nmi", false);
-		makeRequest(v, KVM_REQ.EVENT);
-		return 1;
-	});
-	set(EXIT_REASON.eoiInduced, (v) => {
-		v.apic?.setEoiAccelerated(qualification(v) & 0xff);
-		return 1;
-	});
-	set(EXIT_REASON.cpuid, kvmEmulateCpuid);
-	set(EXIT_REASON.hlt, kvmEmulateHalt);
-	set(EXIT_REASON.invd, kvmEmulateInvd);
-	set(EXIT_REASON.invlpg, kvmSkipEmulatedInstruction);
-	set(EXIT_REASON.rdpmc, kvmEmulateRdpmc);
-	set(EXIT_REASON.vmcall, kvmEmulateHypercall);
-	set(EXIT_REASON.crAccess, handleCr);
-	set(EXIT_REASON.movDr, (v) => kvmEmulateDrAccess(v, qualification(v), passDebugRegisters));
-	set(EXIT_REASON.ioInstruction, handleIo);
-	set(EXIT_REASON.rdmsr, kvmEmulateRdmsr);
-	set(EXIT_REASON.wrmsr, kvmEmulateWrmsr);
-	set(EXIT_REASON.mwait, kvmEmulateAsNop);
-	set(EXIT_REASON.monitor, kvmEmulateAsNop);
-	set(EXIT_REASON.pause, kvmSkipEmulatedInstruction);
-	set(EXIT_REASON.eptViolation, handleEptViolation);
-	set(EXIT_REASON.eptMisconfiguration, handleEptViolation);
-	set(EXIT_REASON.preemptionTimer, again);
-	set(EXIT_REASON.wbinvd, kvmEmulateWbinvd);
-	set(EXIT_REASON.xsetbv, kvmEmulateXsetbv);
-	for (const reason of [EXIT_REASON.vmclear, EXIT_REASON.tdcall, EXIT_REASON.seamcall])
-		set(reason, kvmHandleInvalidOp);
-	for (let reason = EXIT_REASON.vmclear; reason < EXIT_REASON.crAccess; reason++)
-		set(reason, kvmHandleInvalidOp);
+function nmiWindow(v: Vcpu): number {
+	setWindow(v, "nmi", false);
+	makeRequest(v, KVM_REQ.EVENT);
+	return 1;
+}
+
+function externalInterrupt(v: Vcpu): number {
+	v.stat.irqExits++;
+	return 1;
+}
+
+function tripleFault(v: Vcpu): number {
+	v.run.exitReason = KVM_EXIT.SHUTDOWN;
+	return 0;
+}
+
+function eoiInduced(v: Vcpu): number {
+	v.apic?.setEoiAccelerated(qualification(v) & 0xff);
+	return 1;
+}
+
+const handleDr: Handler = (v) => kvmEmulateDrAccess(v, qualification(v), passDebugRegisters);
+
+/** VMCLEAR to VMXON, which have neighbouring reasons. */
+const VMX_INSTRUCTIONS = Array.from(
+	{ length: EXIT_REASON.crAccess - EXIT_REASON.vmclear },
+	(_, n) => EXIT_REASON.vmclear + n,
+);
+
+// biome-ignore format: a table
+/** kvm_vmx_exit_handlers: basic exit reason, the handler's symbol, and what it does. */
+const ROWS: readonly (readonly [reason: number, symbol: string, handler: Handler])[] = [
+	[EXIT_REASON.exceptionOrNmi,      "handle_exception_nmi",      handleException],
+	[EXIT_REASON.externalInterrupt,   "handle_external_interrupt", externalInterrupt],
+	[EXIT_REASON.tripleFault,         "handle_triple_fault",       tripleFault],
+	[EXIT_REASON.interruptWindow,     "handle_interrupt_window",   interruptWindow],
+	[EXIT_REASON.nmiWindow,           "handle_nmi_window",         nmiWindow],
+	[EXIT_REASON.eoiInduced,          "handle_apic_eoi_induced",   eoiInduced],
+	[EXIT_REASON.cpuid,               "kvm_emulate_cpuid",         kvmEmulateCpuid],
+	[EXIT_REASON.hlt,                 "kvm_emulate_halt",          kvmEmulateHalt],
+	[EXIT_REASON.invd,                "kvm_emulate_invd",          kvmEmulateInvd],
+	[EXIT_REASON.invlpg,              "handle_invlpg",             kvmSkipEmulatedInstruction],
+	[EXIT_REASON.rdpmc,               "kvm_emulate_rdpmc",         kvmEmulateRdpmc],
+	[EXIT_REASON.vmcall,              "kvm_emulate_hypercall",     kvmEmulateHypercall],
+	[EXIT_REASON.crAccess,            "handle_cr",                 handleCr],
+	[EXIT_REASON.movDr,               "handle_dr",                 handleDr],
+	[EXIT_REASON.ioInstruction,       "handle_io",                 handleIo],
+	[EXIT_REASON.rdmsr,               "kvm_emulate_rdmsr",         kvmEmulateRdmsr],
+	[EXIT_REASON.wrmsr,               "kvm_emulate_wrmsr",         kvmEmulateWrmsr],
+	[EXIT_REASON.mwait,               "kvm_emulate_mwait",         kvmEmulateAsNop],
+	[EXIT_REASON.monitor,             "kvm_emulate_monitor",       kvmEmulateAsNop],
+	[EXIT_REASON.pause,               "handle_pause",              kvmSkipEmulatedInstruction],
+	[EXIT_REASON.eptViolation,        "handle_ept_violation",      handleEptViolation],
+	[EXIT_REASON.eptMisconfiguration, "handle_ept_misconfig",      handleEptViolation],
+	[EXIT_REASON.preemptionTimer,     "handle_preemption_timer",   again],
+	[EXIT_REASON.wbinvd,              "kvm_emulate_wbinvd",        kvmEmulateWbinvd],
+	[EXIT_REASON.xsetbv,              "kvm_emulate_xsetbv",        kvmEmulateXsetbv],
+	[EXIT_REASON.tdcall,              "handle_tdx_instruction",    kvmHandleInvalidOp],
+	[EXIT_REASON.seamcall,            "handle_tdx_instruction",    kvmHandleInvalidOp],
+	...VMX_INSTRUCTIONS.map((reason) => [reason, "handle_vmx_instruction", kvmHandleInvalidOp] as const),
+];
+
+/** By basic exit reason. */
+const handlers: readonly ({ readonly symbol: number; readonly handle: Handler } | undefined)[] = (() => {
+	const table: { symbol: number; handle: Handler }[] = [];
+	for (const [reason, name, handle] of ROWS) table[reason] = { symbol: symbol(name), handle };
 	return table;
 })();
 
@@ -230,8 +222,8 @@ function handleExit(v: Vcpu): number {
 	}
 	const handler = handlers[basic];
 	if (handler !== undefined) {
-		v.cpu.enter(HANDLER_SYMBOLS.get(basic) ?? OTHER_HANDLER);
-		const result = handler(v);
+		v.cpu.enter(handler.symbol);
+		const result = handler.handle(v);
 		v.cpu.leave();
 		return result;
 	}

@@ -38,9 +38,22 @@ export function processNmi(v: Vcpu): void {
 }
 
 /** kvm_inject_exception(): exceptions of real mode have no error codes, and VM entry refuses one. */
-function injectException(v: Vcpu): void {
+function injectException(v: Vcpu, reinjected: boolean): void {
+	const { exception } = v;
 	v.exception.hasErrorCode &&= (v.cr0 & 1n) !== 0n;
+	v.tracer?.tracepoint?.(v, "kvm_inj_exception", {
+		vector: exception.vector,
+		errorCode: exception.hasErrorCode ? exception.errorCode : null,
+		reinjected,
+	});
 	v.vm.ops.injectException(v);
+}
+
+/** kvm_x86_ops.inject_irq(). */
+function injectIrq(v: Vcpu, reinjected: boolean): void {
+	const { vector, soft } = v.interrupt;
+	v.tracer?.tracepoint?.(v, "kvm_inj_virq", { vector, soft, reinjected });
+	v.vm.ops.injectIrq(v);
 }
 
 /**
@@ -57,18 +70,18 @@ function injectEvents(v: Vcpu): void {
 	const { ops } = v.vm;
 	let canInject = true;
 	if (v.exception.injected) {
-		injectException(v);
+		injectException(v, true);
 		canInject = false;
 	} else if (v.exception.pending) {
 		v.exception.pending = false;
 		v.exception.injected = true;
-		injectException(v);
+		injectException(v, false);
 		canInject = false;
 	} else if (v.nmiInjected) {
 		ops.injectNmi(v);
 		canInject = false;
 	} else if (v.interrupt.injected) {
-		ops.injectIrq(v);
+		injectIrq(v, true);
 		canInject = false;
 	}
 	if (v.nmiPending > 0) {
@@ -86,7 +99,7 @@ function injectEvents(v: Vcpu): void {
 			v.interrupt.vector = kvmCpuGetInterrupt(v);
 			v.interrupt.soft = false;
 			v.interrupt.injected = true;
-			ops.injectIrq(v);
+			injectIrq(v, false);
 		}
 		if (hasInjectable(v)) ops.enableIrqWindow(v);
 	}

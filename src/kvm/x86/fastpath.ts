@@ -19,9 +19,12 @@ function writeFastpathMsr(v: Vcpu): boolean {
 	v.cpu.code(12);
 	if (index !== MSR_X2APIC_ICR && index !== MSR_IA32_TSC_DEADLINE) return false;
 	const data = v.regs32[2 * L.RDX]! * 2 ** 32 + v.regs32[2 * L.RAX]!;
-	return index === MSR_X2APIC_ICR
-		? handleFastpathSetX2apicIcrIrqoff(v, data)
-		: handleFastpathSetTscdeadline(v, data);
+	const handled =
+		index === MSR_X2APIC_ICR
+			? handleFastpathSetX2apicIcrIrqoff(v, data)
+			: handleFastpathSetTscdeadline(v, data);
+	if (handled) v.tracer?.tracepoint?.(v, "kvm_msr", { write: true, index, value: BigInt(data), gp: false });
+	return handled;
 }
 
 /** The emulated instruction's result is 0 when user space must see what follows it: a single step under a debugger. */

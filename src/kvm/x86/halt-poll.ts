@@ -24,6 +24,8 @@ export function beginHalt(v: Vcpu): void {
 	const { cpu, halt } = v;
 	halt.isOn = true;
 	cpu.enter(KVM_VCPU_HALT);
+	// Without polling nobody pays for a look at the clock; a tracepoint may want to know.
+	halt.startCycles = cpu.cycles;
 	if (v.kernel.kvm.haltPollNs === 0) return;
 	halt.startCycles = ktimeGet(cpu);
 	halt.pollUntilCycles = v.haltPollNs === 0 ? 0 : halt.startCycles + toCycles(v, v.haltPollNs);
@@ -50,16 +52,26 @@ export function pollOnce(v: Vcpu, isRunnable: (v: Vcpu) => boolean): boolean {
 export function endHalt(v: Vcpu): void {
 	const { cpu, halt } = v;
 	const max = v.kernel.kvm.haltPollNs;
+	const waited = halt.pollUntilCycles === 0;
 	halt.isOn = false;
 	halt.pollUntilCycles = 0;
 	if (max > 0) {
 		const haltNs = ((ktimeGet(cpu) - halt.startCycles) * 1e9) / cpu.model.tscHz;
 		if (haltNs > v.haltPollNs) {
-			if (v.haltPollNs > 0 && haltNs > max) v.haltPollNs = shrink(v.haltPollNs);
-			else if (v.haltPollNs < max && haltNs < max) v.haltPollNs = grow(v.haltPollNs, max);
+			if (v.haltPollNs > 0 && haltNs > max) setHaltPollNs(v, shrink(v.haltPollNs), false);
+			else if (v.haltPollNs < max && haltNs < max) setHaltPollNs(v, grow(v.haltPollNs, max), true);
 		}
 	}
+	v.tracer?.tracepoint?.(v, "kvm_vcpu_wakeup", {
+		ns: Math.floor(((cpu.cycles - halt.startCycles) * 1e9) / cpu.model.tscHz),
+		waited,
+	});
 	cpu.leave();
+}
+
+function setHaltPollNs(v: Vcpu, after: number, grows: boolean): void {
+	v.tracer?.tracepoint?.(v, "kvm_halt_poll_ns", { grow: grows, before: v.haltPollNs, after });
+	v.haltPollNs = after;
 }
 
 /** grow_halt_poll_ns(). */

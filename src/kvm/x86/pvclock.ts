@@ -49,11 +49,20 @@ function updateTimeInfo(v: Vcpu, gpa: number): void {
 	const view = new DataView(bytes.buffer);
 	view.setUint32(0, v.pvclockVersion, true);
 	// The master clock's base: guest TSC, and nanoseconds, when the VM was made.
-	view.setBigUint64(8, BigInt.asUintN(64, BigInt(Math.floor(v.vm.clockBaseCycles) + v.tscOffset)), true);
+	const tscTimestamp = BigInt.asUintN(64, BigInt(Math.floor(v.vm.clockBaseCycles) + v.tscOffset));
+	view.setBigUint64(8, tscTimestamp, true);
 	view.setBigUint64(16, 0n, true);
 	view.setUint32(24, multiplier, true);
 	view.setInt8(28, shift);
 	view.setUint8(29, TSC_STABLE);
+	v.tracer?.tracepoint?.(v, "kvm_pvclock_update", {
+		version: v.pvclockVersion,
+		tscTimestamp,
+		systemTimeNs: 0n,
+		multiplier,
+		shift,
+		flags: TSC_STABLE,
+	});
 	writeGuestPhysical(v.vm, gpa, bytes);
 }
 

@@ -1,5 +1,6 @@
 /** The tracepoints kvm_entry and kvm_exit, which perf kvm stat counts by: every VM exit passes them, fastpath or not. */
 import type { Vcpu } from "../vcpu.ts";
+import type { KvmTracepoint, KvmTracepoints } from "./tracepoints.ts";
 
 const X86_CR4_OSXSAVE = 1 << 18;
 const X86_CR4_PKE = 1 << 22;
@@ -22,6 +23,8 @@ export interface KvmTracer {
 	kvmEntry(v: Vcpu): void;
 	/** @param reason the vendor's exit reason number */
 	kvmExit(v: Vcpu, reason: number): void;
+	/** All others; absent: not wanted. */
+	tracepoint?<N extends KvmTracepoint>(v: Vcpu, name: N, fields: KvmTracepoints[N]): void;
 }
 
 /** trace_kvm_entry(). */

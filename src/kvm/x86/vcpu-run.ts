@@ -48,6 +48,7 @@ function swapFpstate(v: Vcpu, enterGuest: boolean): void {
 	else restoreFpregs(cpu, kernel.fpu, task.fpstate);
 	task.needFpuLoad = false;
 	kernel.fpregsUnlock();
+	v.tracer?.tracepoint?.(v, "kvm_fpu", { load: enterGuest });
 }
 
 /** kvm_vcpu_running(). */
