@@ -9,7 +9,7 @@ import { RunTab } from "./run/run-tab.tsx";
 import { go, linkProblem, setModelFile, setPatch, state } from "./state/app.ts";
 import { takeImage } from "./state/image.ts";
 import { TABS, type Tab } from "./state/url.ts";
-import { Chooser } from "./ui/chooser.tsx";
+import { CaseNote, Chooser } from "./ui/chooser.tsx";
 
 const TITLES: Readonly<Record<Tab, string>> = {
 	loop: "Loop",
@@ -112,6 +112,7 @@ export function App() {
 			</header>
 			<main>
 				<LinkProblem />
+				<CaseNote />
 				<div id="panel" role="tabpanel" aria-labelledby={`tab-${state.value.tab}`}>
 					<Panel />
 				</div>

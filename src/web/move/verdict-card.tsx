@@ -48,11 +48,11 @@ function Bounds({ verdict, tookMs = 0 }: Outcome) {
 	const [scope] = bounds.searches;
 	const configuration = scope?.configurations[0] ?? "default";
 	return (
-		<p class="bounds dim">
+		<p class="bounds dim" title={`${(tookMs / 1000).toFixed(1)} s from the question to the verdict`}>
 			{bounds.runs} schedules of up to {bounds.eventsMax} event of {bounds.kinds.length} kinds at{" "}
 			{bounds.points} ops; {cpu},{" "}
 			{configuration === "default" ? "usual configuration" : <code>{configuration}</code>}
-			<Without factors={verdict.without} />; {(tookMs / 1000).toFixed(1)} s
+			<Without factors={verdict.without} />
 		</p>
 	);
 }

@@ -8,7 +8,17 @@ import type { ProfileView, Target } from "../worker/api.ts";
 const views = signal<ReadonlyMap<string, ProfileView | Error>>(new Map());
 const asked = new Set<string>();
 
-const workload = computed(() => state.value.guest || (state.value.vendor === "tdx" ? "td-vmcall" : "invd"));
+/** The workload that is chosen; a guest of the tab "Run", or one that the vendor does not have, gives way to the usual one. */
+const workload = computed(() => {
+	const { guest, vendor } = state.value;
+	const usual = vendor === "tdx" ? "td-vmcall" : "invd";
+	const known = catalogue.value;
+	const own = known?.workloads.find(({ name }) => name === guest);
+	if (own !== undefined) return own.vendors.includes(vendor) ? guest : usual;
+	const isOfRun =
+		guest === "script" || guest.startsWith("file:") || known?.guests.some(({ name }) => name === guest);
+	return guest === "" || isOfRun === true ? usual : guest;
+});
 const sides = computed<readonly Target[]>(() =>
 	besideTarget.value === null ? [target.value] : [target.value, besideTarget.value],
 );
@@ -37,13 +47,36 @@ function classOf(name: string): string {
 	return /^(kvm|vcpu|vmx|svm|tdx|vt|__vmx|__svm|handle)_/.test(name) ? "flame-kvm" : "flame-other";
 }
 
+/** The box that a key leads to: left and right along a row, up to what is called, down to the caller. */
+function boxBeside(boxes: readonly FlameBox[], from: FlameBox, key: string): FlameBox | undefined {
+	const middle = from.left + from.width / 2;
+	const row = (depth: number) => boxes.filter((one) => one.depth === depth).sort((a, b) => a.left - b.left);
+	if (key === "ArrowRight") return row(from.depth).find(({ left }) => left > from.left);
+	if (key === "ArrowLeft") return row(from.depth).findLast(({ left }) => left < from.left);
+	if (key === "ArrowUp")
+		return row(from.depth + 1).find(({ left }) => left >= from.left && left < from.left + from.width);
+	if (key === "ArrowDown")
+		return row(from.depth - 1).find(({ left, width }) => left <= middle && middle <= left + width);
+	return undefined;
+}
+
 function Flame({ layout, label }: { readonly layout: FlameLayout; readonly label: string }) {
 	const symbol = state.value.step;
+	const walk = (event: KeyboardEvent) => {
+		const id = (event.target as HTMLElement).dataset.node;
+		const from = layout.boxes.find(({ node }) => String(node) === id);
+		const to = from === undefined ? undefined : boxBeside(layout.boxes, from, event.key);
+		if (to === undefined) return;
+		event.preventDefault();
+		const frame = event.currentTarget as HTMLElement;
+		frame.querySelector<HTMLElement>(`[data-node="${to.node}"]`)?.focus();
+	};
 	const box = ({ node, name, depth, left, width, total }: FlameBox) => (
 		<button
 			key={node}
 			type="button"
-			tabIndex={-1}
+			tabIndex={depth === 0 ? 0 : -1}
+			data-node={node}
 			class={`flame-box ${classOf(name)} ${name === symbol ? "is-chosen" : ""}`}
 			style={{
 				left: `${left * 100}%`,
@@ -57,9 +90,14 @@ function Flame({ layout, label }: { readonly layout: FlameLayout; readonly label
 		</button>
 	);
 	return (
-		<div class="flame" title={label} style={{ height: `${layout.depth * BOX}px` }}>
+		<fieldset
+			class="flame"
+			aria-label={`${label}, arrow keys walk`}
+			onKeyDown={walk}
+			style={{ height: `${layout.depth * BOX}px` }}
+		>
 			{layout.boxes.map(box)}
-		</div>
+		</fieldset>
 	);
 }
 
@@ -178,7 +216,7 @@ export function ProfileTab() {
 								{view.tree}{" "}
 								<span class="dim">cycles, {cycles(view.flame.total / Math.max(1, view.exits))} an exit</span>
 							</h2>
-							<Flame layout={view.flame} label={`flame graph of ${view.tree}; the table has its symbols`} />
+							<Flame layout={view.flame} label={`flame graph of ${view.tree}`} />
 						</section>
 					))}
 					{ready.length === 0 ? null : <Reason view={ready.at(-1)!} />}

@@ -2,7 +2,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { FRAME_KINDS, type FrameKind } from "../../profile/timeline/frames.ts";
 import type { Recording } from "../../review/recording/recording.ts";
-import { engine, go, state, target } from "../state/app.ts";
+import { catalogue, engine, go, state, target } from "../state/app.ts";
 import { unpack } from "../state/pack.ts";
 import { readEvents } from "../state/schedule.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
@@ -23,7 +23,15 @@ export const isRecording = signal(false);
 /** The guest that runs when none is chosen. */
 const usual = (vendor: Vendor) => (vendor === "tdx" ? "script" : "mixed");
 
-export const guest = computed(() => state.value.guest || usual(state.value.vendor));
+/** The guest that is chosen; a workload of "Profile", or one that the vendor does not have, gives way to the usual one. */
+export const guest = computed(() => {
+	const { guest: name, vendor } = state.value;
+	const known = catalogue.value;
+	const own = known?.guests.find((one) => one.name === name);
+	if (own !== undefined) return own.vendors.includes(vendor) ? name : usual(vendor);
+	const isWorkload = known?.workloads.some((one) => one.name === name) === true;
+	return name === "" || isWorkload ? usual(vendor) : name;
+});
 export const schedule = computed(() => readEvents(state.value.events));
 /** The frame that is shown. */
 export const position = computed(() =>

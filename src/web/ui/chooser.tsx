@@ -52,12 +52,43 @@ function TreeSelect({
 	);
 }
 
+/** Goes to a tree; to one of the casebook on a vendor and under the configuration on which its bug shows. */
+function chooseTree(name: string): void {
+	const now = state.value;
+	const chosen = catalogue.value?.cases.find((one) => one.name === name);
+	const vendor =
+		chosen === undefined || chosen.vendors.includes(now.vendor) ? now.vendor : chosen.vendors[0]!;
+	const configuration = chosen?.configuration || now.configuration;
+	go({ tree: name, step: "", vendor, configuration }, true);
+}
+
+/** Of a tree of the casebook: its bug, and where it shows. */
+export function CaseNote() {
+	const { tree, vendor, configuration } = state.value;
+	const found = catalogue.value?.cases.find(({ name }) => name === tree);
+	if (found === undefined) return null;
+	const isThere = found.vendors.includes(vendor) && configuration === found.configuration;
+	return (
+		<p class="case-note">
+			<b>{found.isFixed ? "fixed" : "a bug of the past"}</b>: {found.title}. It shows on{" "}
+			{found.vendors.join(", ")}
+			{found.configuration === "" ? "" : ` with ${found.configuration}`}
+			{found.eventsMax > 1 ? `, by ${found.eventsMax} events: this page looks at one` : ""}.{" "}
+			{isThere ? null : (
+				<button class="link" type="button" onClick={() => chooseTree(tree)}>
+					set that
+				</button>
+			)}
+		</p>
+	);
+}
+
 /** The controls. */
 export function Chooser() {
 	const { tree, with: other, vendor, tab } = state.value;
 	return (
 		<div class="chooser">
-			<TreeSelect label="tree" value={tree} onChange={(name) => go({ tree: name, step: "" }, true)} />
+			<TreeSelect label="tree" value={tree} onChange={chooseTree} />
 			{tab === "move" || tab === "run" ? null : (
 				<TreeSelect
 					label="beside"

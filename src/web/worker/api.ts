@@ -44,11 +44,23 @@ export interface MachineView {
 	}[];
 }
 
+/** A tree of the casebook: before a fix, or behind it. */
+export interface CaseTree {
+	readonly name: string;
+	/** The bug. */
+	readonly title: string;
+	readonly isFixed: boolean;
+	/** Where it shows: on these vendors, with these factors of the configuration, by so many events. */
+	readonly vendors: readonly Vendor[];
+	readonly configuration: string;
+	readonly eventsMax: number;
+}
+
 /** What there is to choose from. */
 export interface Catalogue {
 	readonly trees: readonly BuiltInTree[];
-	/** Trees of the casebook, by name. */
-	readonly cases: readonly { readonly name: string; readonly title: string }[];
+	/** Trees of the casebook. */
+	readonly cases: readonly CaseTree[];
 	readonly guests: readonly {
 		readonly name: string;
 		readonly description: string;

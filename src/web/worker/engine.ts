@@ -44,10 +44,14 @@ function imageOf(guest: string, bytes: Uint8Array | null): Image | null {
 export const engine: Engine = {
 	catalogue: () => ({
 		trees: BUILT_IN_TREES,
-		cases: HISTORY.flatMap(({ name, title }) => [
-			{ name: `${name}-before`, title },
-			{ name: `${name}-after`, title },
-		]),
+		cases: HISTORY.flatMap(({ name, title, vendors, shows }) => {
+			const factors = Object.entries(shows.configuration).map(([factor, value]) => `${factor}=${value}`);
+			const shared = { title, vendors, configuration: factors.join(","), eventsMax: shows.events.length };
+			return [
+				{ ...shared, name: `${name}-before`, isFixed: false },
+				{ ...shared, name: `${name}-after`, isFixed: true },
+			];
+		}),
 		guests: PROGRAMS.map(({ name, description, vendors }) => ({ name, description, vendors })),
 		events: EVENTS.map(({ kind, title, exists }) => ({
 			kind,

@@ -1,6 +1,7 @@
 /** A real Chromium on the built page, from a server that knows nothing but files. */
 import { createServer, type Server } from "node:http";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { type Browser, type BrowserContext, type Page, chromium } from "playwright-core";
 
@@ -18,6 +19,9 @@ const CANDIDATES = [
 
 /** The browser's program, or undefined if this machine has none. */
 export const CHROMIUM = CANDIDATES.find((path) => path !== undefined && existsSync(path));
+
+/** How many want each core of this machine: where others work, everything takes as many times longer. At least 1. */
+export const crowd = () => Math.max(1, loadavg()[0]! / availableParallelism());
 
 const TYPES: Readonly<Record<string, string>> = {
 	".html": "text/html",

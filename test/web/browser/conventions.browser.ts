@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BUILT, CHROMIUM, Chromium, SHOTS } from "./browser.ts";
+import { BUILT, CHROMIUM, Chromium, SHOTS, crowd } from "./browser.ts";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -87,7 +87,7 @@ describe.skipIf(CHROMIUM === undefined)("every tab", () => {
 		const paint = await page.evaluate(
 			() => performance.getEntriesByName("first-contentful-paint")[0]!.startTime,
 		);
-		expect(paint).toBeLessThan(1000);
+		expect(paint).toBeLessThan(1000 * crowd());
 		/** Waits for all three verdicts, and says which tasks of the page were long and what shifted meanwhile. */
 		const watch = (hash: string) =>
 			page.evaluate(async (to) => {
@@ -113,9 +113,41 @@ describe.skipIf(CHROMIUM === undefined)("every tab", () => {
 			}, hash);
 		// The tree is drawn; what is left is the worker's work, which never blocks the page.
 		const checking = await watch("");
-		expect(checking.long.filter((duration) => duration > 50)).toEqual([]);
+		expect(checking.long.filter((duration) => duration > 50 * crowd())).toEqual([]);
 		const other = await watch("#move?tree=series-v1&vendor=tdx");
 		expect(other.shift).toBeLessThan(0.1);
+		await context.close();
+	});
+
+	it("does not shift while a run is played", async () => {
+		const { page, context } = await chromium.open(
+			"#run?tree=series-v1&vendor=tdx&guest=script&events=irq@13&at=60",
+		);
+		await page.locator(".schedule").first().waitFor({ timeout: 60_000 });
+		const { shift, frames } = await page.evaluate(async () => {
+			let sum = 0;
+			const first = location.hash;
+			new PerformanceObserver((list) => {
+				for (const entry of list.getEntries()) sum += (entry as PerformanceEntry & { value: number }).value;
+			}).observe({ type: "layout-shift" });
+			document.querySelector<HTMLElement>(".play")!.click();
+			await new Promise((resolve) => setTimeout(resolve, 3000));
+			return { shift: sum, frames: first !== location.hash };
+		});
+		expect(frames).toBe(true);
+		expect(shift).toBeLessThan(0.01);
+		await context.close();
+	});
+
+	it("walks a flame graph by arrow keys", async () => {
+		const { page, context } = await chromium.open("#profile");
+		const boxes = page.locator(".flame-box");
+		await boxes.first().waitFor({ timeout: 60_000 });
+		await boxes.first().focus();
+		await page.keyboard.press("ArrowUp");
+		await page.keyboard.press("Enter");
+		await expect.poll(() => page.url()).toContain("step=");
+		await page.locator(".reason pre").waitFor();
 		await context.close();
 	});
 

@@ -10,7 +10,7 @@ const FOLDER = process.env.DOCS_IMG === undefined ? join(SHOTS, "docs") : resolv
 const PICTURES = [
 	["loop", "#loop?with=series-v2", ".move-line", "vcpu_enter_guest"],
 	["move", "#move?tree=series-v1&vendor=tdx", ".found .violation", ""],
-	["run", "#run?tree=series-v1&vendor=tdx&guest=script&events=irq@13", ".violation", ""],
+	["run", "#run?tree=series-v1&vendor=tdx&guest=script&events=irq@13", ".schedule", ""],
 	["profile", "#profile?with=series-v2&vendor=svm&step=svm_vcpu_run", ".reason pre", ""],
 	["cost", "#cost?with=series-v2", ".chart:nth-of-type(2) tr:nth-child(4)", ""],
 ] as const;
