@@ -161,7 +161,7 @@ function look(path, codeBytesMax) {
 	return {
 		firstMs,
 		seconds: (performance.now() - running) / 1000,
-		bytes: translator.codeBytes,
+		kept: translator.codeBytes,
 		...translator.stats,
 	};
 }
@@ -174,7 +174,7 @@ for (const codeBytesMax of [undefined, 256 << 10]) {
 		console.log(`\nfrom an image to its first instruction, the machine made: ${seen.firstMs.toFixed(0)} ms`);
 	}
 	console.log(
-		`code cache, qsort${codeBytesMax === undefined ? "" : `, at most ${mib(codeBytesMax)}`}: ${mib(seen.bytes)} kept, ${seen.coldRegions + seen.hotRegions} regions in ${seen.modules} modules, ${seen.evictions} evictions, ${seen.seconds.toFixed(2)} s`,
+		`code cache, qsort${codeBytesMax === undefined ? "" : `, at most ${mib(codeBytesMax)}`}: ${mib(seen.kept)} kept, ${seen.coldRegions + seen.hotRegions} regions in ${seen.modules} modules, ${seen.evictions} evictions, ${seen.seconds.toFixed(2)} s`,
 	);
 }
 console.log(`resident memory of this process: ${mib(process.memoryUsage().rss)}`);
