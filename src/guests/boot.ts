@@ -45,7 +45,7 @@ export interface GuestParameters {
 	readonly xrstorPkru?: boolean;
 	/** Processors that a guest of several starts. Default 1. */
 	readonly cpus?: number;
-	/** Turns of the piece of work that `pkeys` does between two switches. Default 500. */
+	/** Turns of the piece of work that `pkeys` does between two switches, by default 500; `halt-poll` before it wakes another, by default none. */
 	readonly workTurns?: number;
 }
 

@@ -28,7 +28,7 @@ const rows = [
 	["__hrtimer_run_queues",        "kernel/time/hrtimer.c",          60, []],
 	["tick_program_event",          "kernel/time/tick-oneshot.c",     20, ["wrmsr"]],
 	["hrtimer_start_range_ns",      "kernel/time/hrtimer.c",          70, []],
-	["try_to_wake_up",              "kernel/sched/core.c",            180, ["lock_rmw", "lock_rmw"]],
+	["try_to_wake_up",              "kernel/sched/core.c",            180, ["lock_rmw"]],
 	["rcu_note_context_switch",     "kernel/rcu/tree_plugin.h",       40, []],
 	["dequeue_task_fair",           "kernel/sched/fair.c",            160, []],
 	["pick_next_task_fair",         "kernel/sched/fair.c",            120, []],
@@ -73,6 +73,11 @@ export function ktimeGet(cpu: Cpu): number {
 /** hrtimer_update_base(): the clocks' offsets, from a reading of the time stamp counter. */
 export function updateOffsetsNow(cpu: Cpu): void {
 	runFunction(cpu, FN.ktime_get_update_offsets_now, readTsc);
+}
+
+/** wake_up_process(): under the task's pi_lock, and the lock of its run queue. */
+export function tryToWakeUp(cpu: Cpu): void {
+	runFunction(cpu, FN.try_to_wake_up, () => lockedIrqsave(cpu, () => {}));
 }
 
 /** A spinlock of one CPU's own, taken and released around some work: nobody contends. */

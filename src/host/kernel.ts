@@ -17,6 +17,7 @@ import { GuestContext } from "./guest-context.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
+import { runPart } from "./shares.ts";
 import type { OtherCpus } from "./smp.ts";
 import { Task } from "./task.ts";
 import { UserReturnMsrs } from "./user-return.ts";
@@ -52,10 +53,30 @@ const SYM = {
 	preemptSchedule: symbol("preempt_schedule"),
 	preemptScheduleIrq: symbol("preempt_schedule_irq"),
 	exitToUser: symbol("exit_to_user_mode_loop"),
+	onUserReturn: symbol("kvm_on_user_return"),
+	writeIbpb: symbol("write_ibpb"),
+	syscallEntry: symbol("entry_SYSCALL_64"),
 	switchFpuReturn: symbol("switch_fpu_return"),
 	hrtimerInterrupt: symbol("hrtimer_interrupt"),
 	callFunction: symbol("sysvec_call_function"),
 } as const;
+
+/** The assembly by which an interrupt's handler is entered and left, by the handler's symbol. */
+const ASM_ENTRY: ReadonlyMap<number, number> = new Map(
+	[SYM.interrupt, SYM.timer, SYM.reschedule, SYM.posted, SYM.callFunction].map((handler) => [
+		handler,
+		symbol(`asm_${symbolName(handler)}`),
+	]),
+);
+
+/** Of a switch of tasks, what runs before __switch_to(). */
+const BEFORE_SWITCH = [
+	"__schedule",
+	"update_rq_clock",
+	"update_curr",
+	"update_load_avg",
+	"__switch_to_asm",
+] as const;
 
 export interface KernelOptions {
 	/** XCR0 that the kernel runs with. Default: all the model has. */
@@ -350,6 +371,7 @@ export class Kernel implements HostVectors {
 	/** __switch_to(): switch_fpu(), x86_pkru_load(), then the stacks. */
 	private switchTo(previous: Task, next: Task): void {
 		const { cpu } = this;
+		for (const part of BEFORE_SWITCH) runPart(cpu, part);
 		cpu.enter(SYM.switchTo);
 		if (!previous.needFpuLoad) {
 			saveFpregs(cpu, previous.fpstate);
@@ -364,6 +386,7 @@ export class Kernel implements HostVectors {
 		}
 		this.current = next;
 		cpu.leave();
+		runPart(cpu, "finish_task_switch");
 	}
 
 	/** x86_fsgsbase_load(): FS base, and what SWAPGS will make the GS base in user space. */
@@ -385,12 +408,20 @@ export class Kernel implements HostVectors {
 		this.runTaskWork(task);
 		this.localIrqDisable();
 		if (task.needFpuLoad) this.switchFpuReturn();
+		cpu.enter(SYM.onUserReturn);
 		this.userReturn.restore();
+		cpu.leave();
 		if (this.ibpbExitToUser) {
+			cpu.enter(SYM.writeIbpb);
 			writeIbpb(cpu);
+			cpu.leave();
 			this.ibpbExitToUser = false;
 		}
+		runPart(cpu, "do_syscall_64");
+		cpu.enter(SYM.syscallEntry);
 		cpu.op(OP.user_transition);
+		cpu.leave();
+		runPart(cpu, "__x64_sys_ioctl");
 		// User code takes a page fault on its way: its address stays in CR2.
 		cpu.write64(L.CR2, USER_FAULT + task.gsBase);
 		cpu.interruptFlag = true;
@@ -463,9 +494,12 @@ export class Kernel implements HostVectors {
 						: vector === HOST_VECTOR.callFunction
 							? SYM.callFunction
 							: SYM.interrupt;
-		cpu.enter(symbolId);
+		cpu.enter(ASM_ENTRY.get(symbolId)!);
 		this.handlerDepth++;
 		cpu.op(OP.irq_handler);
+		runPart(cpu, "irqentry_enter");
+		runPart(cpu, "irq_enter_rcu");
+		cpu.enter(symbolId);
 		this.interruptCounts[vector] = this.interruptCounts[vector]! + 1;
 		if (vector === HOST_VECTOR.localTimer) {
 			cpu.enter(SYM.hrtimerInterrupt);
@@ -479,6 +513,9 @@ export class Kernel implements HostVectors {
 		else if (vector === HOST_VECTOR.callFunction) while (this.calls.length > 0) this.calls.shift()!();
 		cpu.op(OP.apic_eoi);
 		this.apic.eoi();
+		cpu.leave();
+		runPart(cpu, "irq_exit_rcu");
+		runPart(cpu, "irqentry_exit");
 		this.handlerDepth--;
 		cpu.leave();
 	}

@@ -12,7 +12,7 @@
  */
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
-import { FN, runFunction } from "./functions.ts";
+import { tryToWakeUp } from "./functions.ts";
 import type { Hrtimer } from "./hrtimer.ts";
 import { HOST_VECTOR, type Kernel } from "./kernel.ts";
 import { makeRandom } from "./random.ts";
@@ -129,7 +129,7 @@ export class Smp implements OtherCpus {
 		if (!thread.asleep) return false;
 		thread.asleep = false;
 		const { running } = this;
-		if (running !== null) runFunction(running.cpu, FN.try_to_wake_up);
+		if (running !== null) tryToWakeUp(running.cpu);
 		if (running === null || running === thread.kernel) return true;
 		thread.readyAt = Math.max(thread.readyAt, running.cpu.cycles);
 		this.sendReschedule(thread.kernel);

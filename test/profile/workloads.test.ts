@@ -12,7 +12,10 @@ import { createSilicon } from "../../src/kvm/api/kvm.ts";
 const v618 = findTree("v6.18");
 const model = defaultModel("vmx");
 
-function rowsOf(name: string, rest: { iterations?: number; vcpus?: number; seed?: number } = {}) {
+function rowsOf(
+	name: string,
+	rest: { iterations?: number; vcpus?: number; seed?: number; periodCycles?: number } = {},
+) {
 	const recording = record({
 		workload: findWorkload(name),
 		tree: v618,
@@ -78,7 +81,7 @@ describe("mmu-stress", () => {
 
 describe("timer-userspace", () => {
 	it("executes the functions of the seed's third table: timers, switches of threads, ioctls", () => {
-		const { of } = rowsOf("timer-userspace", { iterations: 100 });
+		const { of } = rowsOf("timer-userspace", { iterations: 100, periodCycles: 97 });
 		for (const symbol of [
 			"vmx_vmexit",
 			"vmx_vcpu_run",
