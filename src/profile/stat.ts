@@ -1,5 +1,5 @@
 /** The table of `perf kvm stat report` (tools/perf/builtin-kvm.c): exits by how often they happen and what they take. */
-import type { LongEvent } from "./stat-recorder.ts";
+import { type LongEvent, STAT_EVENTS, type StatEvent } from "./stat-recorder.ts";
 import type { ExitStat } from "./tracepoints.ts";
 
 export interface StatTextOptions {
@@ -9,6 +9,8 @@ export interface StatTextOptions {
 	readonly key?: "sample" | "time";
 	/** The vCPU whose events these are. Default: all. */
 	readonly vcpu?: number | null;
+	/** What they are. Default: vmexit. */
+	readonly event?: StatEvent;
 }
 
 /** The lines of events that took long, which perf prints as they come. @param hz cycles a second */
@@ -33,7 +35,7 @@ function deviationPercent({ samples, totalCycles, squares }: ExitStat): number {
 /** The table. */
 export function statText(
 	stats: readonly ExitStat[],
-	{ hz, key = "sample", vcpu = null }: StatTextOptions,
+	{ hz, key = "sample", vcpu = null, event = "vmexit" }: StatTextOptions,
 ): string {
 	const time = (cycles: number) => (hz === null ? cycles : (cycles * 1e6) / hz).toFixed(2);
 	const unit = hz === null ? "cyc" : "us";
@@ -43,7 +45,7 @@ export function statText(
 	const rows = [...stats].sort((a, b) => by(b) - by(a) || (a.reason < b.reason ? -1 : 1));
 	const lines = ["", "", `Analyze events for all VMs, ${vcpu === null ? "all VCPUs" : `VCPU ${vcpu}`}:`, ""];
 	lines.push(
-		`${"VM-EXIT".padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)} ${"Time%".padStart(9)} ` +
+		`${STAT_EVENTS[event].padStart(20)} ${"Samples".padStart(10)} ${"Samples%".padStart(9)} ${"Time%".padStart(9)} ` +
 			`${"Min Time".padStart(11)} ${"Max Time".padStart(11)} ${"Avg time".padStart(16)} `,
 		"",
 	);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import { record } from "../../src/profile/record.ts";
 import { longEventsText, statText } from "../../src/profile/stat.ts";
-import { addEvent, StatRecorder } from "../../src/profile/stat-recorder.ts";
+import { addEvent, STAT_EVENTS, type StatEvent, StatRecorder } from "../../src/profile/stat-recorder.ts";
 import type { ExitStat } from "../../src/profile/tracepoints.ts";
 import { TraceRecorder } from "../../src/profile/tracepoints.ts";
 import { findWorkload } from "../../src/profile/workloads/workloads.ts";
@@ -76,6 +76,37 @@ describe("reenter stat", () => {
 		expect(longEventsText(recorder.long.slice(0, 1), tscHz)).toMatch(
 			/^\d+ VM 0, vcpu 0: [A-Z_]+ event took \d+usec\n$/,
 		);
+	});
+
+	for (const [workload, event, keys] of [
+		["mmio", "mmio", /^0x[0-9a-f]+:[RW]$/],
+		["mmio-kernel", "mmio", /^0x[0-9a-f]+:[RW]$/],
+		["pio", "ioport", /^0x[0-9a-f]+:(PIN|POUT)$/],
+		["rdmsr", "msr", /^0x[0-9a-f]+:[RW]$/],
+		["wrmsr-tscdeadline", "msr", /^0x6e0:W$/],
+	] as const)
+		it(`--event ${event} of ${workload}: each access once, and never longer than its exit`, () => {
+			const recorders = ([event, "vmexit"] as const).map((one) => {
+				const recorder = new StatRecorder({ ...ALL, event: one });
+				run(workload, "vmx", (machine) => recorder.attach(machine));
+				return recorder;
+			});
+			const accesses = [...recorders[0]!.stats.values()];
+			const most = accesses.reduce((best, one) => (one.samples > best.samples ? one : best));
+			expect(most.reason).toMatch(keys);
+			expect(most.samples).toBeGreaterThanOrEqual(50);
+			const longest = Math.max(...[...recorders[1]!.stats.values()].map(({ maxCycles }) => maxCycles));
+			for (const { minCycles, maxCycles } of accesses) {
+				expect(minCycles).toBeGreaterThan(0);
+				expect(maxCycles).toBeLessThanOrEqual(longest);
+			}
+		});
+
+	it("has perf's head for each event", () => {
+		for (const [event, head] of Object.entries(STAT_EVENTS))
+			expect(statText([], { hz: null, event: event as StatEvent })).toContain(
+				`${head.padStart(20)}    Samples`,
+			);
 	});
 
 	it("orders by samples, or by the average time, as perf's -k does", () => {

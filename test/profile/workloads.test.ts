@@ -35,8 +35,13 @@ function rowsOf(
 describe("halt-poll", () => {
 	const { of, rows } = rowsOf("halt-poll", { iterations: 100 });
 
-	it("executes the functions of the seed's first table, vmx_vmexit first", () => {
-		expect(rows[0]!.symbol).toBe("vmx_vmexit");
+	it("executes the functions of the seed's first table, vmx_vmexit and kvm_vcpu_halt before all others", () => {
+		expect(
+			rows
+				.slice(0, 2)
+				.map(({ symbol }) => symbol)
+				.sort(),
+		).toEqual(["kvm_vcpu_halt", "vmx_vmexit"]);
 		for (const symbol of [
 			"kvm_vcpu_halt",
 			"__srcu_read_lock",

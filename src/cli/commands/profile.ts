@@ -12,7 +12,7 @@ import { scriptText } from "../../profile/script.ts";
 import { TRACEPOINT_NAMES } from "../../profile/tracepoint-text.ts";
 import { hint } from "../../kvm/flow/patch.ts";
 import { longEventsText, statText } from "../../profile/stat.ts";
-import { StatRecorder } from "../../profile/stat-recorder.ts";
+import { STAT_EVENTS, type StatEvent, StatRecorder } from "../../profile/stat-recorder.ts";
 import { flameSvg } from "../../profile/svg.ts";
 import type { Context } from "../context.ts";
 import { DEFAULT_DATA_FILE, isRecording, oldFile, readData } from "../data-file.ts";
@@ -127,11 +127,12 @@ interface StatArguments extends WorkloadArguments {
 	readonly key?: "sample" | "time";
 	readonly vcpu?: number;
 	readonly duration?: number;
+	readonly event?: StatEvent;
 }
 
 async function statCommand({ io }: Context, workload: string, args: StatArguments): Promise<number> {
 	const { options } = await requested(io, workload, args);
-	const { hz = null, key = "sample", vcpu = null, duration } = args;
+	const { hz = null, key = "sample", vcpu = null, duration, event = "vmexit" } = args;
 	const vcpus = options.vcpus ?? options.workload.vcpus;
 	if (vcpu !== null && vcpu >= vcpus)
 		throw new UsageError(
@@ -139,6 +140,7 @@ async function statCommand({ io }: Context, workload: string, args: StatArgument
 		);
 	const clockHz = hz ?? options.model.tscHz;
 	const recorder = new StatRecorder({
+		event,
 		vcpu,
 		durationCycles: duration === undefined ? Number.POSITIVE_INFINITY : (duration * clockHz) / 1e6,
 	});
@@ -147,7 +149,7 @@ async function statCommand({ io }: Context, workload: string, args: StatArgument
 	emit(
 		io,
 		args,
-		() => longEventsText(recorder.long, clockHz) + statText(events, { hz, key, vcpu }),
+		() => longEventsText(recorder.long, clockHz) + statText(events, { hz, key, vcpu, event }),
 		() => ({ events, ...(duration === undefined ? {} : { long: recorder.long }) }),
 	);
 	return EXIT.holds;
@@ -315,6 +317,11 @@ export function registerProfile({ context, command, action }: Registry): void {
 			new Option("-k, --key <key>", "order of the rows: by samples, or by average time")
 				.choices(["sample", "time"])
 				.default("sample"),
+		)
+		.addOption(
+			new Option("--event <event>", "what is counted: VM exits, or accesses by address, port or MSR")
+				.choices(Object.keys(STAT_EVENTS))
+				.default("vmexit"),
 		)
 		.addOption(new Option("--vcpu <n>", "events of this vCPU only").argParser(vcpuNumber))
 		.addOption(
