@@ -412,6 +412,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	onGuestExit(): void {
+		this.machine.cpu.guestPhysical.flush();
 		for (const { property, index, ask } of ON_GUEST_EXIT) ask.call(property, this, this.wordsOf(index));
 	}
 

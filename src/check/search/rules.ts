@@ -13,14 +13,18 @@ import { Vcpu, type KvmRun } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
 import { Cpu } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { GuestPhysicalTlb } from "../../silicon/paging/guest-physical-tlb.ts";
 import { XsaveImage } from "../../silicon/xsave/image.ts";
 import type { Script } from "../guest/script.ts";
 import { Ledger, type Subject } from "../subject.ts";
-import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } from "./snapshot.ts";
+import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 /** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change behind the first KVM_RUN. */
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
-	[Cpu, ["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled", "walks"]],
+	[
+		Cpu,
+		["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled", "jumpPages", "walks"],
+	],
 	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
 	[Vm, ["tree", "ops"]],
 	[Mmu, ["stat"]],
@@ -79,13 +83,13 @@ function cpuRanges(cpu: Cpu): MemoryRange[] {
 			words: cpu.u32,
 			first: word(0),
 			count: wordsOf(0, L.TLB_KEY),
-			unhashed: (at) => UNHASHED_WORDS.has(at),
+			unhashed: UNHASHED_WORDS,
 		},
 		{
 			words: cpu.u32,
 			first: word(TLB_KEY_END),
 			count: wordsOf(TLB_KEY_END, STATE_END),
-			unhashed: (at) => UNHASHED_WORDS.has(at + (TLB_KEY_END >> 2)),
+			unhashed: new Set([...UNHASHED_WORDS].map((at) => at - (TLB_KEY_END >> 2))),
 		},
 		{
 			words: cpu.u32,
@@ -108,8 +112,10 @@ function guestRsp(vcpu: Vcpu): number {
 function stackRanges({ memory, vm }: Machine, script: Script): MemoryRange[] {
 	return script.stacks.map(({ firstGpa, endGpa }, at) => {
 		const first = (memory.ramBase + vm.gpaToHpa(firstGpa)) >> 2;
-		const unhashed = (word: number) => firstGpa + 4 * word < guestRsp(vm.vcpus[at]!);
-		return { words: memory.u32, first, count: (endGpa - firstGpa) >> 2, unhashed };
+		const count = (endGpa - firstGpa) >> 2;
+		const hashedFrom = () =>
+			Math.min(Math.max(Math.ceil((guestRsp(vm.vcpus[at]!) - firstGpa) / 4), 0), count);
+		return { words: memory.u32, first, count, hashedFrom };
 	});
 }
 
@@ -141,6 +147,10 @@ export function snapshotRules(
 		},
 		liveWords(owner, field) {
 			if (owner instanceof XsaveImage) return () => imageWords(owner);
+			if (owner instanceof GuestPhysicalTlb) {
+				const words = (owner as unknown as Record<string, ArrayBufferView>)[field]!.byteLength >> 2;
+				return () => (owner.isEmpty ? 0 : words);
+			}
 			if (owner instanceof Cpu && field === "stack") return () => owner.stackDepth;
 			const user = vcpus.find(({ run }) => run.io === owner);
 			if (user !== undefined && field === "data") return ioWords(user.run);

@@ -16,6 +16,7 @@ import type { EventKind, Failure, Injection } from "../types.ts";
 import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
 import { type TableWords, TableWatch, UnsavedTables, snapshotRules } from "./rules.ts";
 import { type Snapshot, Snapshotter } from "./snapshot.ts";
+import { StateSet } from "./state-set.ts";
 
 /** What one search is asked. */
 export interface SearchOptions {
@@ -88,7 +89,7 @@ interface Prepared {
 	readonly root: readonly Block[];
 	readonly branches: Branch[];
 	readonly quiet: Pick<SearchResult, "ops" | "exits" | "exitCounts">;
-	readonly seen: ReadonlySet<number>;
+	readonly seen: StateSet;
 	readonly found: ReadonlyMap<string, Found>;
 	readonly counts: Counts;
 }
@@ -111,9 +112,9 @@ export class Search {
 	private readonly watch: TableWatch;
 	private readonly tables: readonly TableWords[];
 	private readonly rows: readonly EventRow[];
-	private seen = new Set<number>();
-	/** States of the chain that is being run, for livelocks. */
-	private readonly chain = new Set<number>();
+	private seen = new StateSet();
+	/** States of the chain that is being run, for livelocks: two words each. */
+	private readonly chain: number[] = [];
 	private found = new Map<string, Found>();
 	private prepared: Prepared | null = null;
 	private stopped = false;
@@ -147,7 +148,7 @@ export class Search {
 	): SearchResult {
 		this.prepared ??= this.prepare();
 		const { root, branches, quiet, seen, found, counts } = this.prepared;
-		this.seen = new Set(seen);
+		this.seen = seen.copy();
 		this.found = new Map(found);
 		this.restart(counts);
 		const { eventsMax } = this.options;
@@ -221,7 +222,7 @@ export class Search {
 		const { subject, states } = this;
 		const blocks: Block[] = [];
 		subject.noting = keep;
-		this.chain.clear();
+		this.chain.length = 0;
 		let goesOn = true;
 		let events = prefix;
 		while (goesOn) {
@@ -241,6 +242,7 @@ export class Search {
 		subject.guestEntries.length = 0;
 		subject.opNotes.length = 0;
 		subject.setSchedule(events);
+		this.states.moved();
 		return subject.runBlock();
 	}
 
@@ -264,18 +266,26 @@ export class Search {
 
 	/** Whether the state was seen; notes it. */
 	private isKnown(): boolean {
-		const hash = this.states.hash(this.subject.debts());
-		if (this.chain.has(hash) || this.chain.size === CHAIN_MAX) {
-			this.subject.livelock();
+		const { states, subject, chain, seen } = this;
+		states.hash(subject.debts());
+		const { high, low } = states;
+		const isExhaustive = this.options.exhaustive === true;
+		// Where nothing is pruned, what was seen is what the chain itself has passed.
+		if (isExhaustive && chain.length === 0) seen.clear();
+		const isNew = seen.add(high, low);
+		if ((!isNew && (isExhaustive || this.isInChain(high, low))) || chain.length === 2 * CHAIN_MAX) {
+			subject.livelock();
+			states.moved();
 			return true;
 		}
-		this.chain.add(hash);
-		if (this.options.exhaustive === true) return false;
-		if (this.seen.has(hash)) {
-			this.pruned++;
-			return true;
-		}
-		this.seen.add(hash);
+		chain.push(high, low);
+		if (!isNew) this.pruned++;
+		return !isNew;
+	}
+
+	private isInChain(high: number, low: number): boolean {
+		const { chain } = this;
+		for (let at = 0; at < chain.length; at += 2) if (chain[at] === high && chain[at + 1] === low) return true;
 		return false;
 	}
 
@@ -394,7 +404,7 @@ export class Search {
 		this.rewind(block);
 		this.history = [...history, event];
 		subject.noting = false;
-		this.chain.clear();
+		this.chain.length = 0;
 		let goesOn = this.block([...block.prefix, event]);
 		if (subject.stale) return;
 		this.schedules++;

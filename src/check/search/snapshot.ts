@@ -1,58 +1,48 @@
 /**
  * Saves a machine between two nodes, brings it back, and hashes it. What belongs to a machine is found by walking its
- * objects once; for what was found, straight code is made that reads and writes every field, so that a save costs about
- * a microsecond. A field that somebody adds tomorrow is saved and hashed without a word here; what shall be left out is
- * said in rules.ts.
+ * objects once; for what was found, straight code is made that reads and writes every field (field-code.ts). A field that
+ * somebody adds tomorrow is saved and hashed without a word here; what shall be left out is said in rules.ts.
  *
  *     const states = new Snapshotter([machine, runner], rules);
  *     const here = states.save();
  *     …                                  // run on
+ *     states.moved();
+ *     states.hash(0);                    // states.high, states.low: 64 bits over all that influences the future
  *     states.restore(here);
- *     states.hash();                     // 53 bits over all that influences the future
+ *
+ * A hash compares the machine with the snapshot that it came from, whose own hash is known: what differs is taken out
+ * of that and put in again. To go back to that snapshot is to undo what was found to differ.
  *
  * Fields may hold numbers, booleans, strings, bigints, null, functions, typed arrays, arrays, maps, sets, and objects of
  * these. An object that was not there when the code was made (a closure's holder, a queued work item) is saved by name
  * of its fields, which is slower. A function counts by its source text: what it captured must follow from the rest.
  */
+import { Comparison } from "./comparison.ts";
+import { type Field, type FieldCode, fieldCode } from "./field-code.ts";
+import { Mixer, contentOf, isContainer, scramble } from "./mixing.ts";
+import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
-import { Differences } from "./differences.ts";
-
-/** What is done with a field: `saved` and hashed, `unhashed`: saved alone, `left`: neither. */
-export type FieldRule = "saved" | "unhashed" | "left";
-
-export interface SnapshotRules {
-	/** Objects that never change: not walked. */
-	readonly opaque: ReadonlySet<object>;
-	/** Memory whose views are no part of any object. */
-	readonly foreign: ReadonlySet<ArrayBufferLike>;
-	/** @param owner the object @param field its field's name */
-	rule(owner: object, field: string): FieldRule;
-	/** Live words of a typed array, from its start; absent: all. */
-	liveWords(owner: object, field: string): (() => number) | null;
-	/** Ranges of foreign memory that belong to the machine. */
-	readonly ranges: readonly MemoryRange[];
-}
-
-/** Words of a typed array. */
-export interface MemoryRange {
-	readonly words: Uint32Array;
-	readonly first: number;
-	readonly count: number;
-	/** Live words from `first`, when that changes. */
-	readonly live?: () => number;
-	/** Words, counted from `first`, that are not hashed. */
-	readonly unhashed?: (word: number) => boolean;
-}
+type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
 
 /** A saved machine. */
 export interface Snapshot {
+	/** Of the fields, and behind them the contents of the containers. */
 	readonly values: unknown[];
 	/** Words of the blocks, one behind the other; of those with a live part, that part. */
 	words: Uint32Array;
-	/** Words of each block with a live part. */
-	readonly lives: number[];
-	/** Objects that the code does not know, each with its fields. */
+	/** Of each block: where its words begin, how many there are, the first one that is hashed, and its hash. */
+	readonly starts: Int32Array;
+	readonly used: Int32Array;
+	readonly from: Int32Array;
+	readonly blockSums: Int32Array;
+	/** Hash of each container. */
+	readonly containerSums: Int32Array;
+	/** Hash of all but the objects that the code does not know. */
+	high: number;
+	low: number;
+	/** Objects that the code does not know, each with its fields, and the numbers of the values that lead to them. */
 	loose: readonly LooseObject[];
+	looseValues: readonly number[];
 }
 
 interface LooseObject {
@@ -60,12 +50,7 @@ interface LooseObject {
 	readonly fields: readonly (readonly [string, unknown])[] | readonly unknown[];
 }
 
-const NO_LOOSE: readonly LooseObject[] = [];
-
-/** An object that cannot be saved: its class and where it was found. */
-export class SnapshotError extends Error {
-	override readonly name = "SnapshotError";
-}
+const NONE: readonly never[] = [];
 
 interface Block {
 	readonly words: Uint32Array;
@@ -73,46 +58,10 @@ interface Block {
 	readonly count: number;
 	readonly live: (() => number) | null;
 	readonly hashed: boolean;
-	readonly unhashed: ((word: number) => boolean) | null;
-}
-
-const float = new Float64Array(1);
-const floatWords = new Uint32Array(float.buffer);
-const big = new BigUint64Array(1);
-const bigWords = new Uint32Array(big.buffer);
-
-/** Two 32-bit lanes; each value is mixed into both. */
-const lanes = { a: 0, b: 0 };
-
-function mix(value: number): void {
-	let { a, b } = lanes;
-	a = Math.imul(a ^ value, 0x9e37_79b1);
-	a ^= a >>> 15;
-	b = Math.imul(b + value, 0x85eb_ca77) ^ (b >>> 13);
-	lanes.a = a;
-	lanes.b = (b << 7) | (b >>> 25);
-}
-
-const texts = new Map<string, number>();
-const functionTexts = new WeakMap<object, number>();
-
-function textId(text: string): number {
-	let id = texts.get(text);
-	if (id === undefined) {
-		id = texts.size + 1;
-		texts.set(text, id);
-	}
-	return id;
-}
-
-function mixNumber(value: number): void {
-	if ((value | 0) === value) {
-		mix(value);
-		return;
-	}
-	float[0] = value;
-	mix(floatWords[0]!);
-	mix(floatWords[1]! ^ 0x5bd1_e995);
+	readonly unhashed: ReadonlySet<number> | null;
+	readonly hashedFrom: (() => number) | null;
+	/** Where its first content stands. */
+	readonly before: number;
 }
 
 type View =
@@ -124,23 +73,7 @@ type View =
 	| BigUint64Array
 	| BigInt64Array;
 
-function isContainer(value: object): value is unknown[] | Map<unknown, unknown> | Set<unknown> {
-	return Array.isArray(value) || value instanceof Map || value instanceof Set;
-}
-
-/** A container's content as a list: a map's keys and values take turns. */
-function contentOf(container: unknown[] | Map<unknown, unknown> | Set<unknown>): unknown[] {
-	if (Array.isArray(container)) return container.slice();
-	if (container instanceof Set) return [...container];
-	const list: unknown[] = [];
-	for (const [key, value] of container) list.push(key, value);
-	return list;
-}
-
-function fillContainer(
-	container: unknown[] | Map<unknown, unknown> | Set<unknown>,
-	list: readonly unknown[],
-): void {
+function fillContainer(container: Container, list: readonly unknown[]): void {
 	if (Array.isArray(container)) {
 		container.length = list.length;
 		for (let at = 0; at < list.length; at++) container[at] = list[at];
@@ -151,63 +84,72 @@ function fillContainer(
 	else for (let at = 0; at < list.length; at += 2) container.set(list[at], list[at + 1]);
 }
 
-/** Whether an array has the elements that it had at first. */
-function isSame(container: unknown, first: readonly unknown[]): boolean {
-	if (!Array.isArray(container)) return (container as Map<unknown, unknown>).size === 0 && first.length === 0;
-	if (container.length !== first.length) return false;
-	for (let at = 0; at < first.length; at++) if (container[at] !== first[at]) return false;
+/** Whether a container holds what a list has. */
+function holds(container: Container, list: readonly unknown[]): boolean {
+	if (!Array.isArray(container)) {
+		if (container.size === 0) return list.length === 0;
+		return holds(contentOf(container), list);
+	}
+	if (container.length !== list.length) return false;
+	for (let at = 0; at < list.length; at++) if (container[at] !== list[at]) return false;
 	return true;
 }
 
 const INITIAL_WORDS = 4096;
+/** Views are dearer than to copy so many words by hand. */
+const FEW_WORDS = 100;
 
-/** What the code is made of: parts that are called one after the other. */
-interface FieldCode {
-	readonly save: readonly ((values: unknown[]) => void)[];
-	readonly restore: readonly ((values: readonly unknown[]) => void)[];
-	readonly hash: readonly (() => void)[];
-	readonly first: (values: readonly unknown[]) => void;
-}
-
-type Maker = (different: (at: number, value: unknown) => void, ...owners: readonly object[]) => FieldCode;
-
-/** By parameters and text: machines that are built alike share what V8 learned about the code and optimized. */
-const makers = new Map<string, Maker>();
-
-function makerOf(names: readonly string[], source: string): Maker {
-	const key = `${names.length} ${source}`;
-	let maker = makers.get(key);
-	if (maker === undefined) {
-		maker = new Function("different", ...names, source) as Maker;
-		makers.set(key, maker);
-	}
-	return maker;
-}
-
-/** Copies words: short runs by hand, since a view is dearer than they are. */
+/** Copies words. */
 function copy(from: Uint32Array, fromAt: number, to: Uint32Array, toAt: number, count: number): void {
-	if (count > 100) to.set(from.subarray(fromAt, fromAt + count), toAt);
+	if (count > FEW_WORDS) to.set(from.subarray(fromAt, fromAt + count), toAt);
 	else for (let i = 0; i < count; i++) to[toAt + i] = from[fromAt + i]!;
 }
 
+/** A word's two parts of a hash. @param place its number among all words */
+function highOf(place: number, word: number): number {
+	const scattered = Math.imul(place + 1, 0x9e37_79b1);
+	return scramble(Math.imul(word ^ scattered, 0x85eb_ca77) ^ scattered);
+}
+
+function lowOf(place: number, word: number): number {
+	return scramble((Math.imul((word + Math.imul(place + 1, 0x9e37_79b1)) | 0, 0xc2b2_ae3d) + place) | 0);
+}
+
 export class Snapshotter {
+	/** The last hash. */
+	high = 0;
+	low = 0;
 	private readonly rules: SnapshotRules;
 	/** Objects that the code knows, with their numbers. */
 	private readonly known = new Map<object, number>();
 	private readonly owners: object[] = [];
-	private readonly fields: { readonly owner: number; readonly name: string; readonly hashed: boolean }[] = [];
-	private readonly containers: { readonly value: ReturnType<typeof Object>; readonly hashed: boolean }[] = [];
+	private readonly fields: Field[] = [];
+	private readonly containers: { readonly value: Container; readonly hashed: boolean }[] = [];
 	private readonly blocks: Block[] = [];
 	private readonly buffers = new Set<ArrayBufferLike>();
 	private readonly free: Snapshot[] = [];
-	private readonly wordCount: number;
-	/** What the words of all blocks were at first. */
-	private readonly differences: Differences;
-	private readonly livesBefore: number[] = [];
-	private readonly saveFields: (values: unknown[]) => void;
-	private readonly restoreFields: (values: readonly unknown[]) => void;
-	private readonly hashFields: () => void;
-	private readonly firstValues: readonly unknown[];
+	private wordCount = 0;
+	private readonly code: FieldCode;
+	/** What the machine was at first: a part that is as it was then adds nothing to a hash. */
+	private readonly firstValues: unknown[];
+	private readonly firstWords: Uint32Array;
+	private readonly comparison: Comparison;
+	private readonly sum: Mixer;
+	private readonly one: Mixer;
+	/** Never given back. */
+	private readonly origin: Snapshot;
+	/** What the machine is compared with. */
+	private base: Snapshot;
+	/** The machine is `base`, but for what is noted below. */
+	private settled = false;
+	private readonly changed: Int32Array;
+	private changedCount = 0;
+	private readonly changedNow: unknown[] = [];
+	private readonly changedContainers: number[] = [];
+	private readonly changedBlocks: number[] = [];
+	private readonly usedNow: Int32Array;
+	/** Words of a block that differ. */
+	private readonly found: Int32Array;
 
 	/**
 	 * @param roots objects whose fields, and all that is reached from them, are the machine
@@ -216,17 +158,31 @@ export class Snapshotter {
 	constructor(roots: readonly object[], rules: SnapshotRules) {
 		this.rules = rules;
 		for (const root of roots) this.walk(root, "root", true);
-		for (const { words, first, count, live, unhashed } of rules.ranges) {
-			this.blocks.push({ words, first, count, live: live ?? null, hashed: true, unhashed: unhashed ?? null });
-		}
-		this.wordCount = this.blocks.reduce((sum, { count }) => sum + count, 0);
-		const made = this.compile();
-		this.saveFields = made.save;
-		this.restoreFields = made.restore;
-		this.hashFields = made.hash;
-		this.differences = new Differences(this.blocks);
-		this.firstValues = this.save().values.slice();
-		this.refer(made.first);
+		for (const { words, first, count, live, unhashed, hashedFrom } of rules.ranges)
+			this.addBlock({
+				words,
+				first,
+				count,
+				live: live ?? null,
+				hashed: true,
+				unhashed: unhashed ?? null,
+				hashedFrom: hashedFrom ?? null,
+			});
+		this.code = fieldCode(this.owners, this.fields);
+		this.firstValues = new Array<unknown>(this.fields.length).fill(null);
+		this.code.save(this.firstValues);
+		for (const { value } of this.containers) this.firstValues.push(contentOf(value));
+		this.firstWords = new Uint32Array(this.wordCount);
+		for (const { words, first, count, before } of this.blocks)
+			copy(words, first, this.firstWords, before, count);
+		this.comparison = new Comparison(this.blocks);
+		this.sum = new Mixer(this.known, rules);
+		this.one = new Mixer(this.known, rules);
+		this.changed = new Int32Array(this.fields.length);
+		this.usedNow = new Int32Array(this.blocks.length);
+		this.found = new Int32Array(Math.max(0, ...this.blocks.map(({ count }) => count)));
+		this.base = this.emptySnapshot();
+		this.origin = this.save();
 	}
 
 	/** Fields, containers and words that are saved: for reports. */
@@ -255,7 +211,7 @@ export class Snapshotter {
 		const hashed = parentHashed && rule === "saved";
 		const value = (object as Record<string, unknown>)[name];
 		if (ArrayBuffer.isView(value)) {
-			this.block(object, name, value as View, hashed);
+			this.view(object, name, value as View, hashed);
 			return;
 		}
 		this.fields.push({ owner, name, hashed });
@@ -266,7 +222,7 @@ export class Snapshotter {
 		if (typeof value === "object" && value !== null) this.walk(value, where, hashed);
 	}
 
-	private block(object: object, name: string, view: View, hashed: boolean): void {
+	private view(object: object, name: string, view: View, hashed: boolean): void {
 		const { buffer } = view;
 		if (this.rules.foreign.has(buffer) || this.buffers.has(buffer)) return;
 		this.buffers.add(buffer);
@@ -274,130 +230,153 @@ export class Snapshotter {
 			throw new SnapshotError(`${name}: ${buffer.byteLength} bytes, no whole words`);
 		const words = new Uint32Array(buffer, 0, buffer.byteLength >> 2);
 		const live = this.rules.liveWords(object, name);
-		this.blocks.push({ words, first: 0, count: words.length, live, hashed, unhashed: null });
+		this.addBlock({
+			words,
+			first: 0,
+			count: words.length,
+			live,
+			hashed,
+			unhashed: null,
+			hashedFrom: null,
+		});
 	}
 
-	// ---- code ------------------------------------------------------------------------------------------
-
-	private compile() {
-		const names = this.owners.map((_, at) => `o${at}`);
-		const read = this.fields.map(({ owner, name }) =>
-			`o${owner}[${JSON.stringify(name)}]`.replace(/\["([A-Za-z_$][\w$]*)"\]/, ".$1"),
-		);
-		const save = read.map((field, at) => `v[${at}] = ${field};`);
-		const restore = read.map((field, at) => `if (${field} !== v[${at}]) ${field} = v[${at}];`);
-		const hash: string[] = [];
-		for (const [at, field] of read.entries()) {
-			// What stands as it stood at first needs no mixing: the number of the field goes in with each value.
-			if (this.fields[at]!.hashed) hash.push(`x = ${field}; if (x !== first[${at}]) different(${at}, x);`);
-		}
-		const chunk = (lines: readonly string[], parameter: string) => {
-			// Functions of a few hundred lines are as far as V8 likes to optimize at once.
-			const parts: string[] = [];
-			for (let at = 0; at < lines.length; at += 200) {
-				parts.push(`(${parameter}) => { let x; ${lines.slice(at, at + 200).join("\n")} }`);
-			}
-			return `[${parts.join(",\n")}]`;
-		};
-		const source = `"use strict"; let first = [];
-return { save: ${chunk(save, "v")}, restore: ${chunk(restore, "v")}, hash: ${chunk(hash, "")},
-first: (values) => { first = values; } };`;
-		const make = makerOf(names, source);
-		const code = make((at, value) => this.different(at, value), ...this.owners);
-		return {
-			save: (values: unknown[]) => {
-				for (const part of code.save) part(values);
-			},
-			restore: (values: readonly unknown[]) => {
-				for (const part of code.restore) part(values);
-			},
-			hash: () => {
-				for (const part of code.hash) part();
-			},
-			first: code.first,
-		};
-	}
-
-	private refer(first: (values: readonly unknown[]) => void): void {
-		first(this.firstValues);
+	private addBlock(block: Omit<Block, "before">): void {
+		if (block.count === 0) return;
+		this.blocks.push({ ...block, before: this.wordCount });
+		this.wordCount += block.count;
 	}
 
 	// ---- save and restore --------------------------------------------------------------------------------
 
-	/** Saves the machine. Give the snapshot back with `release` when nobody needs it any more. */
-	save(): Snapshot {
-		const snapshot = this.free.pop() ?? {
+	private emptySnapshot(): Snapshot {
+		const blocks = this.blocks.length;
+		return {
 			values: new Array<unknown>(this.fields.length + this.containers.length).fill(null),
 			words: new Uint32Array(INITIAL_WORDS),
-			lives: [],
-			loose: NO_LOOSE,
+			starts: new Int32Array(blocks),
+			used: new Int32Array(blocks),
+			from: new Int32Array(blocks),
+			blockSums: new Int32Array(2 * blocks),
+			containerSums: new Int32Array(2 * this.containers.length),
+			high: 0,
+			low: 0,
+			loose: NONE,
+			looseValues: NONE,
 		};
-		const { values, lives } = snapshot;
-		this.saveFields(values);
+	}
+
+	/** Saves the machine. Give the snapshot back with `release` when nobody needs it any more. */
+	save(): Snapshot {
+		const snapshot = this.free.pop() ?? this.emptySnapshot();
+		const { values, starts, used, from } = snapshot;
+		this.code.save(values);
 		let at = this.fields.length;
-		for (const { value } of this.containers) values[at++] = contentOf(value as unknown[]);
-		lives.length = 0;
+		for (const { value } of this.containers) values[at++] = contentOf(value);
 		let total = 0;
-		for (const { live, count } of this.blocks) {
-			const used = live === null ? count : Math.min(live(), count);
-			if (live !== null) lives.push(used);
-			total += used;
+		for (const [number, { live, count, hashedFrom }] of this.blocks.entries()) {
+			starts[number] = total;
+			used[number] = live === null ? count : Math.min(live(), count);
+			from[number] = hashedFrom?.() ?? 0;
+			total += used[number]!;
 		}
 		if (snapshot.words.length < total) snapshot.words = new Uint32Array(total + (total >> 2));
-		const { words } = snapshot;
-		let word = 0;
-		let liveAt = 0;
-		for (const { words: from, first, count, live } of this.blocks) {
-			const used = live === null ? count : lives[liveAt++]!;
-			copy(from, first, words, word, used);
-			word += used;
-		}
-		snapshot.loose = this.saveLoose(values);
+		for (const [number, { words, first }] of this.blocks.entries())
+			copy(words, first, snapshot.words, starts[number]!, used[number]!);
+		this.saveLoose(snapshot);
+		this.sumUp(snapshot);
+		this.comparison.use(snapshot);
+		this.settle(snapshot);
 		return snapshot;
 	}
 
 	/** Hands a snapshot's memory to later ones. */
 	release(snapshot: Snapshot): void {
+		if (snapshot === this.base) {
+			this.base = this.origin;
+			this.comparison.use(this.origin);
+			this.settled = false;
+		}
 		snapshot.values.fill(null);
-		snapshot.loose = NO_LOOSE;
+		snapshot.loose = NONE;
 		this.free.push(snapshot);
+	}
+
+	/** The machine has run on, or something was written to it. */
+	moved(): void {
+		this.settled = false;
 	}
 
 	/** Makes the machine what it was at a save. */
 	restore(snapshot: Snapshot): void {
-		const { values, words, lives, loose } = snapshot;
-		const { livesBefore } = this;
-		livesBefore.length = 0;
-		for (const { live, count } of this.blocks) if (live !== null) livesBefore.push(Math.min(live(), count));
-		this.restoreFields(values);
-		let at = this.fields.length;
-		for (const { value } of this.containers) {
-			const list = values[at++] as unknown[];
-			const container = value as unknown[];
-			// Most containers are empty, then and now.
-			if (list.length > 0 || !Array.isArray(container) || container.length > 0)
-				fillContainer(container, list);
-		}
-		for (const { object, fields } of loose) {
+		if (this.settled && snapshot === this.base) this.undo(snapshot);
+		else this.restoreAll(snapshot);
+		for (const { object, fields } of snapshot.loose) {
 			if (isContainer(object)) fillContainer(object, fields);
 			else
 				for (const [name, value] of fields as readonly (readonly [string, unknown])[])
 					(object as Record<string, unknown>)[name] = value;
 		}
-		let word = 0;
-		let liveAt = 0;
-		for (const { words: to, first, count, live } of this.blocks) {
-			const used = live === null ? count : lives[liveAt]!;
-			copy(words, word, to, first, used);
-			// What was live a moment ago and was not then had its initial value, 0.
-			if (live !== null && livesBefore[liveAt++]! > used)
-				to.fill(0, first + used, first + livesBefore[liveAt - 1]!);
-			word += used;
-		}
+		this.settle(snapshot);
 	}
 
-	private saveLoose(values: readonly unknown[]): readonly LooseObject[] {
-		let found: LooseObject[] | null = null;
+	private settle(snapshot: Snapshot): void {
+		if (snapshot !== this.base) this.comparison.use(snapshot);
+		this.base = snapshot;
+		this.settled = true;
+		this.changedCount = 0;
+		this.changedContainers.length = 0;
+		this.changedBlocks.length = 0;
+	}
+
+	/** Takes back what was found to differ. */
+	private undo(snapshot: Snapshot): void {
+		const { changed, fields, owners, containers } = this;
+		for (let at = 0; at < this.changedCount; at++) {
+			const { owner, name } = fields[changed[at]!]!;
+			(owners[owner] as Record<string, unknown>)[name] = snapshot.values[changed[at]!];
+		}
+		for (const number of this.changedContainers)
+			fillContainer(containers[number]!.value, snapshot.values[fields.length + number] as unknown[]);
+		for (const number of this.changedBlocks) this.restoreBlock(number, snapshot, this.usedNow[number]!);
+	}
+
+	private restoreAll(snapshot: Snapshot): void {
+		const { usedNow, blocks } = this;
+		for (const [number, { live, count }] of blocks.entries())
+			usedNow[number] = live === null ? count : Math.min(live(), count);
+		this.code.restore(snapshot.values);
+		let at = this.fields.length;
+		for (const { value } of this.containers) {
+			const list = snapshot.values[at++] as unknown[];
+			// Most containers are empty, then and now.
+			if (list.length > 0 || !Array.isArray(value) || value.length > 0) fillContainer(value, list);
+		}
+		for (let number = 0; number < blocks.length; number++)
+			this.restoreBlock(number, snapshot, usedNow[number]!);
+	}
+
+	/** @param usedNow its live words, before anything was restored */
+	private restoreBlock(number: number, { words, starts, used }: Snapshot, usedNow: number): void {
+		const { words: to, first } = this.blocks[number]!;
+		const count = used[number]!;
+		copy(words, starts[number]!, to, first, count);
+		// What was live a moment ago and was not then had its initial value, 0.
+		if (usedNow > count) to.fill(0, first + count, first + usedNow);
+	}
+
+	// ---- objects that the code does not know -------------------------------------------------------------
+
+	private isLoose(value: unknown): value is object {
+		if (typeof value !== "object" || value === null) return false;
+		return !this.known.has(value) && !this.rules.opaque.has(value) && !ArrayBuffer.isView(value);
+	}
+
+	private saveLoose(snapshot: Snapshot): void {
+		const { values } = snapshot;
+		const { firstValues } = this;
+		const found: LooseObject[] = [];
+		const leading: number[] = [];
 		const seen = new Set<object>();
 		const collect = (value: unknown): void => {
 			if (typeof value !== "object" || value === null) return;
@@ -407,159 +386,183 @@ first: (values) => { first = values; } };`;
 				if (this.rules.foreign.has(value.buffer)) return;
 				throw new SnapshotError(`a typed array was made while the machine ran; it cannot be saved`);
 			}
-			found ??= [];
-			if (isContainer(value)) {
-				const list = contentOf(value);
-				found.push({ object: value, fields: list });
-				for (const element of list) collect(element);
-				return;
-			}
-			const fields = Object.entries(value);
-			found.push({ object: value, fields });
-			for (const [, field] of fields) collect(field);
+			const list = isContainer(value) ? contentOf(value) : Object.entries(value);
+			found.push({ object: value, fields: list });
+			for (const field of list) collect(isContainer(value) ? field : (field as [string, unknown])[1]);
 		};
-		const { firstValues } = this;
 		for (let at = 0; at < this.fields.length; at++) {
 			const value = values[at];
-			if (typeof value === "object" && value !== null && value !== firstValues?.[at]) collect(value);
+			if (typeof value !== "object" || value === null || value === firstValues[at]) continue;
+			collect(value);
+			if (this.isLoose(value)) leading.push(at);
 		}
 		for (let at = this.fields.length; at < values.length; at++) {
 			const list = values[at] as readonly unknown[];
+			let leads = false;
 			for (let i = 0; i < list.length; i++) {
-				const value = list[i];
-				if (typeof value === "object" && value !== null) collect(value);
+				collect(list[i]);
+				leads ||= this.isLoose(list[i]);
 			}
+			if (leads) leading.push(at);
 		}
-		return found ?? NO_LOOSE;
+		snapshot.loose = found.length === 0 ? NONE : found;
+		snapshot.looseValues = leading.length === 0 ? NONE : leading;
 	}
 
 	// ---- hash --------------------------------------------------------------------------------------------
 
 	/**
-	 * Hashes the machine.
+	 * Hashes the machine into `high` and `low`, 64 bits: of a billion machines two that are unlike share one with odds of 1 to 37.
 	 * @param seed what else belongs to the state
-	 * @returns 53 bits as a number: two machines of a million that are unlike share one with odds of 1 to 18,000
 	 */
-	hash(seed: number): number {
-		lanes.a = 0x811c_9dc5;
-		lanes.b = 0x1234_5678;
-		mixNumber(seed);
-		this.hashFields();
-		let at = this.fields.length;
-		for (const { value, hashed } of this.containers) {
-			const first = this.firstValues[at++] as readonly unknown[];
-			if (!hashed || isSame(value as unknown[], first)) continue;
-			mix(at);
-			this.mixContent(value as unknown[], 0);
+	hash(seed: number): void {
+		const { base, sum, changed, changedNow, fields, firstValues } = this;
+		sum.set(base.high, base.low);
+		sum.number(-1, seed);
+		const count = this.code.scan(base.values, changed, changedNow);
+		this.changedCount = count;
+		for (let at = 0; at < count; at++) {
+			const number = changed[at]!;
+			if (!fields[number]!.hashed) continue;
+			const before = base.values[number];
+			const now = changedNow[at];
+			if (before !== firstValues[number] && !this.isLoose(before)) sum.part(number, before, -1);
+			if (now !== firstValues[number]) sum.part(number, now, 1);
 		}
-		this.hashBlocks();
-		return (lanes.a >>> 0) * 0x20_0000 + (lanes.b >>> 11);
+		if (base.looseValues.length > 0) this.hashLooseFields(base);
+		this.hashContainers(base);
+		this.hashBlocks(base);
+		this.settled = true;
+		this.high = sum.high;
+		this.low = sum.low;
 	}
 
-	private hashBlocks(): void {
-		let { a, b } = lanes;
-		let word = 0;
-		const { differences, blocks } = this;
-		const found = differences.claim();
+	/** Fields that lead to the same object as in the snapshot, which may hold something else by now. */
+	private hashLooseFields({ looseValues, values }: Snapshot): void {
+		for (const number of looseValues) {
+			const field = this.fields[number];
+			if (field === undefined || !field.hashed) continue;
+			const now = (this.owners[field.owner] as Record<string, unknown>)[field.name];
+			if (now === values[number]) this.sum.part(number, now, 1);
+		}
+	}
+
+	private hashContainers(base: Snapshot): void {
+		const { containers, changedContainers, sum, one } = this;
+		changedContainers.length = 0;
+		for (let number = 0; number < containers.length; number++) {
+			const { value, hashed } = containers[number]!;
+			const place = this.fields.length + number;
+			if (holds(value, base.values[place] as unknown[]) && !base.looseValues.includes(place)) continue;
+			changedContainers.push(number);
+			if (!hashed) continue;
+			this.sumContainer(number);
+			sum.high = (sum.high + one.high - base.containerSums[2 * number]!) | 0;
+			sum.low = (sum.low + one.low - base.containerSums[2 * number + 1]!) | 0;
+		}
+	}
+
+	private hashBlocks(base: Snapshot): void {
+		const { blocks, changedBlocks, usedNow, sum, one, comparison, found } = this;
+		changedBlocks.length = 0;
+		comparison.begin();
 		for (let number = 0; number < blocks.length; number++) {
-			const { words, first, count, live, hashed, unhashed } = blocks[number]!;
-			if (hashed) {
-				const used = live === null ? count : Math.min(live(), count);
-				const different = differences.find(number, used);
-				for (let entry = 0; entry < different; entry++) {
-					const i = found[entry]!;
-					if (unhashed?.(i)) continue;
-					const value = words[first + i]!;
-					const at = Math.imul(word + i + 1, 0xc2b2_ae3d);
-					a = Math.imul(a ^ value ^ at, 0x9e37_79b1);
-					a ^= a >>> 15;
-					b = Math.imul(b + value + at, 0x85eb_ca77) ^ (b >>> 13);
-					b = (b << 7) | (b >>> 25);
-				}
-				// Where a live part ends counts too: what lies behind it was left out here and not there.
-				if (live !== null) {
-					a = Math.imul(a ^ used, 0x27d4_eb2f);
-					b = Math.imul(b + used, 0x1656_67b1);
-				}
+			const block = blocks[number]!;
+			const { live, count, hashed, hashedFrom } = block;
+			const used = live === null ? count : Math.min(live(), count);
+			usedNow[number] = used;
+			if (!hashed) {
+				changedBlocks.push(number);
+				continue;
 			}
-			word += count;
-		}
-		lanes.a = a;
-		lanes.b = b;
-	}
-
-	private different(at: number, value: unknown): void {
-		mix(Math.imul(at + 1, 0x27d4_eb2f));
-		this.mixValue(value, 0);
-	}
-
-	private mixValue(value: unknown, depth: number): void {
-		switch (typeof value) {
-			case "number":
-				mixNumber(value);
-				return;
-			case "boolean":
-				mix(value ? 0x51 : 0x52);
-				return;
-			case "string":
-				mix(textId(value));
-				return;
-			case "bigint":
-				big[0] = value;
-				mix(bigWords[0]!);
-				mix(bigWords[1]!);
-				return;
-			case "undefined":
-				mix(0x53);
-				return;
-			case "function": {
-				let id = functionTexts.get(value);
-				if (id === undefined) {
-					id = textId(value.toString());
-					functionTexts.set(value, id);
-				}
-				mix(id);
-				return;
+			const from = hashedFrom === null ? 0 : hashedFrom();
+			if (used === base.used[number] && from === base.from[number]) {
+				const count = comparison.differences(number, used, found);
+				if (count === 0) continue;
+				this.exchange(block, base.words, base.starts[number]!, from, count);
+			} else {
+				this.sumBlock(block, used, from);
+				sum.high = (sum.high + one.high - base.blockSums[2 * number]!) | 0;
+				sum.low = (sum.low + one.low - base.blockSums[2 * number + 1]!) | 0;
 			}
-			case "object":
-				this.mixObject(value, depth);
-				return;
-			default:
-				throw new SnapshotError(`a ${typeof value} cannot be hashed`);
+			changedBlocks.push(number);
 		}
 	}
 
-	private mixObject(value: object | null, depth: number): void {
-		if (value === null) {
-			mix(0x54);
-			return;
+	/** Takes words that were found to differ out of the hash, and puts in what they are now. */
+	private exchange(block: Block, saved: Uint32Array, start: number, from: number, count: number): void {
+		const { words, first, before, unhashed } = block;
+		const { sum, firstWords, found } = this;
+		let { high, low } = sum;
+		for (let at = 0; at < count; at++) {
+			const i = found[at]!;
+			if (i < from || unhashed?.has(i) === true) continue;
+			const was = saved[start + i]!;
+			const is = words[first + i]!;
+			const initially = firstWords[before + i]!;
+			if (was !== initially) {
+				high = (high - highOf(before + i, was)) | 0;
+				low = (low - lowOf(before + i, was)) | 0;
+			}
+			if (is !== initially) {
+				high = (high + highOf(before + i, is)) | 0;
+				low = (low + lowOf(before + i, is)) | 0;
+			}
 		}
-		const number = this.known.get(value);
-		if (number !== undefined) {
-			mix(number ^ 0x4000_0000);
-			return;
-		}
-		if (this.rules.opaque.has(value) || ArrayBuffer.isView(value)) return;
-		if (depth > 8)
-			throw new SnapshotError("objects that were made while the machine ran lie too deep in each other");
-		if (isContainer(value)) {
-			this.mixContent(value, depth + 1);
-			return;
-		}
-		for (const [name, field] of Object.entries(value)) {
-			if (this.rules.rule(value, name) !== "saved") continue;
-			mix(textId(name));
-			this.mixValue(field, depth + 1);
-		}
+		sum.high = high;
+		sum.low = low;
 	}
 
-	private mixContent(container: unknown[] | Map<unknown, unknown> | Set<unknown>, depth: number): void {
-		if (Array.isArray(container)) {
-			mix(container.length);
-			for (let at = 0; at < container.length; at++) this.mixValue(container[at], depth);
-			return;
+	/** Hashes a container into `one`. */
+	private sumContainer(number: number): void {
+		const { one, containers } = this;
+		const place = this.fields.length + number;
+		const { value } = containers[number]!;
+		one.set(0, 0);
+		if (!holds(value, this.firstValues[place] as unknown[])) one.content(place, value);
+	}
+
+	/** Hashes a block's words into `one`. */
+	private sumBlock(block: Block, used: number, from: number): void {
+		const { words, first, live, before, unhashed } = block;
+		const { firstWords } = this;
+		let high = 0;
+		let low = 0;
+		for (let i = from; i < used; i++) {
+			const value = words[first + i]!;
+			if (value === firstWords[before + i] || unhashed?.has(i) === true) continue;
+			high = (high + highOf(before + i, value)) | 0;
+			low = (low + lowOf(before + i, value)) | 0;
 		}
-		mix(container.size);
-		for (const element of contentOf(container)) this.mixValue(element, depth);
+		this.one.set(high, low);
+		// Where a live part ends counts too: what lies behind it was left out here and not there.
+		if (live !== null) this.one.number(this.firstValues.length + before, used);
+	}
+
+	/** Hashes all of a snapshot that was just made of the machine. */
+	private sumUp(snapshot: Snapshot): void {
+		const { sum, one, fields, firstValues } = this;
+		sum.set(0, 0);
+		for (let at = 0; at < fields.length; at++) {
+			const value = snapshot.values[at];
+			if (value !== firstValues[at] && fields[at]!.hashed && !this.isLoose(value)) sum.part(at, value, 1);
+		}
+		let { high, low } = sum;
+		for (const [number, { hashed }] of this.containers.entries()) {
+			if (!hashed) continue;
+			this.sumContainer(number);
+			snapshot.containerSums.set([one.high, one.low], 2 * number);
+			high = (high + one.high) | 0;
+			low = (low + one.low) | 0;
+		}
+		for (const [number, block] of this.blocks.entries()) {
+			if (!block.hashed) continue;
+			this.sumBlock(block, snapshot.used[number]!, snapshot.from[number]!);
+			snapshot.blockSums.set([one.high, one.low], 2 * number);
+			high = (high + one.high) | 0;
+			low = (low + one.low) | 0;
+		}
+		snapshot.high = high;
+		snapshot.low = low;
 	}
 }

@@ -7,11 +7,12 @@ const ENTRIES = 512;
 
 /** The cache of one processor, for one set of second-level tables. */
 export class GuestPhysicalTlb {
-	/** Page numbers, -1 for none. */
-	private readonly pages = new Float64Array(ENTRIES).fill(-1);
+	/** Page numbers plus 1, 0 for none. */
+	private readonly pages = new Float64Array(ENTRIES);
 	private readonly hpas = new Float64Array(ENTRIES);
 	private readonly rights = new Uint8Array(ENTRIES);
-	private isEmpty = true;
+	/** Nothing was entered since the last flush. */
+	isEmpty = true;
 
 	/**
 	 * Looks a guest physical address up.
@@ -24,12 +25,12 @@ export class GuestPhysicalTlb {
 			const word = gpa >>> 0;
 			const number = word >>> 12;
 			const slot = number & (ENTRIES - 1);
-			if (this.pages[slot] !== number || (this.rights[slot]! & wanted) !== wanted) return -1;
+			if (this.pages[slot] !== number + 1 || (this.rights[slot]! & wanted) !== wanted) return -1;
 			return this.hpas[slot]! + (word & 4095);
 		}
 		const page = Math.floor(gpa / 4096);
 		const at = page % ENTRIES;
-		if (this.pages[at] !== page || (this.rights[at]! & wanted) !== wanted) return -1;
+		if (this.pages[at] !== page + 1 || (this.rights[at]! & wanted) !== wanted) return -1;
 		return this.hpas[at]! + (gpa % 4096);
 	}
 
@@ -40,8 +41,8 @@ export class GuestPhysicalTlb {
 	fill(gpa: number, hpa: number, allowed: number): void {
 		const page = Math.floor(gpa / 4096);
 		const at = page % ENTRIES;
-		this.rights[at] = this.pages[at] === page ? this.rights[at]! | allowed : allowed;
-		this.pages[at] = page;
+		this.rights[at] = this.pages[at] === page + 1 ? this.rights[at]! | allowed : allowed;
+		this.pages[at] = page + 1;
 		this.hpas[at] = hpa - (gpa % 4096);
 		this.isEmpty = false;
 	}
@@ -49,13 +50,13 @@ export class GuestPhysicalTlb {
 	/** Drops the mapping of a page, as an EPT violation does (SDM 29.4.3.1). */
 	drop(gpa: number): void {
 		const page = Math.floor(gpa / 4096);
-		if (this.pages[page % ENTRIES] === page) this.pages[page % ENTRIES] = -1;
+		if (this.pages[page % ENTRIES] === page + 1) this.pages[page % ENTRIES] = 0;
 	}
 
 	/** Drops all mappings. */
 	flush(): void {
 		if (this.isEmpty) return;
-		this.pages.fill(-1);
+		this.pages.fill(0);
 		this.isEmpty = true;
 	}
 }
