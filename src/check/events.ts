@@ -72,6 +72,8 @@ export interface EventRow {
 	 */
 	readonly waits?: (state: DeliveryState) => boolean;
 	readonly sets?: number;
+	/** Whether it changes nothing in this state. At two such ops in a row it is the same, if interrupts are as they were. */
+	readonly idle?: (state: DeliveryState) => boolean;
 	/** How many of its kind were handled so far; absent: nobody counts them. What arrived less this is owed. */
 	readonly handled?: (machine: Machine) => number;
 }
@@ -240,6 +242,7 @@ export const EVENTS: readonly EventRow[] = [
 		title: "breakpoint of a tracer in the kernel's code",
 		places: ["host"],
 		phases: ["interrupts on", "interrupts off", "GIF 0"],
+		idle: ({ nmiBlocked }) => !nmiBlocked,
 		// Its handler ends with an IRET, and that ends the blocking of NMIs, whoever blocked them.
 		inject: ({ cpu, kernel }) => {
 			if (!kernel.guestContext.inGuest) cpu.nmiBlocked = false;
@@ -320,6 +323,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "text-poke",
 		title: "interrupt by which another CPU has code patched here, through an address space of its own",
 		places: ["host"],
+		waits: interruptWaits,
 		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.addressSpaces.textPoke()),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
 	},
@@ -327,6 +331,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "perf",
 		title: "interrupt by which perf changes DEBUGCTL here",
 		places: ["host"],
+		waits: interruptWaits,
 		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.setDebugctl(kernel.debugctl ^ DEBUGCTL_LBR)),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
 	},

@@ -383,9 +383,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		}
 	}
 
-	/** What was looked at since the op before is not known any more: it may have been anything. */
-	forgetReads(): void {
-		this.flagReads.bits = ALL_READ;
+	/** What was looked at since the op before: for a machine that was brought back. */
+	noteReads(bits: number): void {
+		this.flagReads.bits = bits;
 	}
 
 	private note(cpu: Cpu, op: number): void {

@@ -14,6 +14,7 @@ const DEPTH_MAX = 8;
 
 type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
 
+/** Whether an object is an array, map or set. */
 export function isContainer(value: object): value is Container {
 	return Array.isArray(value) || value instanceof Map || value instanceof Set;
 }

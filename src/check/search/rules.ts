@@ -23,7 +23,17 @@ import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } f
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
 	[
 		Cpu,
-		["observer", "opCounts", "costs", "execute", "largePages", "tlbFilled", "jumpFilled", "jumpPages", "walks"],
+		[
+			"observer",
+			"opCounts",
+			"costs",
+			"execute",
+			"largePages",
+			"tlbFilled",
+			"jumpFilled",
+			"jumpPages",
+			"walks",
+		],
 	],
 	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
 	[Vm, ["tree", "ops"]],

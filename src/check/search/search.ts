@@ -229,7 +229,8 @@ export class Search {
 			const start = keep && !subject.ledger.violated ? states.save() : null;
 			const opsBefore = subject.ops;
 			goesOn = this.block(events);
-			if (start !== null) blocks.push(this.blockOf(start, opsBefore, events, blocks.at(-1)));
+			const noted = blocks.at(-1)?.notes.at(-1) ?? NOTHING_NOTED;
+			if (start !== null) blocks.push(this.blockOf(start, opsBefore, events, noted));
 			events = [];
 			if (goesOn && this.isKnown()) goesOn = false;
 		}
@@ -246,12 +247,7 @@ export class Search {
 		return subject.runBlock();
 	}
 
-	private blockOf(
-		start: Snapshot,
-		opsBefore: number,
-		prefix: readonly Injection[],
-		before: Block | undefined,
-	): Block {
+	private blockOf(start: Snapshot, opsBefore: number, prefix: readonly Injection[], noted: number): Block {
 		const { ops, entries, guestEntries, opNotes } = this.subject;
 		return {
 			start,
@@ -260,7 +256,7 @@ export class Search {
 			opsAfter: ops,
 			entries: entries.slice(),
 			guestEntries: guestEntries.slice(),
-			notes: [before?.notes.at(-1) ?? NOTHING_NOTED, ...opNotes],
+			notes: [noted, ...opNotes],
 		};
 	}
 
@@ -340,13 +336,15 @@ export class Search {
 		const blocks: Block[] = [];
 		subject.noting = true;
 		this.rewind(from);
-		subject.forgetReads();
+		// What came before its first op is as it was when the chain before was run.
+		subject.noteReads((from.notes[1] ?? EVERYTHING_READ) >> READ_SHIFT);
 		let events: readonly Injection[] = [...from.prefix, branch.event];
 		for (let at = 0; at < branch.length; at++) {
 			const start = at === 0 ? from.start : states.save();
 			const opsBefore = subject.ops;
 			this.block(events);
-			blocks.push(this.blockOf(start, opsBefore, events, blocks.at(-1)));
+			const noted = at === 0 ? from.notes[0]! : blocks.at(-1)!.notes.at(-1)!;
+			blocks.push(this.blockOf(start, opsBefore, events, noted));
 			events = [];
 		}
 		return blocks;
@@ -378,16 +376,19 @@ export class Search {
 
 	/**
 	 * Whether an event at an op of a block is the same as at the op before: it would wait at both, and nobody looked
-	 * between them.
+	 * between them; or it would change nothing at both.
 	 */
-	private isRepeated({ waits, sets = 0 }: EventRow, block: Block, op: number): boolean {
-		if (waits === undefined || this.options.exhaustive === true) return false;
+	private isRepeated({ waits, idle, sets = 0 }: EventRow, block: Block, op: number): boolean {
+		if ((waits ?? idle) === undefined || this.options.exhaustive === true) return false;
 		// At the entry itself it is tried in any case: what enters the guest is looked at apart.
 		if (block.entries.includes(op)) return false;
 		const at = op - block.opsBefore;
-		const here = block.notes[at]!;
-		if ((here >> READ_SHIFT) & (sets | READ_MORE)) return false;
-		return waits(deliveryState(here)) && waits(deliveryState(block.notes[at - 1]!));
+		const note = block.notes[at]!;
+		const [here, before] = [deliveryState(note), deliveryState(block.notes[at - 1]!)];
+		if (idle?.(here) === true && idle(before))
+			return here.interruptFlag === before.interruptFlag && here.gif === before.gif;
+		if (waits === undefined || (note >> READ_SHIFT) & (sets | READ_MORE)) return false;
+		return waits(here) && waits(before);
 	}
 
 	private try(
@@ -424,6 +425,7 @@ export class Search {
 const CHAIN_MAX = 20_000;
 /** Before the first op: as if somebody had looked at everything. */
 const NOTHING_NOTED = NOTE.interruptFlag | NOTE.gif;
+const EVERYTHING_READ = 0xff << READ_SHIFT;
 
 function deliveryState(note: number): DeliveryState {
 	return {
