@@ -3,6 +3,10 @@
  * with the processor's own handlers (executor.ts), which needs no translation, and the same bytes run as any guest does
  * (a test compares the two). What is in it depends on the vendor and the configuration.
  */
+import { exitReasonName as svmExitName } from "../../kvm/svm/exit-names.ts";
+import { exitReasonName as vmxExitName } from "../../kvm/vmx/exit-names.ts";
+import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
+import { EXIT_REASON } from "../../silicon/vmx/controls.ts";
 import type { Image } from "../../guests/image.ts";
 import { image as tdStart } from "../../guests/images/td-script.ts";
 import { loadImage } from "../../guests/load.ts";
@@ -241,17 +245,32 @@ function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor,
 	];
 }
 
+/** Exits that the script makes, by the names that they are counted under. */
 const VMX_EXITS = [
-	"INVD",
-	"WRMSR",
-	"CPUID",
-	"IO_INSTRUCTION",
-	"EPT_VIOLATION",
-	"RDMSR",
-	"HLT",
-	"PREEMPTION_TIMER",
-];
-const SVM_EXITS = ["invd", "msr", "cpuid", "ioio", "npf", "hlt"];
+	EXIT_REASON.invd,
+	EXIT_REASON.wrmsr,
+	EXIT_REASON.cpuid,
+	EXIT_REASON.ioInstruction,
+	EXIT_REASON.eptViolation,
+	EXIT_REASON.rdmsr,
+	EXIT_REASON.hlt,
+	EXIT_REASON.preemptionTimer,
+].map(vmxExitName);
+const SVM_EXITS = [
+	EXIT_CODE.invd,
+	EXIT_CODE.msr,
+	EXIT_CODE.cpuid,
+	EXIT_CODE.ioio,
+	EXIT_CODE.npf,
+	EXIT_CODE.hlt,
+].map(svmExitName);
+const TD_EXITS = [
+	EXIT_REASON.cpuid,
+	EXIT_REASON.vmcall,
+	EXIT_REASON.ioInstruction,
+	EXIT_REASON.rdmsr,
+	EXIT_REASON.wrmsr,
+].map(vmxExitName);
 
 function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel, vcpus: number): Script {
 	const code = assemble([...setup(parameters, vendor), ...body(parameters, vendor, vcpus)]);
@@ -328,7 +347,7 @@ function tdScript(): Script {
 		stacks: [],
 		secondEntry: 0,
 		exitCode: 0,
-		exits: ["CPUID", "VMCALL", "IO_INSTRUCTION", "RDMSR", "WRMSR"],
+		exits: TD_EXITS,
 	};
 }
 
