@@ -40,7 +40,7 @@ export function Frames({
 					// biome-ignore lint/a11y/useKeyWithClickEvents: the list has the keys
 					// biome-ignore lint/a11y/useFocusableInteractive: the list has the focus
 					<div
-						key={frame}
+						key={frame - first}
 						id={`frame-${frame}`}
 						class={`frame frame-${kind} ${isOwn ? "is-own" : differs ? "is-other" : ""}`}
 						role="option"
@@ -127,8 +127,8 @@ export function Disassembly({ run, at }: { readonly run: Recording; readonly at:
 		<section aria-label="code of the guest">
 			<h2>code of the guest</h2>
 			<ol class="code">
-				{lines.map((line) => (
-					<li key={String(line.rip)} aria-current={line.rip === rip ? "true" : undefined}>
+				{lines.map((line, place) => (
+					<li key={`line ${place}`} aria-current={line.rip === rip ? "true" : undefined}>
 						<span aria-hidden="true">{line.rip === rip ? "▸" : " "}</span>
 						<span class="dim">{line.rip.toString(16)}</span> {line.text}
 					</li>
