@@ -87,6 +87,9 @@ onEachMachine("a vCPU in a thread", (bench) => {
 		await once();
 		const before = count();
 		for (let round = 0; round < 4; round++) await once();
-		expect(count()).toEqual(before);
+		const after = count();
+		// Files of earlier tests may be closed meanwhile.
+		expect(after.files).toBeLessThanOrEqual(before.files);
+		expect({ ...after, files: 0 }).toEqual({ ...before, files: 0 });
 	});
 });

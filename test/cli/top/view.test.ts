@@ -50,8 +50,8 @@ describe("the screen of the live view", () => {
 			/^Samples: \d+K? of event 'cycles', period 499, Event count \(approx\.\): \d+[KM]$/,
 		);
 		expect(lines[1]).toBe("invd on v6.18, vmx, emerald-rapids (modelled), 1 vCPU, 303 exits");
-		expect(lines[2]).toMatch(/^Overhead {2}Shared Object {2}Symbol$/);
-		expect(lines[3]).toMatch(/^ {2}\d\d\.\d\d% {2}\[kernel\] {7}\[k\] vmx_vmexit$/);
+		expect(lines[2]).toMatch(/^Overhead {2}Shared Object {2,}Symbol$/);
+		expect(lines[3]).toMatch(/^ {2}\d\d\.\d\d% {2}\[kernel\] {2,}\[k\] vmx_vmexit$/);
 		expect(lines.at(-1)).toMatch(/'\?' for help/);
 	});
 
