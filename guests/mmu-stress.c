@@ -1,9 +1,14 @@
-/* Every processor writes to its own pages, again and again, while the host takes them away. */
+/*
+ * Every processor writes to its own pages, again and again, while the host takes them away. Bits 63:32 of the flags are the
+ * turns of a loop between two pages.
+ */
 #include "smp.h"
 
 #define REGION_BASE (16ul << 20)
 #define PAGES 64
 #define PAGE 4096ul
+
+static u32 work_turns;
 
 static u64 touch(u32 cpu, u64 value)
 {
@@ -15,6 +20,8 @@ static u64 touch(u32 cpu, u64 value)
 		if (*word && *word != value - 1)
 			wrong++;
 		*word = value;
+		for (volatile u32 i = 0; i < work_turns; i++)
+			;
 	}
 	return wrong;
 }
@@ -32,6 +39,7 @@ int guest_main(const struct params *params)
 	enable_features(params);
 	setup_idt();
 	setup_x2apic_timer(LVT_MASKED);
+	work_turns = (u32)(params->flags >> 32);
 	start_processors(params);
 	u64 start = rdtsc();
 	for (u64 i = 1; i <= params->iterations; i++)

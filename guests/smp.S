@@ -30,9 +30,10 @@ ap_long:
 	mov	%eax, %ds
 	mov	%eax, %es
 	mov	%eax, %ss
-	mov	$1, %edi
-	lock xadd %edi, ap_started(%rip)
-	inc	%edi
+	mov	$1, %eax
+	cpuid
+	shr	$24, %ebx	# the initial APIC ID, which IPIs go by
+	mov	%ebx, %edi
 	mov	%edi, %eax
 	shl	$12, %eax
 	lea	ap_stacks(%rip), %rsp
@@ -42,9 +43,6 @@ ap_long:
 	jmp	1b
 
 	.bss
-	.balign 16
-ap_started:
-	.space 4
 	.balign 4096
 ap_stacks:
 	.space 4096 * 33

@@ -11,7 +11,7 @@ static inline u32 cpu_count(const struct params *params)
 
 /* Starts the other processors, each in ap_main(), and waits until all have called ap_ready(). */
 void start_processors(const struct params *params);
-/* A processor other than the first is set up; its number is what ap_main() was given, 1 and up. */
+/* A processor other than the first is set up; its number is what ap_main() was given, its APIC ID. */
 void ap_ready(void);
 void ap_main(u32 cpu);
 void send_ipi(u32 cpu, u8 vector);

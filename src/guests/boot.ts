@@ -45,7 +45,10 @@ export interface GuestParameters {
 	readonly xrstorPkru?: boolean;
 	/** Processors that a guest of several starts. Default 1. */
 	readonly cpus?: number;
-	/** Turns of the piece of work that `pkeys` does between two switches, by default 500; `halt-poll` before it wakes another, by default none. */
+	/**
+	 * Turns of the piece of work that `pkeys` does between two switches, by default 500; `halt-poll` before it wakes
+	 * another and `mmu-stress` between two pages, by default none. How often `timer-userspace` moves its timer in a tick.
+	 */
 	readonly workTurns?: number;
 }
 

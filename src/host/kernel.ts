@@ -86,6 +86,8 @@ export interface KernelOptions {
 	readonly mceHandler?: MceHandler;
 	/** Protection key of the pages that user-space stacks lie on; user space allows itself that key. Default: 0. */
 	readonly userStackKey?: number;
+	/** vmscape= of the command line: "off" leaves the predictors alone on the way to user space. Default: as the processor needs. */
+	readonly vmscape?: "off";
 	/** Parameters that kvm_intel and kvm_amd are loaded with. */
 	readonly kvm?: Partial<KvmParameters>;
 }
@@ -136,6 +138,8 @@ export class Kernel implements HostVectors {
 	debugctl = 0;
 	/** x86_spec_ctrl_current, per CPU. */
 	specCtrl = 0;
+	/** X86_FEATURE_IBPB_EXIT_TO_USER: what a guest has taught the predictors is forgotten before user space runs. */
+	readonly hasIbpbExitToUser: boolean;
 	/** x86_ibpb_exit_to_user, per CPU: the way to user space does an IBPB first (commit 2f8f173413f1). */
 	ibpbExitToUser = false;
 	/** What other CPUs want this one to do: the call_single queue. */
@@ -185,6 +189,7 @@ export class Kernel implements HostVectors {
 		const { features } = cpu.model;
 		this.xcr0 = options.xcr0 ?? features.xcr0;
 		this.xss = options.xss ?? features.xss;
+		this.hasIbpbExitToUser = features.ibpbExitToUser && options.vmscape !== "off";
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
 		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;

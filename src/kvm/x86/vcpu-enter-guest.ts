@@ -221,7 +221,7 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	// Before preemption can move the thread: the mark is of the CPU whose predictors the guest has used.
 	when(
 		"X86_FEATURE_IBPB_EXIT_TO_USER",
-		(v) => v.cpu.model.features.ibpbExitToUser,
+		(v) => v.kernel.hasIbpbExitToUser,
 		[
 			step(
 				"x86_ibpb_exit_to_user = true",

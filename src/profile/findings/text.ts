@@ -2,7 +2,9 @@
 import type { ChartFile } from "./charts.ts";
 import { type Findings, savedPercent, type SeriesGain } from "./run.ts";
 
-const percent = (value: number) => `${value.toFixed(2)} %`;
+/** Two digits; what rounds to nothing has no sign. */
+const digits = (value: number) => value.toFixed(2).replace(/^-(0\.00)$/, "$1");
+const percent = (value: number) => `${digits(value)} %`;
 const cycles = (value: number) => String(Math.round(value));
 
 function gainsTable(gains: readonly SeriesGain[]): string[] {
@@ -12,7 +14,7 @@ function gainsTable(gains: readonly SeriesGain[]): string[] {
 		...gains.map(
 			({ workload, runs, baseCycles, seriesCycles, gainPercent, spreadPercent: [least, greatest] }) =>
 				`| \`${workload}\` | ${runs} | ${cycles(baseCycles)} | ${cycles(seriesCycles)} | ${percent(gainPercent)} | ` +
-				`${runs === 1 ? "" : `${least.toFixed(2)} to ${percent(greatest)}`} |`,
+				`${runs === 1 ? "" : `${digits(least)} to ${percent(greatest)}`} |`,
 		),
 	];
 }
@@ -46,7 +48,8 @@ function answer({ gains, rates }: Findings): string[] {
 		first,
 		keysWin
 			? "These workloads do nothing but exit, or nothing but switch; an application does other things in between, and its gain is a fraction of these. " +
-				"At every rate the keys save more than the series does. A gain that an application sees is therefore not the series', unless it halts and wakes all the time; it can be the keys', if it switches often."
+				"At every rate the keys save more than the series does. " +
+				`A gain of more than ${most.gainPercent.toFixed(1)} % that an application sees is therefore not the series'; it can be the keys', if it switches often.`
 			: "So with these workloads the two cannot be told apart.",
 	];
 }
@@ -90,8 +93,8 @@ export function findingsText(findings: Findings, charts: readonly ChartFile[] = 
 		"",
 		"## The seed's tables beside ours",
 		"",
-		"The mail labels only the second table. No cost was fitted to any of them; the shapes of the workloads were chosen by the",
-		"symbols, as [profile.md](profile.md) says.",
+		"The mail labels only the second table. No cost was fitted to any of them. The shapes of the workloads were chosen by the",
+		"symbols, and some of their parameters fitted: [profile.md](profile.md) says which, and by what evidence.",
 	];
 	for (const [name, seed] of Object.entries(findings.seeds)) {
 		lines.push(

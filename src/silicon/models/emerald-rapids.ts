@@ -20,7 +20,7 @@ const costs = opCosts([
 	["rdmsr(ia32_xfd_err)",      40,   "assumed",    WHY.msr],
 	["wrmsr(ia32_xfd_err)",      125,  "assumed",    "as WRMSR(IA32_XFD)"],
 	["rdtsc",                    27,   "assumed",    "27.0 cycles measured on Ice Lake-SP (InstLatx64); no figure for this model"],
-	["pause",                    140,  "assumed",    "about 140 cycles since Skylake (Intel's optimization manual); no figure for this model"],
+	["pause",                    40,   "assumed",    "10.3 ns on a Xeon Gold 5415+, of the same core (Alois-xx/OpenMPTest, README), some 40 cycles at its clock; 40 on Cascade Lake, 138 to 140 on Skylake and Ice Lake (uops.info); no figure for this model"],
 	["vmread",                   10,   "assumed",    "CR3 and CR4 checks elided save some 20 cycles seen from the host (mailing list); VMCS accesses are of that order"],
 	["vmwrite",                  12,   "assumed",    "as VMREAD"],
 	["vmptrld",                  100,  "assumed",    WHY.rare],
