@@ -177,6 +177,8 @@ export function hypervisor(overrides: Partial<GuestMode> = {}): GuestMode {
 		},
 		secondLevel: null,
 		tscOffset: 0,
+		interceptsTsc: true,
+		interceptsPause: true,
 		...overrides,
 	};
 }

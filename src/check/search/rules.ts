@@ -62,11 +62,12 @@ for (const [table, rule] of [
 	}
 }
 
-/** Words that are no state: the clock of retired instructions, and the shadow's note of it. */
+/** Words that are no state: the clock of retired instructions, the shadow's note of it, and what each entry sets anew. */
 const UNHASHED_WORDS = new Set(
-	[L.INSTRUCTIONS, L.INSTRUCTIONS + 4, L.SHADOW_AT, L.SHADOW_AT + 4, L.SHADOW_RIP, L.SHADOW_RIP + 4].map(
-		(offset) => offset >> 2,
-	),
+	[L.INSTRUCTIONS, L.SHADOW_AT, L.SHADOW_RIP, L.TSC_UNTIL, L.PAUSE_UNTIL, L.TSC_OFFSET].flatMap((offset) => [
+		offset >> 2,
+		(offset + 4) >> 2,
+	]),
 );
 /** Legacy part and header of an XSAVE area. */
 const HEAD_WORDS = 576 >> 2;

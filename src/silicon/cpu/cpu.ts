@@ -109,6 +109,9 @@ export interface GuestMode {
 	readonly secondLevel: { readonly kind: "ept" | "npt"; readonly root: number } | null;
 	/** Added to CYCLES when the guest reads the time stamp counter. */
 	readonly tscOffset: number;
+	/** RDTSC, and PAUSE, cause a VM exit. Asked when guest code is entered. */
+	readonly interceptsTsc: boolean;
+	readonly interceptsPause: boolean;
 	/**
 	 * What a MOV from CR0, CR4 or CR8 that did not exit reads (read shadows, virtual TPR).
 	 * @param cr 0, 4 or 8
@@ -478,6 +481,15 @@ export class Cpu {
 		this.horizon = horizon;
 		this.sliceEnd = sliceEnd;
 		this.f64[this.limitAt] = Math.min(this.deadline, sliceEnd);
+		this.allowTime();
+	}
+
+	/** Tells translated code which of RDTSC and PAUSE it may carry out, and until when. Called when guest code is entered. */
+	allowTime(): void {
+		const { guest, horizon, f64, base } = this;
+		f64[(base + L.TSC_UNTIL) >> 3] = guest?.interceptsTsc === true ? -1 : horizon;
+		f64[(base + L.PAUSE_UNTIL) >> 3] = guest?.interceptsPause === true ? -1 : horizon;
+		f64[(base + L.TSC_OFFSET) >> 3] = guest === null ? 0 : guest.tscOffset;
 	}
 	/** Guest instructions retired. */
 	get instructions(): number {

@@ -164,6 +164,13 @@ export const SHADOW_AT = 0x498;
 export const TSC_BIAS = 0x4a0;
 /** Cycles at which `Cpu.onDeadline` is due, f64. */
 export const EVENT_DEADLINE = 0x4b0;
+/**
+ * Cycles up to which translated code carries out RDTSC, and PAUSE, by itself: `Cpu.horizon`, or -1 while the instruction is
+ * intercepted. f64 each. What a guest adds to the time stamp counter, f64. Set at every entry into guest code.
+ */
+export const TSC_UNTIL = 0x4b8;
+export const PAUSE_UNTIL = 0x4c0;
+export const TSC_OFFSET = 0x4c8;
 /** Numbers handed out by RDRAND and RDSEED so far. u32. */
 export const RANDOM_COUNT = 0x4a8;
 /** Scratch for translated code. */

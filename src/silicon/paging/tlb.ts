@@ -62,8 +62,14 @@ function noteLarge(cpu: Cpu, lo: number, hi: number, shift: number): void {
 	} else cpu.largePages[largeFilter(lo, hi)] = 1;
 }
 
+/**
+ * Low half of the tag of an entry that was dropped alone, which `tlbFilled` still lists: no access looks for it, since the
+ * bits between alignment and page are set. With all bits set an entry is not listed.
+ */
+const DROPPED = 0xfffffffe;
+
 function dropEntry(cpu: Cpu, word: number): void {
-	cpu.u32[word] = 0xffffffff;
+	cpu.u32[word] = DROPPED;
 	cpu.u32[word + 1] = 0xffffffff;
 }
 
@@ -82,6 +88,20 @@ function dropLarge(cpu: Cpu, lo: number, hi: number): void {
 			const shift = u32[word + 3]!;
 			if (shift === 0 || u32[word + 1] !== hi >>> 0 || (u32[word]! ^ lo) >>> shift !== 0) continue;
 			dropEntry(cpu, word);
+		}
+	}
+	noteLargePages(cpu);
+}
+
+/** Makes `largePages` say what the entries are. */
+function noteLargePages(cpu: Cpu): void {
+	const { u32 } = cpu;
+	cpu.largePages.fill(0);
+	for (const list of cpu.tlbFilled) {
+		for (let at = 0; at < list.length; at++) {
+			const word = list.at(at);
+			if (u32[word + 3] !== 0 && u32[word] !== DROPPED)
+				noteLarge(cpu, u32[word]!, u32[word + 1]!, u32[word + 3]!);
 		}
 	}
 }
@@ -186,11 +206,12 @@ export function fillTlb(
 	if ((cpu.read32(L.DR7) & DR7.enables) !== 0) return;
 	const entry = (cpu.base + bank + table + tlbOffset(lo)) >> 2;
 	const { u32 } = cpu;
+	const listed = u32[entry] !== 0xffffffff || u32[entry + 1] !== 0xffffffff;
 	u32[entry] = lo & 0xfffff000;
 	u32[entry + 1] = hi;
 	u32[entry + 2] = (at - lo) >>> 0;
 	u32[entry + 3] = shift;
-	cpu.tlbFilled[bank === 0 ? 0 : 1]!.add(entry);
+	if (!listed) cpu.tlbFilled[bank === 0 ? 0 : 1]!.add(entry);
 	if (shift !== 0) noteLarge(cpu, lo, hi, shift);
 }
 

@@ -38,6 +38,13 @@ export class SvmGuestMode implements GuestMode {
 		this.hostWords = new Uint32Array(this.host.buffer);
 	}
 
+	get interceptsTsc(): boolean {
+		return this.vmcb.intercepted(EXIT_CODE.rdtsc);
+	}
+	get interceptsPause(): boolean {
+		return this.vmcb.intercepted(EXIT_CODE.pause);
+	}
+
 	/** Takes over what VMRUN reads from the control area. */
 	begin(): void {
 		const { cpu, vmcb } = this;

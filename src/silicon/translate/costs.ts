@@ -50,6 +50,8 @@ export class GuestCosts {
 		this.system = exact(costs.system.cycles);
 		this.serializing = exact(costs.serializing.cycles);
 		for (const [mnemonic, name] of classes) this.byMnemonic.set(mnemonic, exact(costs[name].cycles));
+		// Translated, but for the cost no simple instruction.
+		this.byMnemonic.set(M.Pause, this.system);
 	}
 	/** Cycles of a translated instruction. */
 	translated(mnemonic: number): number {

@@ -20,7 +20,7 @@ export interface Edge {
 	readonly faults: boolean;
 }
 
-/** How a block ends. */
+/** How a block ends. `timed`: RDTSC or PAUSE, behind which the deadline is checked, as behind what the system side does. */
 export type Ending =
 	| "fall"
 	| "jump"
@@ -29,6 +29,7 @@ export type Ending =
 	| "call"
 	| "callIndirect"
 	| "return"
+	| "timed"
 	| "system";
 
 /** Instructions that run one after the other: entered at the first, left behind the last. */
@@ -60,6 +61,11 @@ function isEnforced(insn: Insn, mode: Mode): boolean {
 	return (mnemonic === M.Jmp || mnemonic === M.Call) && insn.operands[0]!.kind !== "near";
 }
 
+/** RDTSC and PAUSE: what they do depends on the other processors' time, and on no memory. */
+function isTimed({ mnemonic }: Insn): boolean {
+	return mnemonic === M.Rdtsc || mnemonic === M.Pause;
+}
+
 /** How an instruction ends its block; "fall" if it does not. */
 export function endingOf(insn: Insn, mode: Mode): Ending {
 	const { mnemonic } = insn;
@@ -72,6 +78,7 @@ export function endingOf(insn: Insn, mode: Mode): Ending {
 		return mnemonic === M.Jmp ? "indirect" : "callIndirect";
 	}
 	if (mnemonic === M.Ret) return "return";
+	if (isTimed(insn) && !mode.single) return "timed";
 	return definitionOf(insn) === undefined || isDisabled(insn, mode) ? "system" : "fall";
 }
 
@@ -153,7 +160,7 @@ export class Discovery {
 			const ending = endingOf(insn, this.mode);
 			if (ending === "fall") continue;
 			const target = insn.operands[0];
-			if (ending === "condition") this.addLeader(offset);
+			if (ending === "condition" || ending === "timed") this.addLeader(offset);
 			if ((ending === "condition" || ending === "jump") && target?.kind === "near") {
 				this.addLeader(this.offsetOf(target.target));
 			}
@@ -188,6 +195,7 @@ export class Discovery {
 
 	private edgesOf(insn: Insn, ending: Ending, numbers: ReadonlyMap<number, number>): Edge[] {
 		const operand = insn.operands[0];
+		if (ending === "timed") return [this.edge(insn.rip + BigInt(insn.length), numbers, true)];
 		if ((ending !== "condition" && ending !== "jump") || operand?.kind !== "near") return [];
 		const taken = this.edge(operand.target, numbers, isBackward(insn, operand.target), true);
 		if (ending === "jump") return [taken];
@@ -207,7 +215,7 @@ export function singleBlock(
 	const ending = endingOf(insn, mode);
 	const next = { rip: rip + BigInt(insn.length), block: -1, check: false, faults: false };
 	const operand = insn.operands[0];
-	let edges: Edge[] = ending === "fall" ? [next] : [];
+	let edges: Edge[] = ending === "fall" ? [next] : ending === "timed" ? [{ ...next, check: true }] : [];
 	if (operand?.kind === "near" && (ending === "condition" || ending === "jump")) {
 		const faults = codeLimit >= 0 && operand.target > BigInt(codeLimit);
 		const taken = { rip: operand.target, block: -1, check: isBackward(insn, operand.target), faults };

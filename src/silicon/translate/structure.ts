@@ -13,6 +13,7 @@ import { EXIT, STRETCH_CYCLES } from "./exits.ts";
 import { pushCondition } from "./flags.ts";
 import { definitionOf, jumpCondition } from "./instructions/definitions.ts";
 import type { Block, Edge } from "./region.ts";
+import { emitTimed } from "./timed.ts";
 
 /** Cycles of an instruction, by mnemonic. */
 export type CostOf = (mnemonic: number) => number;
@@ -239,6 +240,14 @@ class Structure {
 				return;
 			case "return":
 				this.return();
+				return;
+			case "timed":
+				e.retire(e.blockInstructions, e.blockCycles);
+				emitTimed(e);
+				e.blockInstructions = 0;
+				e.blockCycles = 0;
+				this.finish(insn.mnemonic);
+				this.follow(at, block.edges[0]!);
 				return;
 			default:
 				e.retire(e.blockInstructions, e.blockCycles);

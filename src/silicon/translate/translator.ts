@@ -337,6 +337,7 @@ export class Translator {
 			flushJumpCache(cpu);
 		}
 		this.last = cpu;
+		cpu.allowTime();
 		let stopped = false;
 		while (!stopped) stopped = this.step(cpu);
 		this.running = outer;

@@ -54,6 +54,12 @@ export class VmxGuestMode implements GuestMode {
 	private readonly ept = { kind: "ept" as const, root: 0 };
 	secondLevel: { readonly kind: "ept"; readonly root: number } | null = null;
 	tscOffset = 0;
+	get interceptsTsc(): boolean {
+		return (this.primary & CPU_BASED.rdtscExiting) !== 0;
+	}
+	get interceptsPause(): boolean {
+		return (this.primary & CPU_BASED.pauseExiting) !== 0;
+	}
 	readonly virtualApic: VirtualApic;
 	/** A MOV to CR8 has put the virtual TPR below its threshold: the exit comes behind the instruction. */
 	private tprBelow = false;

@@ -132,6 +132,26 @@ describe("the software TLB", () => {
 		expect(lookUp(cpu, L.TLB_READ, 0xa000), "4 KiB pages again one by one").toBeDefined();
 	});
 
+	it("notes an entry once however often it is dropped and entered again, and finds it at every later flush", () => {
+		const cpu = longModeCpu();
+		poke64(cpu, AT.directory + 8, 0x200000n | P | RW | US | PS);
+		const listed = () => cpu.tlbFilled.reduce((sum, { length }) => sum + length, 0);
+		read(cpu, 0x9000);
+		read(cpu, 0x201000);
+		const before = listed();
+		for (let round = 0; round < 5000; round++) {
+			flushPage(cpu, 0x9000n);
+			flushPage(cpu, 0x200000n);
+			read(cpu, 0x9000);
+			read(cpu, 0x201000);
+		}
+		expect(listed()).toBe(before);
+		cpu.write64(L.CR3, 0x2000n);
+		contextChanged(cpu);
+		expect([0x9000, 0x201000].map((at) => lookUp(cpu, L.TLB_READ, at))).toEqual([undefined, undefined]);
+		expect(listed()).toBe(0);
+	});
+
 	it("enters an access with the rights of another level, such as an interrupt's frame from level 3, for that level", () => {
 		const cpu = longModeCpu();
 		poke64(cpu, AT.table + 9 * 8, 0x9000n | P | RW);
