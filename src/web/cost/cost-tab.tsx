@@ -105,14 +105,14 @@ const OTHERS = "the rest";
 function drawn(
 	parts: readonly Segment[],
 	order: readonly string[],
-): (Segment & { readonly colour: string })[] {
+): (Segment & { readonly colour: string; readonly number: number | null })[] {
 	const coloured = parts
 		.map((part) => ({ ...part, place: order.indexOf(part.op) }))
 		.filter(({ place }) => place < COLOURS)
 		.sort((a, b) => a.place - b.place)
-		.map(({ op, cycles: own, place }) => ({ op, cycles: own, colour: String(place) }));
+		.map(({ op, cycles: own, place }) => ({ op, cycles: own, colour: String(place), number: place + 1 }));
 	const rest = total(parts) - total(coloured);
-	return rest < 0.05 ? coloured : [...coloured, { op: OTHERS, cycles: rest, colour: "rest" }];
+	return rest < 0.05 ? coloured : [...coloured, { op: OTHERS, cycles: rest, colour: "rest", number: null }];
 }
 
 function Stacked({
@@ -126,14 +126,18 @@ function Stacked({
 }) {
 	return (
 		<div class="stacked">
-			{drawn(parts, order).map(({ op, cycles: own, colour }) => (
+			{drawn(parts, order).map(({ op, cycles: own, colour, number }) => (
 				<span
 					key={op}
 					class={`segment colour-${colour}`}
 					style={{ width: `${(own / longest) * 100}%` }}
 					title={`${op}: ${cycles(own)} cycles`}
 				>
-					{own / longest > (op.length + 1) * CHARACTER_SHARE ? op : ""}
+					{own / longest > (op.length + 1) * CHARACTER_SHARE
+						? op
+						: own / longest > 2 * CHARACTER_SHARE
+							? number
+							: ""}
 				</span>
 			))}
 		</div>
@@ -189,13 +193,13 @@ function Chart({
 	);
 }
 
-/** Which colour is which op, in words. */
+/** Which colour and number is which op. A number stands in bars that have no room for the name. */
 function Key({ order }: { readonly order: readonly string[] }) {
 	return (
 		<ul class="legend" aria-label="ops by colour">
 			{order.slice(0, COLOURS).map((op, place) => (
 				<li key={op}>
-					<span class={`swatch colour-${place}`} aria-hidden="true" />
+					<span class={`swatch colour-${place}`}>{place + 1}</span>
 					<code>{op}</code>
 				</li>
 			))}

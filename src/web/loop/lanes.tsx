@@ -43,6 +43,9 @@ export function LanePatterns() {
 					<rect width="6" height="6" class="lane-guest-ground" />
 					<rect width="2" height="6" class="lane-guest-line" />
 				</pattern>
+				<pattern id="lane-both" width="26" height="8" patternUnits="userSpaceOnUse">
+					<rect width="26" height="3" class="lane-both-line" />
+				</pattern>
 				<pattern id="lane-neither" width="5" height="5" patternUnits="userSpaceOnUse">
 					<rect width="5" height="5" class="lane-neither-ground" />
 					<circle cx="2.5" cy="2.5" r="1.1" class="lane-neither-dot" />
@@ -126,6 +129,12 @@ export function LaneLegend() {
 					<rect class="lane lane-off" width="13" height="16" rx="3" />
 				</svg>
 				flag off
+			</li>
+			<li>
+				<svg width="14" height="16" aria-hidden="true">
+					<rect class="lane lane-both" x="6" width="2" height="16" />
+				</svg>
+				both have the same
 			</li>
 			<li>
 				<svg width="14" height="16" aria-hidden="true">

@@ -13,7 +13,12 @@ export interface OutlineRow {
 	readonly cycles: number;
 	/** The guest runs in this step. */
 	readonly entersGuest: boolean;
+	/** What each lane holds behind it; "" where nothing was passed before it. */
+	readonly lanes: readonly string[];
 }
+
+/** Whether a row does something itself. What a head or a guard was seen with says nothing of what holds behind its inside. */
+const isOwn = ({ kind }: PathRow) => kind === "step" || kind === "return" || kind === "break";
 
 /** Cycles of everything from a row to its end, of all passages. */
 function totalCycles(rows: readonly PathRow[], survey: Survey, from: number): number {
@@ -27,10 +32,15 @@ function totalCycles(rows: readonly PathRow[], survey: Survey, from: number): nu
 
 /** The path with what was seen of it. */
 export function outline(rows: readonly PathRow[], survey: Survey): OutlineRow[] {
+	// What stands above a row holds at it as well, whether it is drawn or not; before the first one that is what the last KVM_RUN left.
+	const passed = rows.findLast((row) => isOwn(row) && survey.steps[row.place] !== undefined);
+	let lanes: readonly string[] = passed === undefined ? [] : survey.steps[passed.place]!.lanes;
 	return rows.map((row, index) => {
 		const seen = survey.steps[row.place] ?? null;
 		const passages = seen?.passages ?? 1;
+		if (isOwn(row) && seen !== null) lanes = seen.lanes;
 		return {
+			lanes,
 			row,
 			index,
 			seen,
@@ -55,9 +65,8 @@ export function passedRows(all: readonly OutlineRow[]): ReadonlySet<number> {
 		const { row, seen } = all[at]!;
 		let below = false;
 		for (let inner = at + 1; inner < row.end && !below; inner++) below = passed.has(inner);
-		const own = row.kind === "step" || row.kind === "return" || row.kind === "break";
 		const within = at >= first && at < end;
-		if (below || (own && within && seen !== null) || row.depth === 0) passed.add(at);
+		if (below || (isOwn(row) && within && seen !== null) || row.depth === 0) passed.add(at);
 	}
 	return passed;
 }
@@ -71,8 +80,10 @@ export function visibleRows(
 	const visible: OutlineRow[] = [];
 	for (let at = 0; at < all.length; ) {
 		const one = all[at]!;
-		if (shown === null || shown.has(at)) visible.push(one);
-		at = closed.has(at) ? one.row.end : at + 1;
+		const next = closed.has(at) ? one.row.end : at + 1;
+		// A folded row stands for its inside as well: what holds behind it is what holds behind its end.
+		if (shown === null || shown.has(at)) visible.push({ ...one, lanes: all[next - 1]!.lanes });
+		at = next;
 	}
 	return visible;
 }
@@ -108,25 +119,17 @@ export interface LaneSegment {
 	readonly value: string;
 }
 
-/** The stretches of all lanes. Lines that were never passed go on with what stands above them. */
+/** The stretches of all lanes. */
 export function laneSegments(visible: readonly OutlineRow[], lanes: number): LaneSegment[] {
 	const segments: LaneSegment[] = [];
 	for (let lane = 0; lane < lanes; lane++) {
-		let from = 0;
-		let value = "";
-		const close = (to: number) => {
-			if (value !== "") segments.push({ lane, from, to, value });
-		};
-		for (const [line, { seen, row }] of visible.entries()) {
-			// What stands above its inside says nothing of what holds behind it.
-			const own = row.kind === "step" || row.kind === "return" || row.kind === "break" ? seen : null;
-			const now = own?.lanes[lane] ?? value;
-			if (now === value) continue;
-			close(line - 1);
-			from = value === "" ? 0 : line;
-			value = now;
+		for (const [line, row] of visible.entries()) {
+			const value = row.lanes[lane] ?? "";
+			const last = segments.at(-1);
+			if (last !== undefined && last.lane === lane && last.to === line - 1 && last.value === value)
+				segments[segments.length - 1] = { ...last, to: line };
+			else if (value !== "") segments.push({ lane, from: line, to: line, value });
 		}
-		close(visible.length - 1);
 	}
 	return segments;
 }

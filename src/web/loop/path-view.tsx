@@ -172,7 +172,14 @@ function gapRow(lines: readonly Line[], at: number): OutlineRow {
 		depth: above?.row.depth ?? 0,
 		end: 0,
 	};
-	return { row, index: above?.index ?? 0, seen: null, cycles: 0, entersGuest: false };
+	return {
+		row,
+		index: above?.index ?? 0,
+		seen: null,
+		cycles: 0,
+		entersGuest: false,
+		lanes: above?.lanes ?? [],
+	};
 }
 
 interface RowProps extends PathViewProps {

@@ -42,7 +42,13 @@ function Cost({ cost, baseCost }: Outcome) {
 }
 
 /** What was looked at. */
-function Bounds({ verdict, tookMs = 0 }: Outcome) {
+function Bounds({ verdict, found = [], tookMs = 0 }: Outcome) {
+	if (verdict === undefined && found.length > 0)
+		return (
+			<p class="bounds dim" data-early>
+				<code>{found.join(", ")}</code>; the shortest schedule is searched for …
+			</p>
+		);
 	if (verdict === undefined) return <p class="bounds dim" />;
 	const { bounds, cpu } = verdict.check;
 	const [scope] = bounds.searches;
@@ -59,24 +65,24 @@ function Bounds({ verdict, tookMs = 0 }: Outcome) {
 
 /** A card. */
 export function VerdictCard({ vendor, outcome }: { readonly vendor: Vendor; readonly outcome: Outcome }) {
-	const { verdict, problem } = outcome;
+	const { verdict, problem, found = [] } = outcome;
 	const check = verdict?.check;
-	const violated = check?.verdict === "violated";
+	const violated = check === undefined ? found.length > 0 : check.verdict === "violated";
 	const status =
 		problem !== undefined
 			? "does not run"
-			: check === undefined
-				? "checking …"
-				: violated
-					? "violated"
+			: violated
+				? "violated"
+				: check === undefined
+					? "checking …"
 					: check.verdict === "holds"
 						? "holds"
 						: "vacuous";
 	const sign =
-		check === undefined
-			? ""
-			: violated || problem !== undefined
-				? "✘ "
+		violated || problem !== undefined
+			? "✘ "
+			: check === undefined
+				? ""
 				: check.verdict === "holds"
 					? "✔ "
 					: "⚠ ";
@@ -84,7 +90,7 @@ export function VerdictCard({ vendor, outcome }: { readonly vendor: Vendor; read
 		<article class={`card ${violated || problem !== undefined ? "is-bad" : ""}`} data-verdict={status}>
 			<h3>
 				{NAMES[vendor]}
-				<span class={check === undefined ? "dim" : violated ? "bad" : "good"}>
+				<span class={violated || problem !== undefined ? "bad" : check === undefined ? "dim" : "good"}>
 					{sign}
 					{status}
 				</span>

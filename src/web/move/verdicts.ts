@@ -9,6 +9,8 @@ import type { Target, Verdict } from "../worker/api.ts";
 export interface Outcome {
 	/** undefined while it is being worked out. */
 	readonly verdict?: Verdict;
+	/** Properties that are found violated, before the search is over: their shortest schedules are not known yet. */
+	readonly found?: readonly string[];
 	/** Milliseconds from the question to the verdict. */
 	readonly tookMs?: number;
 	readonly cost?: CostResult;
@@ -98,7 +100,12 @@ function askAll(looked: Target, key: string): void {
 			void part(
 				vendor,
 				of,
-				async () => ({ verdict: await checks.check(of), tookMs: performance.now() - began }),
+				async () => {
+					const verdict = await checks.check(of, (found) => {
+						if (asked === key) set(vendor, { found });
+					});
+					return { verdict, tookMs: performance.now() - began };
+				},
 				key,
 			);
 		}

@@ -2,6 +2,7 @@
  * The workers that check: a check is done in shares, by whichever worker is free. The number of shares is always the same, so
  * that the verdict does not depend on how many workers this machine has.
  */
+import type { JobResult } from "../../check/conclude.ts";
 import type { Target, Verdict } from "../worker/api.ts";
 import { EngineClient, Overtaken } from "./engine.ts";
 
@@ -29,11 +30,26 @@ export class CheckPool {
 		this.idle = [...this.workers];
 	}
 
-	/** The verdict of a tree on a machine. @throws EngineError, or Overtaken if it was dropped, through the promise */
-	async check(target: Target): Promise<Verdict> {
+	/**
+	 * The verdict of a tree on a machine.
+	 * @param onFound told the properties that a share has found violated, when others are not done yet
+	 * @throws EngineError, or Overtaken if it was dropped, through the promise
+	 */
+	async check(target: Target, onFound: (properties: readonly string[]) => void = () => {}): Promise<Verdict> {
 		const shares = Array.from({ length: SHARES }, (_, part) =>
 			this.put((worker) => worker.ask("share", { ...target, part, parts: SHARES })),
 		);
+		const found = new Set<string>();
+		for (const share of shares) {
+			const look = (results: readonly JobResult[]) => {
+				const before = found.size;
+				for (const { failure } of results.flatMap(({ result }) => result.found))
+					if (failure.degree === "violation") found.add(failure.property);
+				if (found.size > before) onFound([...found]);
+			};
+			// What is wrong with a share is said by the verdict.
+			share.then(look, () => {});
+		}
 		const results = (await Promise.all(shares)).flat();
 		return this.put((worker) => worker.ask("conclude", { ...target, results }), true);
 	}

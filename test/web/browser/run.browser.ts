@@ -45,11 +45,25 @@ describe.skipIf(CHROMIUM === undefined)("running a guest", () => {
 		await context.close();
 	});
 
-	it("takes an image that is dropped, and its link carries it", async () => {
-		const { page, context, errors } = await chromium.open("#run");
+	it.each([
+		["dropped on the page, whichever tab is open", "#loop"],
+		["chosen", "#run"],
+	])("takes an image that is %s, and its link carries it", async (how, hash) => {
+		const { page, context, errors } = await chromium.open(hash);
 		const bytes = Buffer.from(programBytes(findProgram("cpuid")!));
-		const input = page.locator(".run input[type=file]");
-		await input.setInputFiles({ name: "mine.elf", mimeType: "application/octet-stream", buffer: bytes });
+		if (how === "chosen") {
+			const input = page.locator(".run input[type=file]");
+			await input.setInputFiles({ name: "mine.elf", mimeType: "application/octet-stream", buffer: bytes });
+		} else {
+			await page.locator(".path").waitFor({ timeout: 30_000 });
+			const transfer = await page.evaluateHandle((base64) => {
+				const files = new DataTransfer();
+				const content = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+				files.items.add(new File([content], "mine.elf"));
+				return files;
+			}, bytes.toString("base64"));
+			await page.locator(".path").dispatchEvent("drop", { dataTransfer: transfer });
+		}
 		await expect.poll(() => page.url(), { timeout: 20_000 }).toContain("image=");
 		const again = await chromium.open(new URL(page.url()).hash);
 		await again.page.getByText("exit code 0").waitFor({ timeout: 30_000 });

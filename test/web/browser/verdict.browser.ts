@@ -18,6 +18,7 @@ describe.skipIf(CHROMIUM === undefined)("a verdict", () => {
 		const { page, context } = await chromium.open("#move?vendor=vmx");
 		const verdict = page.locator(".card", { has: page.getByRole("heading", { name: "VMX" }) });
 		await verdict.locator(".bounds:not(:empty)").waitFor({ timeout: 120_000 });
+		const cores = await page.evaluate(() => navigator.hardwareConcurrency);
 		const times: number[] = [];
 		for (const tree of ["series-v1", "series-v2", "series-v1:1"]) {
 			const took = await page.evaluate(async (to) => {
@@ -34,9 +35,52 @@ describe.skipIf(CHROMIUM === undefined)("a verdict", () => {
 				while (!isThere()) await frame();
 				return performance.now() - began;
 			}, `#move?tree=${tree}&vendor=vmx`);
+			console.log(
+				`verdict of ${tree} on VMX, ${cores} cores, ${crowd().toFixed(1)} want each: ${took.toFixed(0)} ms`,
+			);
 			times.push(took / crowd());
 		}
-		expect(Math.min(...times)).toBeLessThan(BOUND_MS);
+		expect(times.sort((a, b) => a - b)[1]).toBeLessThan(BOUND_MS);
+		await context.close();
+	});
+
+	it("says that a tree is violated before the search for the shortest schedules is over", async () => {
+		const { page, context, errors } = await chromium.open("#move?tree=series-v1&vendor=tdx");
+		const said = await page.evaluate(
+			() =>
+				new Promise<string[]>((resolve) => {
+					const seen: string[] = [];
+					new MutationObserver(() => {
+						for (const card of document.querySelectorAll<HTMLElement>(".card.is-bad")) {
+							const isEarly = card.querySelector("[data-early]") !== null;
+							const now = `${isEarly ? "early" : "done"} ${card.dataset.verdict}`;
+							if (seen.at(-1) !== now) seen.push(now);
+							if (!isEarly) resolve(seen);
+						}
+					}).observe(document, { childList: true, subtree: true, attributes: true, characterData: true });
+				}),
+		);
+		expect(said).toEqual(["early violated", "done violated"]);
+		expect(await page.locator(".found .violation").count()).toBeGreaterThan(0);
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+
+	it("is of the last move alone: what was asked before it is given up", { timeout: 120_000 }, async () => {
+		const { page, context, errors } = await chromium.open("#move?vendor=tdx");
+		await page.locator(".card[data-verdict=holds]").first().waitFor({ timeout: 60_000 });
+		await page.evaluate(async () => {
+			for (const tree of ["series-v1:1", "series-v2", "series-v2:1", "series-v1"]) {
+				location.hash = `#move?tree=${tree}&vendor=tdx`;
+				await new Promise((resolve) => setTimeout(resolve, 60));
+			}
+		});
+		const verdicts = () =>
+			page
+				.locator(".card")
+				.evaluateAll((cards) => cards.map((card) => (card as HTMLElement).dataset.verdict));
+		await expect.poll(verdicts, { timeout: 60_000 }).toEqual(["holds", "holds", "violated"]);
+		expect(errors).toEqual([]);
 		await context.close();
 	});
 
