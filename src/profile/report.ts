@@ -1,5 +1,5 @@
 /** The table of `perf top` and `perf report`: symbols by their share of the host's time. */
-import { type CallTreeData, type Weight, bySymbol, foldTree } from "./call-tree.ts";
+import { type CallTreeData, type Weight, bySymbol, foldTree, nodeName } from "./call-tree.ts";
 import { FRAME } from "./frames.ts";
 import { modeLetter, type SharedObject, sharedObject } from "./symbols.ts";
 
@@ -30,6 +30,16 @@ export interface ReportOptions {
 export function viewTree(tree: CallTreeData, inlined: ReadonlySet<string>, hardware: boolean): CallTreeData {
 	const work: ReadonlySet<string> = new Set([FRAME.vmEntry, FRAME.vmExit]);
 	return foldTree(tree, (name) => inlined.has(name) || (!hardware && work.has(name)));
+}
+
+/** The host's part of a tree, as perf has it that does not count guests: what ran in the guest, and waiting, weigh nothing. */
+export function hostTree(tree: CallTreeData): CallTreeData {
+	const kept = (weights: readonly number[]) =>
+		weights.map((weight, node) => {
+			const name = nodeName(tree, node);
+			return name === FRAME.guest || name === FRAME.idle ? 0 : weight;
+		});
+	return { ...tree, samples: kept(tree.samples), cycles: kept(tree.cycles) };
 }
 
 /** Rows, heaviest first. */

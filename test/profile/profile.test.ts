@@ -244,7 +244,16 @@ describe("exports are what foreign programs read", () => {
 
 	it("a differential flame graph says how much a function gained or lost", () => {
 		const after = run("invd", "series-v2", "vmx", { exact: true }).calls;
-		expect(flameSvg(after, { title: "t", weight: "cycles", base: calls })).toMatch(/__vmx_vcpu_run: .*, \+/);
+		const svg = flameSvg(after, { title: "t", weight: "cycles", base: { name: "v6.18", calls } });
+		expect(svg).toMatch(/__vmx_vcpu_run: .*, \+/);
+		expect(svg).toContain("a greater share than in v6.18");
+		// The row that vanishes is not in the picture; the head names it.
+		expect(svg).toMatch(
+			/in v6\.18 alone: kvm_load_(guest|host)_xsave_state \d+\.\d\d %, kvm_load_(guest|host)_xsave_state/,
+		);
+		expect(flameSvg(calls, { title: "t", weight: "cycles", base: { name: "v6.18", calls } })).not.toContain(
+			"alone:",
+		);
 	});
 });
 

@@ -7,7 +7,7 @@ import { foldedText } from "../../profile/exports/folded.ts";
 import { pprofBytes } from "../../profile/exports/pprof.ts";
 import { speedscopeFile } from "../../profile/exports/speedscope.ts";
 import { record } from "../../profile/record.ts";
-import { reportRows, reportText, viewTree } from "../../profile/report.ts";
+import { hostTree, reportRows, reportText, viewTree } from "../../profile/report.ts";
 import { scriptText } from "../../profile/script.ts";
 import { TRACEPOINT_NAMES } from "../../profile/tracepoint-text.ts";
 import { hint } from "../../kvm/flow/patch.ts";
@@ -50,6 +50,7 @@ interface ReportArguments extends WorkloadArguments {
 	readonly guest?: boolean;
 	readonly entries?: number;
 	readonly format?: (typeof FORMATS)[number];
+	readonly svg?: boolean;
 }
 
 /** perf top's -d, in seconds. */
@@ -222,8 +223,15 @@ function reportCommand({ io }: Context, args: ReportArguments): number {
 	const base = args.base === undefined ? null : readData(io, args.base);
 	const inlining = args.inline ?? "kernel";
 	const weight = args.exact === true ? ("cycles" as const) : ("samples" as const);
-	const view = (from: RecordedData) => viewTree(from.calls, inlinedOf(from, inlining), weight === "cycles");
-	const format = args.format ?? "text";
+	const view = (from: RecordedData) => {
+		const tree = viewTree(from.calls, inlinedOf(from, inlining), weight === "cycles");
+		return args.guest === true ? tree : hostTree(tree);
+	};
+	if (args.svg === true && args.format !== undefined && args.format !== "svg")
+		throw new UsageError(`--svg and --format ${args.format} are two formats; choose one`);
+	const format = args.svg === true ? "svg" : (args.format ?? "text");
+	if (base !== null && format !== "svg")
+		throw new UsageError("--base is for a flame graph: add --svg, or compare the files by reenter diff");
 	const name = `${data.workload} on ${data.tree}, ${data.cpu}`;
 	switch (format) {
 		case "text": {
@@ -255,8 +263,9 @@ function reportCommand({ io }: Context, args: ReportArguments): number {
 			break;
 		case "svg":
 			emitText(io, args, () => {
-				const title = base === null ? `${name}: ${weight}` : `${name} compared with ${base.tree}: ${weight}`;
-				return flameSvg(view(data), { title, weight, ...(base === null ? {} : { base: view(base) }) });
+				if (base === null) return flameSvg(view(data), { title: `${name}: ${weight}`, weight });
+				const title = `${name} compared with ${base.tree}: ${weight}`;
+				return flameSvg(view(data), { title, weight, base: { name: base.tree, calls: view(base) } });
 			});
 			break;
 		case "pprof":
@@ -350,7 +359,8 @@ export function registerProfile({ context, command, action }: Registry): void {
 		);
 	command("report", "show what record wrote, or export it")
 		.addOption(inputOption())
-		.option("--base <file>", "a recording to compare with, for --format svg")
+		.option("--svg", "a flame graph, as --format svg")
+		.option("--base <file>", "a recording to compare with, for --svg")
 		.option("--exact", "all cycles, not samples")
 		.option("--guest", "show what ran in the guest")
 		.addOption(inlineOption())

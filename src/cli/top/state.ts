@@ -156,8 +156,7 @@ function typed(state: TopState, key: Key): Step {
 	return only({ ...state, question: { what, text: text + key.character } });
 }
 
-const ask = (state: TopState, what: Question, text = ""): Step =>
-	only({ ...state, question: { what, text } });
+const ask = (state: TopState, what: Question): Step => only({ ...state, question: { what, text: "" } });
 
 /** Lines by which a key moves a cursor or a text; null for other keys. */
 function movement({ name }: Key, page: number): number | null {
@@ -217,7 +216,7 @@ function pressInTable(state: TopState, key: Key, page: number): Step {
 		case "f":
 			return ask(state, "filter");
 		case "s":
-			return ask(state, "symbol", rows[at]?.symbol);
+			return ask(state, "symbol");
 		case "a":
 			return explain(state, rows[at]?.symbol);
 		case "i": {

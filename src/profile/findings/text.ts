@@ -49,7 +49,7 @@ function answer({ gains, rates }: Findings): string[] {
 		keysWin
 			? "These workloads do nothing but exit, or nothing but switch; an application does other things in between, and its gain is a fraction of these. " +
 				"At every rate the keys save more than the series does. " +
-				`A gain of more than ${most.gainPercent.toFixed(1)} % that an application sees is therefore not the series'; it can be the keys', if it switches often.`
+				`A gain of more than ${Math.max(most.gainPercent, ...seriesSaves).toFixed(1)} % that an application sees is therefore not the series'; it can be the keys', if it switches often.`
 			: "So with these workloads the two cannot be told apart.",
 	];
 }
