@@ -231,6 +231,8 @@ export const EVENTS: readonly EventRow[] = [
 		title: "SMI",
 		places: ["host", "guest"],
 		waits: ({ gif }) => !gif,
+		// Taken at once, it is seen by nobody: takeSmi() counts it, and that is all.
+		idle: ({ gif }) => gif,
 		inject: ({ cpu }) => {
 			cpu.pending |= PENDING.smi;
 		},
@@ -339,6 +341,7 @@ export const EVENTS: readonly EventRow[] = [
 		kind: "perf-rdpmc",
 		title: "interrupt by which perf changes CR4 here, so that user space may read counters",
 		places: ["host"],
+		waits: interruptWaits,
 		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.addressSpaces.toggleCr4Pce()),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
 	},
