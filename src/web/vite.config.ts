@@ -1,6 +1,7 @@
 /** Builds the page: `npm run build:web` makes build/web, a folder that any static host serves; `npm run web` serves it while it is worked on. */
 import { resolve } from "node:path";
 import { defineConfig } from "vite";
+import { firstView } from "./build/first-view.ts";
 import { bundleSizes, serviceWorker } from "./build/plugins.ts";
 
 const here = import.meta.dirname;
@@ -25,7 +26,7 @@ export default defineConfig({
 		chunkSizeWarningLimit: 3000,
 		reportCompressedSize: false,
 	},
-	plugins: [serviceWorker(), bundleSizes()],
+	plugins: [firstView(), serviceWorker(), bundleSizes()],
 	server: { port: 5173 },
 	preview: { port: 4173 },
 });

@@ -1,7 +1,7 @@
 /** The tab "Loop": a tree from top to bottom, or two side by side. */
 import { effect, signal } from "@preact/signals";
 import type { LoopView, Target } from "../worker/api.ts";
-import { besideTarget, checks, engine, go, state, target } from "../state/app.ts";
+import { askLoop, besideTarget, checks, go, state, target } from "../state/app.ts";
 import { cycles, difference, percent } from "../ui/format.ts";
 import { Compare } from "./compare.tsx";
 import { Details } from "./details.tsx";
@@ -24,7 +24,7 @@ function want(question: Target): void {
 		// Whoever looks at a loop will change it: the workers that check are made ready.
 		if (state.value.tab === "loop" && !(value instanceof Error)) checks.warm(question);
 	};
-	engine.ask("loop", question).then(keep, keep);
+	askLoop(question).then(keep, keep);
 }
 const asked = new Set<string>();
 

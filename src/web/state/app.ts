@@ -1,11 +1,11 @@
 /** The page's state: one signal, kept in step with the address, and what the engine has said about it. */
 import { batch, computed, effect, signal } from "@preact/signals";
-import type { Catalogue, MachineView, Target } from "../worker/api.ts";
+import type { Catalogue, FirstView, LoopView, MachineView, Target } from "../worker/api.ts";
 import { CheckPool } from "./check-pool.ts";
 import { EngineClient } from "./engine.ts";
 import { hashProblems } from "./link-problems.ts";
 import { packText, unpackText } from "./pack.ts";
-import { type PageState, readHash, writeHash } from "./url.ts";
+import { FIRST_TARGET, type PageState, readHash, writeHash } from "./url.ts";
 
 /** Where the page is. */
 export const state = signal<PageState>(readHash(location.hash));
@@ -13,6 +13,22 @@ export const state = signal<PageState>(readHash(location.hash));
 /** Answers short questions; checks have workers of their own, so that nobody waits for them. */
 export const engine = new EngineClient();
 export const checks = new CheckPool(navigator.hardwareConcurrency);
+
+/** What the build has brought along, so that nobody waits for the engine to be loaded. */
+const brought: Promise<FirstView | null> = import("virtual:first-view").then(({ firstView }) => firstView);
+const machineKey = ({ vendor, cpu }: Target) => `${vendor} ${cpu}`;
+
+/** The engine's view of a tree's loop. @throws EngineError through the promise */
+export async function askLoop(of: Target): Promise<LoopView> {
+	const isFirst = Object.entries(FIRST_TARGET).every(([key, value]) => of[key as keyof Target] === value);
+	const first = isFirst ? await brought : null;
+	return first?.loop ?? engine.ask("loop", of);
+}
+
+async function askMachine(of: Target): Promise<MachineView> {
+	const first = machineKey(of) === machineKey(FIRST_TARGET) ? await brought : null;
+	return first?.machine ?? engine.ask("machine", { ...of, configuration: "" });
+}
 
 export const catalogue = signal<Catalogue | null>(null);
 /** What the chosen machine is made of; null until it is known, or if it cannot be. */
@@ -100,7 +116,9 @@ export async function followAddress(): Promise<void> {
 	addEventListener("hashchange", () => void read());
 	addEventListener("popstate", () => void read());
 	await read();
-	catalogue.value = await engine.ask("catalogue");
+	catalogue.value = (await brought)?.catalogue ?? (await engine.ask("catalogue"));
+	// The first question that it is asked shall find it loaded. If it cannot be, who asks is told.
+	engine.ask("warm", FIRST_TARGET).catch(() => {});
 }
 
 /** The document's title says where the page is. */
@@ -112,13 +130,13 @@ effect(() => {
 let machineAsked = "";
 /** What there is to choose for the machine. */
 effect(() => {
-	const { vendor, cpu } = target.value;
-	const key = `${vendor} ${cpu}`;
+	const of = target.value;
+	const key = machineKey(of);
 	if (key === machineAsked) return;
 	machineAsked = key;
 	const keep = (value: MachineView | null) => {
 		if (machineAsked === key) machine.value = value;
 	};
 	// What is wrong with a model is said by each tab that asks for it.
-	engine.ask("machine", { vendor, cpu, configuration: "" }).then(keep, () => keep(null));
+	askMachine(of).then(keep, () => keep(null));
 });

@@ -3,6 +3,7 @@
  * its default is left out. A patch and a guest image are compressed (pack.ts).
  */
 import type { Vendor } from "../../silicon/models/model.ts";
+import type { Target } from "../worker/api.ts";
 
 /** The tabs, in order. */
 export const TABS = ["loop", "move", "run", "profile", "cost"] as const;
@@ -51,6 +52,15 @@ export const DEFAULT_STATE: PageState = {
 	model: "",
 	at: 0,
 	costs: "",
+};
+
+/** What is looked at when the address says nothing. */
+export const FIRST_TARGET: Target = {
+	tree: DEFAULT_STATE.tree,
+	patch: "",
+	vendor: DEFAULT_STATE.vendor,
+	cpu: "",
+	configuration: "",
 };
 
 export const VENDOR_NAMES: readonly Vendor[] = ["vmx", "svm", "tdx"];

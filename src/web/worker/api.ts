@@ -96,6 +96,13 @@ export interface LoopView {
 	readonly without: readonly string[];
 }
 
+/** What the build has worked out: answers about `FIRST_TARGET`. */
+export interface FirstView {
+	readonly catalogue: Catalogue;
+	readonly machine: MachineView;
+	readonly loop: LoopView;
+}
+
 /** A vendor's verdict. */
 export interface Verdict {
 	readonly vendor: Vendor;

@@ -54,6 +54,15 @@ function serveFolder(folder: string): Promise<{ readonly server: Server; readonl
 	});
 }
 
+interface TraceEvent {
+	readonly name: string;
+	readonly pid: number;
+	readonly tid: number;
+	/** Microseconds of the thread's own time. */
+	readonly tdur?: number;
+	readonly args?: { readonly name?: string };
+}
+
 /** The browser, the server, and pages on it. */
 export class Chromium {
 	readonly url: string;
@@ -92,6 +101,28 @@ export class Chromium {
 		});
 		await page.goto(this.url + hash);
 		return { page, context, errors };
+	}
+
+	/**
+	 * The longest task of the page's thread while something is done, in milliseconds of that thread's own time: what others on
+	 * this machine take from it does not count.
+	 */
+	async longestTaskMs(page: Page, act: () => Promise<void>): Promise<number> {
+		await this.browser.startTracing(page, { categories: ["toplevel"] });
+		await act();
+		const { traceEvents } = JSON.parse((await this.browser.stopTracing()).toString()) as {
+			traceEvents: TraceEvent[];
+		};
+		const thread = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`;
+		const pages = new Set(
+			traceEvents
+				.filter(({ name, args }) => name === "thread_name" && args?.name === "CrRendererMain")
+				.map(thread),
+		);
+		const tasks = traceEvents.filter((one) => pages.has(thread(one)) && one.name.endsWith("RunTask"));
+		const times = tasks.flatMap(({ tdur }) => tdur ?? []);
+		if (times.length === 0) throw new Error("the trace has no tasks of the page's thread");
+		return Math.max(...times) / 1000;
 	}
 
 	async stop(): Promise<void> {

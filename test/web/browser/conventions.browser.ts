@@ -81,6 +81,92 @@ describe.skipIf(CHROMIUM === undefined)("every tab", () => {
 		await context.close();
 	});
 
+	it("has the loop on the screen within a second, before the engine is there", async () => {
+		const { page, context, errors } = await chromium.open();
+		await page.locator(".path .row").first().waitFor({ timeout: 30_000 });
+		await page.locator(".chooser option", { hasText: "series-v2" }).first().waitFor({ state: "attached" });
+		const { paints, shift } = await page.evaluate(async () => {
+			const all = (type: string) =>
+				new Promise<PerformanceEntry[]>((resolve) => {
+					new PerformanceObserver((list) => resolve(list.getEntries())).observe({ type, buffered: true });
+					setTimeout(() => resolve([]), 500);
+				});
+			const painted = await all("largest-contentful-paint");
+			const shifted = await all("layout-shift");
+			return {
+				paints: painted.map(({ startTime }) => startTime),
+				shift: shifted.reduce((sum, entry) => sum + (entry as PerformanceEntry & { value: number }).value, 0),
+			};
+		});
+		console.log(`largest contentful paint: ${paints.at(-1)?.toFixed(0)} ms`);
+		expect(paints.length).toBeGreaterThan(0);
+		expect(paints.at(-1)).toBeLessThan(1000 * crowd());
+		expect(shift).toBeLessThan(0.02);
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+
+	it("is never held up for more than 50 ms, whatever is asked of the engine", {
+		timeout: 120_000,
+	}, async () => {
+		const { page, context } = await chromium.open("#cost");
+		await page.locator(".chart tr.first").first().waitFor({ timeout: 60_000 });
+		for (const [name, hash, sign] of TABS) {
+			const longest = await chromium.longestTaskMs(page, async () => {
+				await page.evaluate((to) => {
+					location.hash = to;
+				}, hash);
+				await page.locator(sign).first().waitFor({ timeout: 60_000 });
+				await page.waitForTimeout(500);
+			});
+			console.log(`longest task of ${name}: ${longest.toFixed(0)} ms`);
+			expect(longest).toBeLessThan(50);
+		}
+		await context.close();
+	});
+
+	it("leads the focus to every control by Tab, and shows where it is", { timeout: 120_000 }, async () => {
+		const { page, context } = await chromium.open();
+		for (const [, hash, sign] of TABS) {
+			await page.evaluate((to) => {
+				location.hash = to;
+			}, hash);
+			await page.locator(sign).first().waitFor({ timeout: 60_000 });
+			await page.evaluate(() => {
+				for (const one of document.querySelectorAll("[data-reached]")) one.removeAttribute("data-reached");
+			});
+			const unmarked: string[] = [];
+			for (let presses = 0; presses < 120; presses++) {
+				await page.keyboard.press("Tab");
+				const focused = await page.evaluate(() => {
+					const element = document.activeElement;
+					// Behind the last control is the window, then the first one.
+					if (element === null || element === document.body) return { isMarked: true, html: "" };
+					if (element.hasAttribute("data-reached")) return null;
+					element.setAttribute("data-reached", "");
+					// A file's input has no looks of its own: its label shows the focus.
+					const shown = element.matches("[type=file]") ? element.parentElement! : element;
+					const { outlineStyle, outlineWidth } = getComputedStyle(shown);
+					const isMarked = outlineStyle !== "none" && Number.parseFloat(outlineWidth) >= 2;
+					return { isMarked, html: element.outerHTML.slice(0, 120) };
+				});
+				if (focused === null) break;
+				if (!focused.isMarked) unmarked.push(focused.html);
+			}
+			expect(unmarked).toEqual([]);
+			// Of a list of tabs, of a path, of a flame graph and of radio buttons one element is a tab stop; arrows lead to the others.
+			const missed = await page.evaluate(() =>
+				[...document.querySelectorAll<HTMLElement>("button, a[href], input, select, textarea, summary")]
+					.filter((one) => one.checkVisibility() && one.tabIndex >= 0 && !(one as HTMLButtonElement).disabled)
+					.filter((one) => !one.matches("[type=radio]:not(:checked)"))
+					.filter((one) => !one.hasAttribute("data-reached"))
+					.map((one) => one.outerHTML.slice(0, 120)),
+			);
+			expect(missed).toEqual([]);
+		}
+		await context.close();
+	});
+
 	it("paints at once, and nothing shifts or stands still while the engine works", async () => {
 		const { page, context } = await chromium.open("#move?vendor=tdx");
 		await page.locator(".path").waitFor({ timeout: 30_000 });
