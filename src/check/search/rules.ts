@@ -32,6 +32,7 @@ const LEFT: readonly (readonly [abstract new (...args: never[]) => object, reado
 			"tlbFilled",
 			"jumpFilled",
 			"jumpPages",
+			"jumpsUnlisted",
 			"walks",
 		],
 	],

@@ -24,6 +24,7 @@ const LEFT: readonly (readonly [abstract new (...args: never[]) => object, reado
 			"tlbFilled",
 			"jumpFilled",
 			"jumpPages",
+			"jumpsUnlisted",
 			"guestPhysical",
 			"walks",
 		],

@@ -261,6 +261,8 @@ export class Cpu {
 	/** Filled entries of the TLBs and of the jump caches: of levels 0-2, and of level 3. See paging/tlb.ts. */
 	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
 	readonly jumpFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
+	/** The jump caches may have code of pages that are not in the TLB. */
+	jumpsUnlisted = false;
 	/** Not 0: TLB entries of large pages, or jumps, may lie where the index says. */
 	readonly largePages = new Uint8Array(257);
 	readonly jumpPages = new Uint8Array(1024);

@@ -56,6 +56,7 @@ export function flushJumpCache(cpu: Cpu): void {
 		cpu.u32[start >> 2] = EMPTY_ENTRY_0;
 	}
 	cpu.jumpPages.fill(0);
+	cpu.jumpsUnlisted = false;
 }
 
 /** Whether code at offsets in the page of RIP may be in a cache. False is certain. */

@@ -9,10 +9,12 @@
 import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { DR7 } from "../cpu/debug.ts";
+import type { FillList } from "../cpu/fill-list.ts";
 import { flushJumpCache, mayHaveJumpsTo } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
 import { tlbOffset } from "../cpu/tlb-index.ts";
 import { PF } from "./physical.ts";
+import { knownWalk } from "./walk.ts";
 
 const TWO_32 = 2 ** 32;
 const TLB_BYTES = L.TLB_FETCH - L.TLB_READ + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
@@ -33,6 +35,44 @@ export function flushLinear(cpu: Cpu): void {
 	}
 	cpu.largePages.fill(0);
 	flushJumpCache(cpu);
+}
+
+/** With more entries than this, finding again those that are needed takes less time than looking at all. */
+const RENEWED_MOST = 12;
+
+/**
+ * Does what `flushLinear` does, in the address space that stays: entries whose walk would find now what it found then are
+ * kept, as are the jump caches if that is so of all code. Guests that flush all the time need the same few pages again.
+ */
+export function renewLinear(cpu: Cpu): void {
+	const [lower, user] = cpu.tlbFilled;
+	const watching = (cpu.read32(L.DR7) & DR7.enables) !== 0;
+	if (watching || lower.length + user.length > RENEWED_MOST) {
+		flushLinear(cpu);
+		return;
+	}
+	const keepsLower = renewBank(cpu, lower, 0);
+	const keepsUser = renewBank(cpu, user, L.USER_BANK);
+	if (!keepsLower || !keepsUser || cpu.jumpsUnlisted) flushJumpCache(cpu);
+}
+
+/** @returns whether all entries of code were kept */
+function renewBank(cpu: Cpu, list: FillList, bank: number): boolean {
+	const { u32, memory } = cpu;
+	const start = cpu.base + bank;
+	let keepsCode = true;
+	for (let at = 0; at < list.length; at++) {
+		const word = list.at(at);
+		const lo = u32[word]!;
+		if ((lo & 0xfff) !== 0) continue;
+		const offset = (word << 2) - start;
+		const kind = offset >= L.TLB_FETCH ? PF.fetch : offset >= L.TLB_WRITE ? PF.write : 0;
+		const hpa = knownWalk(cpu, lo, u32[word + 1]!, bank === 0 ? kind : kind | PF.user);
+		if (hpa >= 0 && (memory.ramBase + hpa - lo) >>> 0 === u32[word + 2]) continue;
+		dropEntry(cpu, word);
+		if (kind === PF.fetch) keepsCode = false;
+	}
+	return keepsCode;
 }
 
 /** Drops what is cached of the second level. */
@@ -154,11 +194,14 @@ export function contextChanged(cpu: Cpu): void {
 		u32[key] === modes &&
 		u32[key + 1] === cr3Lo &&
 		u32[key + 2] === cr3Hi &&
-		u32[key + 3] === cr4 &&
+		((u32[key + 3]! ^ cr4) & ~CR4.PGE) === 0 &&
 		u32[key + 4] === pkru &&
 		u32[key + 7] === pkrs &&
 		u32[key + 8] === watching
 	) {
+		if (u32[key + 3] === cr4) return;
+		u32[key + 3] = cr4;
+		renewLinear(cpu);
 		return;
 	}
 	u32[key] = modes;
@@ -207,6 +250,8 @@ export function fillTlb(
 	const entry = (cpu.base + bank + table + tlbOffset(lo)) >> 2;
 	const { u32 } = cpu;
 	const listed = u32[entry] !== 0xffffffff || u32[entry + 1] !== 0xffffffff;
+	// Code of the page whose entry goes may be in the jump cache still.
+	if (listed && table === L.TLB_FETCH && u32[entry] !== DROPPED) cpu.jumpsUnlisted = true;
 	u32[entry] = lo & 0xfffff000;
 	u32[entry + 1] = hi;
 	u32[entry + 2] = (at - lo) >>> 0;

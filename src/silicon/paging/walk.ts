@@ -71,14 +71,29 @@ export function translate(cpu: Cpu, lo: number, hi: number, access: number): num
 	const cr4 = cpu.read32(L.CR4);
 	if ((cr4 & CR4.PAE) === 0) return walk32(cpu, lo, access);
 	if ((cpu.read32(L.EFER) & EFER.LMA) !== 0) {
-		const root = (cpu.read32(L.CR3 + 4) & 0xfffff) * TWO_32 + ((cpu.read32(L.CR3) & 0xfffff000) >>> 0);
-		return walk64(cpu, lo, hi, access, root, (cr4 & CR4.LA57) !== 0 ? 5 : 4);
+		return walk64(cpu, lo, hi, access, longModeRoot(cpu), (cr4 & CR4.LA57) !== 0 ? 5 : 4);
 	}
 	const pdpte = L.PDPTE + (lo >>> 30) * 8;
 	const entryLo = cpu.read32(pdpte);
 	if ((entryLo & 1) === 0) return pageFault(cpu, lo, 0, access, 0);
 	const root = (cpu.read32(pdpte + 4) & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
 	return walk64(cpu, lo, 0, access, root, 2);
+}
+
+/** Root of the tables of 64-bit mode. */
+function longModeRoot(cpu: Cpu): number {
+	return (cpu.read32(L.CR3 + 4) & 0xfffff) * TWO_32 + ((cpu.read32(L.CR3) & 0xfffff000) >>> 0);
+}
+
+/**
+ * Where a walk of 64-bit mode that was made before leads to, the entries being what they were. Notes nothing.
+ * @param access as `translate` has it
+ * @returns the host physical address, or -1 if it is not known
+ */
+export function knownWalk(cpu: Cpu, lo: number, hi: number, access: number): number {
+	if ((cpu.read32(L.EFER) & EFER.LMA) === 0) return -1;
+	const known = cpu.walks.find(cpu, lo, hi, access, longModeRoot(cpu));
+	return known < 0 ? -1 : cpu.walks.hpa(known, lo);
 }
 
 /** Walks tables of 8-byte entries from `table`, at level `top`. */

@@ -9,7 +9,7 @@ import * as L from "../cpu/layout.ts";
 import { is64Bit, isLongMode } from "../cpu/modes.ts";
 import { isCanonicalForRegister } from "../cpu/msr.ts";
 import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
-import { contextChanged, flushLinear, flushPage } from "../paging/tlb.ts";
+import { contextChanged, flushLinear, flushPage, renewLinear } from "../paging/tlb.ts";
 import { loadPdptes } from "../paging/walk.ts";
 import { Code, Register } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
@@ -88,7 +88,7 @@ function storeCr3(cpu: Cpu, wanted: bigint): Fault | null {
 	}
 	const old = cpu.read64(L.CR3);
 	if (old === value) {
-		flushLinear(cpu);
+		renewLinear(cpu);
 	} else {
 		cpu.write64(L.CR3, value);
 		contextChanged(cpu);

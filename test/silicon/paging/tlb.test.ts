@@ -13,6 +13,7 @@ import {
 } from "../../../src/silicon/paging/access.ts";
 import { PF } from "../../../src/silicon/paging/physical.ts";
 import { contextChanged, flushPage } from "../../../src/silicon/paging/tlb.ts";
+import { bareMachine, programAt } from "../guest-machine.ts";
 import { AT, hypervisor, longModeCpu, P, PS, poke64, RW, setLevel, step, US } from "../machine-code.ts";
 
 /** Looks an address up as translated code does. @returns the Wasm offset, or undefined for a miss */
@@ -150,6 +151,54 @@ describe("the software TLB", () => {
 		contextChanged(cpu);
 		expect([0x9000, 0x201000].map((at) => lookUp(cpu, L.TLB_READ, at))).toEqual([undefined, undefined]);
 		expect(listed()).toBe(0);
+	});
+
+	it("keeps behind a change of CR4.PGE what a walk finds again, and nothing else", () => {
+		const cpu = longModeCpu();
+		const toggle = () => {
+			cpu.write32(L.CR4, cpu.read32(L.CR4) ^ CR4.PGE);
+			contextChanged(cpu);
+		};
+		for (const page of [0x9000, 0xa000, 0xb000]) read(cpu, page);
+		poke64(cpu, AT.table + 10 * 8, 0xc000n | P | RW | US);
+		poke64(cpu, AT.table + 11 * 8, 0n);
+		toggle();
+		const seen = () => [0x9000, 0xa000, 0xb000].map((at) => lookUp(cpu, L.TLB_READ, at));
+		expect(seen()).toEqual([cpu.memory.ramBase + 0x9000, undefined, undefined]);
+		read(cpu, 0xa000);
+		toggle();
+		expect(seen()[1]).toBe(cpu.memory.ramBase + 0xc000);
+		cpu.write64(L.CR3, 0x2000n);
+		contextChanged(cpu);
+		expect(seen()).toEqual([undefined, undefined, undefined]);
+	});
+
+	it.each([
+		["", 0],
+		[", its entry gone for that of another page of code", 0x200_0000],
+	])("runs the code of the new page behind a change of CR4.PGE%s", (_, other) => {
+		const { cpu } = bareMachine("vmx");
+		const page = 0x60;
+		const place = (frame: number, value: number) => programAt(cpu, frame << 12, [0xb8, value, 0, 0, 0]);
+		place(page, 1);
+		place(0x61, 2);
+		place(page ^ 8, 3);
+		poke64(cpu, AT.directory + 16 * 8, BigInt(AT.table) | P | RW | US);
+		const run = (at: number) => {
+			cpu.write64(L.RIP, BigInt(at));
+			cpu.halted = "no";
+			cpu.execute(cpu);
+			return cpu.gpr(L.RAX);
+		};
+		const at = page << 12;
+		const conflicting = other + ((page ^ 8) << 12);
+		if (other !== 0) expect(tlbOffset(conflicting)).toBe(tlbOffset(at));
+		for (let round = 0; round < 3; round++) expect(run(at)).toBe(1n);
+		if (other !== 0) expect(run(conflicting)).toBe(3n);
+		poke64(cpu, AT.table + page * 8, 0x61000n | P | RW | US);
+		cpu.write32(L.CR4, cpu.read32(L.CR4) ^ CR4.PGE);
+		contextChanged(cpu);
+		expect(run(at)).toBe(2n);
 	});
 
 	it("enters an access with the rights of another level, such as an interrupt's frame from level 3, for that level", () => {
