@@ -13,6 +13,8 @@ import { writeGuestPhysical } from "../../src/kvm/emulate/guest-memory.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
 import { defaultModel } from "../../src/silicon/models/models.ts";
+import type { MachineMemory } from "../../src/silicon/machine.ts";
+import { translatorOf } from "../../src/silicon/processor.ts";
 import { beginVmrun, endVmrun } from "../../src/silicon/svm/instructions.ts";
 import { runGuest } from "../../src/silicon/system/interrupts.ts";
 import { beginVmEntry, endVmEntry, VMX_RESULT } from "../../src/silicon/vmx/entry.ts";
@@ -62,6 +64,13 @@ const PROGRAMS = [
 const VENDORS = ["vmx", "svm"] as const;
 const tree = findTree("v6.18");
 
+/** Host memory for the translated code of a machine: each case brings its own, and hardly any comes twice. */
+const CODE_BYTES_MAX = 96 << 20;
+
+function limitCode(memory: MachineMemory): void {
+	translatorOf(memory).codeBytesMax = CODE_BYTES_MAX;
+}
+
 /** Made once a vendor: a machine's memory takes longer than a case. */
 const silicons = new Map<string, Silicon>();
 
@@ -69,6 +78,7 @@ function silicon(vendor: "vmx" | "svm"): Silicon {
 	let made = silicons.get(vendor);
 	if (made === undefined) {
 		made = createSilicon(defaultModel(vendor), 8 << 20);
+		limitCode(made.memory);
 		silicons.set(vendor, made);
 	}
 	return made;
@@ -168,6 +178,7 @@ function randomValue(random: Random, old: bigint): bigint {
 /** A VMCS that is right but for some fields, and a guest of random instructions. */
 function vmcs(random: Random): string {
 	const guest = vmxGuest();
+	limitCode(guest.cpu.memory);
 	const { cpu, control } = guest;
 	cpu.memory.u8.set(randomCode(random, 256), cpu.memory.ramBase + AT.code);
 	let ending = "vm-exit";
@@ -220,6 +231,7 @@ const SWITCHES = [
 /** A VMCB that is right but for some fields, and a guest of random instructions. */
 function vmcb(random: Random): string {
 	const guest = svmGuest();
+	limitCode(guest.cpu.memory);
 	const { cpu, control } = guest;
 	cpu.memory.u8.set(randomCode(random, 256), cpu.memory.ramBase + AT.code);
 	for (let entry = 0; entry < 4; entry++) {
