@@ -1,10 +1,11 @@
-// What sampling costs: VM exits a second with and without, interleaved. Run after `npm run build`.
+// What sampling costs: VM exits a second with and without. The forms take turns, and each is compared with the run without
+// sampling of its own round: what else the computer does changes from round to round. Run after `npm run build`.
 import { startSession } from "../dist/profile/record.js";
 import { findWorkload } from "../dist/profile/workloads/workloads.js";
 import { findTree } from "../dist/kvm/trees/trees.js";
 import { defaultModel } from "../dist/review/review.js";
 
-const ROUNDS = 7;
+const ROUNDS = 11;
 const EXITS = 100_000;
 const FORMS = { off: { profile: false }, sampled: {}, exact: { exact: true } };
 const rates = new Map(Object.keys(FORMS).map((name) => [name, []]));
@@ -26,11 +27,12 @@ for (let round = 0; round <= ROUNDS; round++) {
 		if (round > 0) rates.get(name).push(EXITS / seconds / 1e6);
 	}
 }
-const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-const off = median(rates.get("off"));
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+const off = rates.get("off");
 for (const [name, values] of rates) {
-	const rate = median(values);
-	const cost = (100 * (off - rate)) / off;
+	const costs = values.map((rate, round) => 100 * (1 - rate / off[round]));
 	const want = name === "sampled" ? "  (want < 15 %)" : "";
-	console.log(`profile ${name.padEnd(8)} ${rate.toFixed(2)} M exits/s  ${cost.toFixed(1)} % less${want}`);
+	console.log(
+		`profile ${name.padEnd(8)} ${median(values).toFixed(2)} M exits/s  ${median(costs).toFixed(1)} % less${want}`,
+	);
 }

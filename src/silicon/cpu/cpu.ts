@@ -326,10 +326,13 @@ export class Cpu {
 		if (this.sampler !== null) {
 			if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler.onSample(this);
 			this.stack[this.stackDepth++] = symbolId;
-		} else if (this.observer !== null) {
-			this.stack[this.stackDepth++] = symbolId;
-			this.observer.onEnter?.(this, symbolId);
-		}
+		} else if (this.observer !== null) this.observedEnter(symbolId);
+	}
+
+	// Out of line, as this is: what runs at each function of the run loop is inlined there.
+	private observedEnter(symbolId: number): void {
+		this.stack[this.stackDepth++] = symbolId;
+		this.observer?.onEnter?.(this, symbolId);
 	}
 
 	/** Leaves the innermost host function. */
@@ -337,10 +340,12 @@ export class Cpu {
 		if (this.sampler !== null) {
 			if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler.onSample(this);
 			this.stackDepth--;
-		} else if (this.observer !== null) {
-			const symbolId = this.stack[--this.stackDepth]!;
-			this.observer.onLeave?.(this, symbolId);
-		}
+		} else if (this.observer !== null) this.observedLeave();
+	}
+
+	private observedLeave(): void {
+		const symbolId = this.stack[--this.stackDepth]!;
+		this.observer?.onLeave?.(this, symbolId);
 	}
 
 	/** The guest is about to execute its first instruction behind a VM entry. */
