@@ -15,7 +15,7 @@ import { OP } from "../silicon/ops.ts";
 import { tryToWakeUp } from "./functions.ts";
 import type { Hrtimer } from "./hrtimer.ts";
 import { HOST_VECTOR, type Kernel } from "./kernel.ts";
-import { makeRandom } from "./random.ts";
+import { Random } from "./random.ts";
 import type { Thread } from "./thread.ts";
 
 export interface SmpOptions {
@@ -86,13 +86,15 @@ export class Smp implements OtherCpus {
 	running: Kernel | null = null;
 	private readonly queues: readonly RunQueue[];
 	private readonly queueOf = new Map<Kernel, RunQueue>();
-	private readonly random: () => number;
+	private readonly random: Random;
+	/** Threads that end are to be started again: see `rest`. */
+	private resting = false;
 	private readonly least: number;
 	private readonly ratio: number;
 
 	/** @param kernels of the host's CPUs, booted; they idle until threads are started on them */
 	constructor(kernels: readonly Kernel[], options: SmpOptions = {}) {
-		this.random = makeRandom(options.seed ?? 1);
+		this.random = new Random(options.seed ?? 1);
 		const [least, greatest] = options.sliceCycles ?? SLICE_CYCLES;
 		this.least = least;
 		this.ratio = greatest / least;
@@ -207,6 +209,13 @@ export class Smp implements OtherCpus {
 		}
 	}
 
+	/** Runs threads that are about to end until all have; other threads can be started for their tasks. */
+	rest(): void {
+		this.resting = true;
+		this.run(() => this.queues.every(({ threads }) => threads.length === 0));
+		this.resting = false;
+	}
+
 	// ---- one slice -----------------------------------------------------------------------------------
 
 	private queue(kernel: Kernel): RunQueue {
@@ -236,7 +245,7 @@ export class Smp implements OtherCpus {
 
 	/** Short ones are as frequent as long ones, by order of magnitude: races have windows of all sizes. */
 	private sliceLength(): number {
-		return Math.floor(this.least * this.ratio ** this.random());
+		return Math.floor(this.least * this.ratio ** this.random.next());
 	}
 
 	private horizonOf(queue: RunQueue): number {
@@ -341,6 +350,7 @@ export class Smp implements OtherCpus {
 	}
 
 	private finish(queue: RunQueue, thread: Thread): void {
+		if (this.resting && queue.kernel.current === thread.task) this.switchTo(queue, null);
 		queue.threads.splice(queue.threads.indexOf(thread), 1);
 		queue.kernel.current = queue.kernel.otherTask;
 	}

@@ -102,6 +102,8 @@ export class Vmm {
 	readonly guestRamBytes: number;
 	private readonly board: Board;
 	private result: VmmResult | null = null;
+	/** The threads of several vCPUs are to end where nothing is under way. */
+	private resting = false;
 
 	/** Gives the VM its memory, and its vCPU what CPUID says. */
 	constructor(machine: Machine, options: VmmOptions = {}) {
@@ -230,28 +232,53 @@ export class Vmm {
 		return how === "stopped" ? { kind: "budget", instructions: this.instructions } : { kind: "halted" };
 	}
 
+	/** Whether a vCPU's thread has nothing more to do. */
+	private isDone(vcpu: Vcpu): boolean {
+		return this.resting ? vcpu.completeUserspaceIo === null : this.result !== null;
+	}
+
 	/** One vCPU's thread: KVM_RUN and what it asks for, until the machine ends. */
 	private *vcpuThread(vcpu: Vcpu): Generator<void, void> {
-		while (this.result === null) {
+		while (!this.isDone(vcpu)) {
+			if (this.resting) vcpu.kernel.current.signalPending = true;
 			yield* kvmRunThread(vcpu);
 			spendInUserSpace(vcpu);
 			// Devices are shared, and have clocks.
 			while (vcpu.cpu.cycles > vcpu.cpu.horizon) yield;
-			this.result = this.serve(vcpu);
+			const result = this.serve(vcpu);
+			this.result ??= result;
 			vcpu.kernel.current.signalPending = false;
 		}
+		vcpu.thread = null;
 	}
 
-	/**
-	 * Brings the vCPU of a machine with one to where nothing is under way: out of KVM_RUN, what it asked of user space
-	 * completed.
-	 */
+	/** Brings all vCPUs to where nothing is under way: out of KVM_RUN, what they asked of user space completed. */
 	rest(): void {
-		const { vcpu } = this.machine;
+		const { vcpu, smp } = this.machine;
+		if (smp !== null) {
+			this.restThreads(smp);
+			return;
+		}
 		while (vcpu.completeUserspaceIo !== null) {
 			this.machine.kernel.vcpuTask.signalPending = true;
 			if (this.step() !== null) return;
 		}
+	}
+
+	/** A signal for each thread, which ends it. */
+	private restThreads(smp: Smp): void {
+		this.resting = true;
+		for (const vcpu of this.machine.vm.vcpus) {
+			// One whose thread has ended the machine may have asked of user space what is still to be completed.
+			if (vcpu.thread === null && !this.isDone(vcpu))
+				startVcpuThread(this.machine, vcpu, this.vcpuThread(vcpu));
+			const { thread, kernel } = vcpu;
+			if (thread === null) continue;
+			thread.task.signalPending = true;
+			if (!smp.wake(thread)) smp.sendReschedule(kernel);
+		}
+		smp.rest();
+		this.resting = false;
 	}
 
 	/** A timer that interrupts the vCPU thread by a signal when the budget may be used up. */

@@ -10,7 +10,7 @@ import { kernelIrqchip } from "../irqchip/irqchip.ts";
 import type { Vmm } from "../api/vmm.ts";
 import { Vcpu } from "../vcpu.ts";
 import { Vm } from "../vm.ts";
-import { Graph, type GraphRules, SnapshotError } from "./graph.ts";
+import { Graph, type GraphRules } from "./graph.ts";
 
 /** Fields that are no state: what watches, what is found again, and what goes with the TLB and the jump cache. */
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
@@ -43,9 +43,6 @@ const leftByClass = new Map<unknown, ReadonlySet<string>>(
  */
 export function machineGraph(machine: Machine, vmm: Vmm): Graph {
 	const { memory, vm } = machine;
-	if (machine.smp !== null) {
-		throw new SnapshotError(`a machine with ${vm.vcpus.length} vCPUs: snapshots are of machines with one`);
-	}
 	for (const vcpu of vm.vcpus) {
 		// Made at the first VM entry otherwise, which is too late to be numbered.
 		const vmcs = vcpu.vmx?.vmcs;
