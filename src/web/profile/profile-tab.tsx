@@ -147,17 +147,22 @@ function Top({ view, base }: { readonly view: ProfileView; readonly base: Profil
 	);
 }
 
-function Reason({ view }: { readonly view: ProfileView }) {
+/** The reasons of all trees that have the symbol. */
+function Reason({ views }: { readonly views: readonly ProfileView[] }) {
 	const { step } = state.value;
-	const text = view.reasons[step];
+	const having = views.filter(({ reasons }) => reasons[step] !== undefined);
 	return (
 		<section class="reason" aria-label="why a symbol is there" aria-live="polite">
-			<h2>{text === undefined ? "Why is a symbol there?" : `Why ${step} is there`}</h2>
-			{text === undefined ? (
+			<h2>{having.length === 0 ? "Why is a symbol there?" : `Why ${step} is there`}</h2>
+			{having.length === 0 ? (
 				<p class="dim">Choose a symbol, of the table or of the flame graph.</p>
 			) : (
-				// biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls
-				<pre tabIndex={0}>{text}</pre>
+				having.map(({ tree, reasons }) => (
+					<div key={tree}>
+						{views.length === 1 ? null : <h3>{tree}</h3>}
+						<pre>{reasons[step]}</pre>
+					</div>
+				))
 			)}
 		</section>
 	);
@@ -219,7 +224,7 @@ export function ProfileTab() {
 							<Flame layout={view.flame} label={`flame graph of ${view.tree}`} />
 						</section>
 					))}
-					{ready.length === 0 ? null : <Reason view={ready.at(-1)!} />}
+					{ready.length === 0 ? null : <Reason views={ready} />}
 				</div>
 			</div>
 		</>

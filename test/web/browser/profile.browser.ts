@@ -21,6 +21,8 @@ describe.skipIf(CHROMIUM === undefined)("a profile", () => {
 		expect(await page.getByRole("region", { name: "why a symbol is there" }).textContent()).toContain(
 			"Cycles a call",
 		);
+		// Of both trees, since both have the symbol.
+		expect(await page.locator(".reason h3").allTextContents()).toEqual(["v6.18", "series-v2"]);
 		expect(await page.locator(".flame").count()).toBe(2);
 		await page.screenshot({ path: join(SHOTS, "profile.png") });
 		expect(errors).toEqual([]);

@@ -28,6 +28,30 @@ describe.skipIf(CHROMIUM === undefined)("running a guest", () => {
 		await context.close();
 	});
 
+	it("is scrubbed and played by keys, and its link has the position", async () => {
+		const { page, context, errors } = await chromium.open("#run?guest=invd");
+		const slider = page.getByRole("slider", { name: "position in the run" });
+		await slider.focus({ timeout: 30_000 });
+		await page.keyboard.press("End");
+		const at = await page.locator("output.position").textContent();
+		const [end, last] = at!.split(" / ");
+		expect(end).toBe(last);
+		expect(page.url()).toContain(`at=${end}`);
+		const current = page.locator(".frame[aria-selected=true] .figure, .frame[aria-selected=true]").last();
+		const cycle = () => page.getByRole("heading", { name: /^cycle \d+, op \d+$/ }).textContent();
+		const late = await cycle();
+		await page.keyboard.press("Home");
+		await expect.poll(cycle).not.toBe(late);
+		expect(await current.count()).toBe(1);
+		await page.locator(".play").focus();
+		await page.keyboard.press("Enter");
+		await expect.poll(() => page.url()).toMatch(/at=\d\d/);
+		await page.keyboard.press("Enter");
+		expect(await page.locator(".play").textContent()).toContain("play");
+		expect(errors).toEqual([]);
+		await context.close();
+	});
+
 	it("replays a violation that the check has found, by its link", async () => {
 		const { page, context, errors } = await chromium.open("#move?tree=series-v1&vendor=tdx");
 		await page.getByRole("link", { name: "watch it happen" }).first().click({ timeout: 60_000 });

@@ -39,6 +39,8 @@ describe.skipIf(CHROMIUM === undefined)("the pictures", () => {
 					scrollTo({ top: element.getBoundingClientRect().top - 90 });
 				});
 		}
+		// The browser draws no scroll bar in a picture, so its place is not kept either.
+		await page.addStyleTag({ content: "html { scrollbar-gutter: auto }" });
 		await page.evaluate(() => document.fonts.ready.then(() => undefined));
 		await page.screenshot({ path: join(FOLDER, `${name}.png`) });
 		await context.close();
