@@ -39,4 +39,18 @@ describe("a profile as Chrome's JSON", () => {
 			expect(entry?.parent?.name).toBe("vcpu_run");
 		},
 	);
+
+	it("has times whose sums are exact: no slice ends behind the begin of the next, for readers that add ts and dur", () => {
+		const { traceEvents } = chromeProfile(calls, "invd", "samples", {
+			hz: model.tscHz,
+			cyclesPerWeight: 4999,
+		});
+		const slices = traceEvents.filter(({ ph }) => ph === "X");
+		for (const { ts, dur } of slices) {
+			expect(Number.isInteger(ts * 2 ** 20)).toBe(true);
+			expect(Number.isInteger(dur! * 2 ** 20)).toBe(true);
+			const inside = slices.filter((other) => other.ts > ts && other.ts < ts + dur!);
+			for (const other of inside) expect(other.ts + other.dur!).toBeLessThanOrEqual(ts + dur!);
+		}
+	});
 });

@@ -271,7 +271,7 @@ function reportCommand({ io }: Context, args: ReportArguments): number {
 		case "pprof":
 			if (args.output === undefined)
 				throw new UsageError("pprof is binary; name a file: --output profile.pb");
-			io.writeFile(args.output, pprofBytes(view(data), data.periodCycles));
+			io.writeFile(args.output, pprofBytes(view(data), data.periodCycles, weight));
 			break;
 		default:
 			format satisfies never;

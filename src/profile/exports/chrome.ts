@@ -30,8 +30,11 @@ export interface ChromeFile {
 	readonly otherData: Readonly<Record<string, string | number>>;
 }
 
-/** Digits behind the point of a microsecond: a cycle is more than a picosecond. */
-const DIGITS = 6;
+/**
+ * Parts of a microsecond that times are whole numbers of, a picosecond each. A power of two: then the end of a slice, which readers
+ * add up from ts and dur, is exactly the begin of the next.
+ */
+const PARTS = 2 ** 20;
 
 /** Two decimals of a cycle: more would be noise of the sums. */
 const rounded = (cycles: number) => Math.round(cycles * 100) / 100;
@@ -58,7 +61,7 @@ export class ChromeTrace {
 	}
 
 	private microseconds(cycles: number): number {
-		return Number(((cycles * 1e6) / this.hz).toFixed(DIGITS));
+		return Math.round(((cycles * 1e6) / this.hz) * PARTS) / PARTS;
 	}
 
 	private metadata(pid: number, tid: number, name: string, args: ChromeEvent["args"]): void {
@@ -80,7 +83,7 @@ export class ChromeTrace {
 	/** Adds a slice. */
 	slice({ pid, tid, name, cat, fromCycles, toCycles, args }: ChromeSlice): void {
 		const ts = this.microseconds(fromCycles);
-		const dur = Number((this.microseconds(toCycles) - ts).toFixed(DIGITS));
+		const dur = this.microseconds(toCycles) - ts;
 		const cycles = { cycles: rounded(toCycles - fromCycles), fromCycles: rounded(fromCycles) };
 		this.events.push({ name, cat, ph: "X", pid, tid, ts, dur, args: { ...cycles, ...args } });
 	}

@@ -2,7 +2,7 @@
  * pprof's profile.proto (github.com/google/pprof), written by hand: a dozen fields of protocol buffers. Not compressed,
  * which `go tool pprof` reads as well.
  */
-import type { CallTreeData } from "../call-tree.ts";
+import type { CallTreeData, Weight } from "../call-tree.ts";
 
 const VARINT = 0;
 const BYTES = 2;
@@ -52,8 +52,9 @@ class Message {
 /**
  * A call tree with two values a sample: samples, and cycles.
  * @param periodCycles cycles from one sample to the next
+ * @param shown the value that readers show first: default_sample_type
  */
-export function pprofBytes(tree: CallTreeData, periodCycles: number): Uint8Array {
+export function pprofBytes(tree: CallTreeData, periodCycles: number, shown: Weight = "samples"): Uint8Array {
 	const strings = [""];
 	const indexes = new Map([["", 0]]);
 	const text = (value: string) => {
@@ -98,6 +99,7 @@ export function pprofBytes(tree: CallTreeData, periodCycles: number): Uint8Array
 	}
 	valueType(11, "cycles", "cycles");
 	profile.number(12, periodCycles);
+	profile.number(14, text(shown));
 	for (const value of strings) profile.block(6, new TextEncoder().encode(value));
 	return profile.finish();
 }
