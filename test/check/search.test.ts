@@ -138,7 +138,16 @@ describe("pruning", () => {
 		["v6.18", "tdx"],
 		["series-v1", "tdx"],
 	] as const)("finds in %s on %s what running every schedule to its end finds", (tree, vendor) => {
-		for (const kind of ["irq", "preempt", "mce", "td-busy", "perf", "breakpoint"] as const) {
+		for (const kind of [
+			"irq",
+			"preempt",
+			"mce",
+			"td-busy",
+			"perf",
+			"perf-rdpmc",
+			"smi",
+			"breakpoint",
+		] as const) {
 			const pruned = properties(tree, vendor, [kind], false);
 			expect(pruned, kind).toEqual(properties(tree, vendor, [kind], true));
 		}
