@@ -6,7 +6,7 @@ import { isMainThread, parentPort, Worker, workerData } from "node:worker_thread
 import { fuzzCase, KINDS } from "./cases.ts";
 
 /** Four machines, each with translated code of at most 96 MiB (cases.ts), garbage that waits to be collected, and Node itself. */
-const RSS_MIB_MAX = 1536;
+const RSS_MIB_MAX = 2048;
 /** A case that takes longer hangs. */
 const HANG_MS = 60_000;
 const REPORT_EVERY = 32;
