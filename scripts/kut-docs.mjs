@@ -67,7 +67,8 @@ of i386. \`access_fep\`, which is in no group that runs by default, has not been
 
 Timeouts are of wall time: here 600 s for every test, and for \`access\`, \`kvmclock_test\`, \`sieve\` and \`vmexit_cr4_pge\`
 between 230 and 2400 s, since the machine was busy (load 6 to 11 on two cores). Commit b0d1768 ran all but \`kvmclock_test\`, \`sieve\` and
-\`vmexit_cr4_pge\`, which 8e0ad06 ran; between them lies what a flush of the TLB costs the host, and no change of any result.
+\`vmexit_cr4_pge\`, which 8e0ad06 ran, each built before it was rebased; between them lies what a flush of the TLB costs the host,
+and no change of any result.
 \`access\` on svm was stopped after 94 s of CPU time, and has not been run to its end.
 
 What the longest took on vmx, in seconds: \`sieve\` 99 of CPU time (223 of wall time), \`vmexit_cr4_pge\` 57 (156),
