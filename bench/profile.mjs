@@ -5,8 +5,9 @@ import { findWorkload } from "../dist/profile/workloads/workloads.js";
 import { findTree } from "../dist/kvm/trees/trees.js";
 import { defaultModel } from "../dist/review/review.js";
 
-const ROUNDS = 11;
-const EXITS = 100_000;
+const ROUNDS = 7;
+/** Long enough that compiling the tree, which each session does, is little of it. */
+const EXITS = 500_000;
 const FORMS = { off: { profile: false }, sampled: {}, exact: { exact: true } };
 const rates = new Map(Object.keys(FORMS).map((name) => [name, []]));
 

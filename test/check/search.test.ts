@@ -165,16 +165,6 @@ describe("a search", () => {
 		eventsMax,
 	});
 
-	it.each(["vmx", "svm", "tdx"] as const)(
-		"of v6.18 on %s holds, and reaches all that must occur",
-		(vendor) => {
-			const result = runCheck(asked("v6.18", vendor, 1));
-			expect(result.violations.map(({ summary }) => summary)).toEqual([]);
-			expect(Object.entries(result.sometimes).filter(([, count]) => count === 0)).toEqual([]);
-			expect(result.verdict).toBe("holds");
-		},
-	);
-
 	it("has shares that see the same in whatever order they are searched", () => {
 		const options = { ...asked("v6.18", "tdx", 2), events: ["kick", "ioctl", "nmi"] as const };
 		const jobs = planJobs(options).slice(0, 3);
