@@ -57,17 +57,23 @@ describe("a script", () => {
 	);
 });
 
+/** A subject, its snapshots, and the hash of the state that it is in. */
+function snapshots(vendor: Vendor) {
+	const subject = new Subject(setup("v6.18", vendor));
+	const states = new Snapshotter(subject.roots, snapshotRules(subject, []));
+	const hash = () => {
+		states.moved();
+		states.hash(subject.debts());
+		return [states.high, states.low];
+	};
+	return { subject, states, hash };
+}
+
 describe("a snapshot", () => {
 	it.each(["vmx", "svm", "tdx"] as const)(
 		"brings a machine back on %s, and its future is the same",
 		(vendor) => {
-			const subject = new Subject(setup("v6.18", vendor));
-			const states = new Snapshotter(subject.roots, snapshotRules(subject, []));
-			const hash = () => {
-				states.moved();
-				states.hash(subject.debts());
-				return [states.high, states.low];
-			};
+			const { subject, states, hash } = snapshots(vendor);
 			const future = (count: number) => {
 				const hashes: number[][] = [];
 				for (let block = 0; block < count && subject.runBlock(); block++) hashes.push(hash());
@@ -90,13 +96,7 @@ describe("a snapshot", () => {
 	it.each(["vmx", "svm", "tdx"] as const)(
 		"has one hash on %s, whichever snapshot it is compared with",
 		(vendor) => {
-			const subject = new Subject(setup("v6.18", vendor));
-			const states = new Snapshotter(subject.roots, snapshotRules(subject, []));
-			const hash = () => {
-				states.moved();
-				states.hash(subject.debts());
-				return [states.high, states.low];
-			};
+			const { subject, states, hash } = snapshots(vendor);
 			const start = states.save();
 			const event = { event: "preempt", at: 40 } as const;
 			const seen = new Set<string>();
