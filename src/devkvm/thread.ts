@@ -55,7 +55,7 @@ export class DevVcpuThread implements VcpuThread {
 		const setup: WorkerSetup = { fd: vcpu.fd.number, signal: KICK_SIGNAL, cpu };
 		// In a checkout the worker is TypeScript, which tests run as such; dist/ has it as JavaScript.
 		const file = import.meta.url.endsWith(".ts")
-			? "../../dist/devkvm/thread-worker.js"
+			? "../../dist/bundle/thread-worker.js"
 			: "./thread-worker.js";
 		const worker = new Worker(new URL(file, import.meta.url), { workerData: setup });
 		return new Promise((resolve, reject) => {

@@ -17,14 +17,14 @@ import type { Vendor } from "../../src/silicon/models/model.ts";
 import { defaultModel } from "../../src/silicon/models/models.ts";
 
 const DIRECTORY = resolve(import.meta.dirname, `../../build/pool-${process.pid}`);
-const worker: WorkerEntry = { file: pathToFileURL(`${DIRECTORY}/worker.js`) };
+const worker: WorkerEntry = { file: pathToFileURL(`${DIRECTORY}/pool-worker.js`) };
 
 // A thread runs JavaScript, and what is tested is the source.
 beforeAll(async () => {
 	await build({
 		configFile: false,
 		logLevel: "error",
-		build: { ssr: resolve(import.meta.dirname, "../../src/cli/pool/worker.ts"), outDir: DIRECTORY },
+		build: { ssr: resolve(import.meta.dirname, "../../src/cli/pool/pool-worker.ts"), outDir: DIRECTORY },
 	});
 });
 afterAll(() => rmSync(DIRECTORY, { recursive: true, force: true }));

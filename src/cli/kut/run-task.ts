@@ -11,7 +11,7 @@ export function runKutTask(task: KutTask): Promise<KutEnd> {
 	const started = performance.now();
 	return new Promise((resolve) => {
 		let log = "";
-		const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: task });
+		const worker = new Worker(new URL("./kut-worker.js", import.meta.url), { workerData: task });
 		const finish = (code: number | null, reason: string) => {
 			clearTimeout(timer);
 			void worker.terminate();

@@ -25,7 +25,7 @@ export interface WorkerEntry {
 	readonly execArgv?: string[];
 }
 
-export const WORKER: WorkerEntry = { file: new URL("./worker.js", import.meta.url) };
+export const WORKER: WorkerEntry = { file: new URL("./pool-worker.js", import.meta.url) };
 
 /** Below this a second thread is no quicker: it has to load the program first. In searches with one event. */
 const WEIGHT_PER_THREAD = 2;

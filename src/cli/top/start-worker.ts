@@ -6,7 +6,7 @@ import type { LiveMessage, LiveWorkerData, StartLive } from "./task.ts";
 export const startLiveWorker: StartLive = (task, onMessage, onDefect) => {
 	const flag = new Int32Array(new SharedArrayBuffer(4));
 	const workerData: LiveWorkerData = { ...task, flag };
-	const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+	const worker = new Worker(new URL("./top-worker.js", import.meta.url), { workerData });
 	worker.on("message", (message: LiveMessage) => onMessage(message));
 	worker.on("error", onDefect);
 	return {
