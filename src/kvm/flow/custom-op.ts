@@ -21,7 +21,7 @@ export function customCost(op: CustomOp, model: CpuModel): Cost {
 	);
 }
 
-/** The cost of an op by its name: the model's, or the tree's own. */
+/** The cost of an op by its name: the model's, or the tree's own. An op that another tree defines has none. */
 export function opCost(tree: Tree, model: CpuModel, name: string): Cost {
 	const own = tree.customOps.find((op) => op.name === name);
 	return own === undefined ? model.costs[name as keyof typeof model.costs] : customCost(own, model);

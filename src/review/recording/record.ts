@@ -18,12 +18,12 @@ import { HostFault, HostInvariant } from "../../host/errors.ts";
 import { createMachine } from "../../kvm/api/kvm.ts";
 import { Vmm, type VmmResult, guestRamBytesFor, hostRamBytesFor } from "../../kvm/api/vmm.ts";
 import { compileTree } from "../../kvm/flow/compile.ts";
-import { opCost } from "../../kvm/flow/custom-op.ts";
+import { customCost } from "../../kvm/flow/custom-op.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { linkTree } from "../../kvm/flow/program.ts";
 import { type Cpu, type OpObserver, symbolName } from "../../silicon/cpu/cpu.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
-import { OP_SLOTS, opName } from "../../silicon/ops.ts";
+import { OP_NAMES, OP_SLOTS, customOpId } from "../../silicon/ops.ts";
 import { Recorder } from "./recorder.ts";
 import { type Recording, endText } from "./recording.ts";
 import { Cut, type RecordWindow, Watch } from "./watch.ts";
@@ -50,12 +50,12 @@ export function recordRun(options: RecordOptions): Recording {
 	return options.image === null ? recordScript(options) : recordImage(options, options.image);
 }
 
-/** Costs of a tree's ops on a model, by op. */
+/** Costs of a tree's ops on a model, by op. Ops that other trees define cost nothing: this one does not do them. */
 function costsOf({ tree, model }: RecordOptions): Float64Array {
-	return Float64Array.from({ length: OP_SLOTS }, (_, op) => {
-		const name = opName(op);
-		return name.startsWith("op ") ? 0 : opCost(tree, model, name).cycles;
-	});
+	const costs = new Float64Array(OP_SLOTS);
+	for (const [op, name] of OP_NAMES.entries()) costs[op] = model.costs[name].cycles;
+	for (const op of tree.customOps) costs[customOpId(op.name)] = customCost(op, model).cycles;
+	return costs;
 }
 
 /** Blocks after which a run is taken for stuck, as the check does. */

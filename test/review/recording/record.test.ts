@@ -15,6 +15,7 @@ import { recordRun } from "../../../src/review/recording/record.ts";
 import { FRAME_KINDS, NODE_KINDS } from "../../../src/profile/timeline/frames.ts";
 import { REGISTER_NAMES, type Recording } from "../../../src/review/recording/recording.ts";
 import { defaultModel } from "../../../src/silicon/models/models.ts";
+import { customOpId } from "../../../src/silicon/ops.ts";
 import type { Vendor } from "../../../src/silicon/models/model.ts";
 
 function record(spec: string, vendor: Vendor, guest: string | null, schedule: readonly Injection[] = []) {
@@ -34,6 +35,11 @@ const textsOf = (recording: Recording, kind: (typeof FRAME_KINDS)[number]) =>
 		.map((text) => recording.texts[text]!);
 
 describe("a recording of a run", () => {
+	it("holds while the process knows an op of another tree", () => {
+		customOpId("doorbell of a tree that is not recorded");
+		expect(textsOf(record("v6.18", "vmx", "invd"), "op").length).toBeGreaterThan(0);
+	});
+
 	it.each(["vmx", "svm"] as const)(
 		"of INVD on %s has the guest's instructions, and the exits that they cause",
 		(vendor) => {
