@@ -10,6 +10,7 @@
  */
 import type { KernelOptions } from "../host/kernel.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
+import { OtherCpu } from "./other-cpu.ts";
 import type { GuestParameters } from "../guests/boot.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
@@ -44,6 +45,7 @@ const FACTORS = {
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
 	apicv:       { values: ["off", "on", "inhibited"],   title: "kvm_intel.enable_apicv; inhibited: a debugger holds interrupts back", exists: (vendor) => vendor === "vmx" },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
+	cpu:         { values: ["stays", "changes"],         title: "CPU on which a thread that was switched out goes on" },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
 } as const satisfies Readonly<Record<string, FactorRow>>;
 
@@ -139,9 +141,75 @@ export function allConfigurations(vendor: Vendor, model: CpuModel): readonly Con
 	return configurations as unknown as Configuration[];
 }
 
+/** A value of a factor, by their numbers. */
+type Choice = readonly [factor: number, value: number];
+
+/** Pairs of values that no chosen configuration has yet. */
+class WantedPairs {
+	count = 0;
+	private readonly stride: number;
+	private readonly wanted: Uint8Array;
+
+	/** @param values of each factor, how many */
+	constructor(values: readonly number[]) {
+		this.stride = Math.max(...values);
+		this.wanted = new Uint8Array((values.length * this.stride) ** 2);
+		for (const [a, count] of values.entries())
+			for (let b = a + 1; b < values.length; b++)
+				for (let x = 0; x < count; x++)
+					for (let y = 0; y < values[b]!; y++) {
+						this.wanted[this.at([a, x], [b, y])] = 1;
+						this.count++;
+					}
+	}
+
+	private at([a, x]: Choice, [b, y]: Choice): number {
+		const [first, second] =
+			a < b ? [a * this.stride + x, b * this.stride + y] : [b * this.stride + y, a * this.stride + x];
+		return first * Math.sqrt(this.wanted.length) + second;
+	}
+
+	has(one: Choice, other: Choice): boolean {
+		return this.wanted[this.at(one, other)] === 1;
+	}
+
+	/** Those of a choice with choices for other factors. */
+	with(one: Choice, others: readonly Choice[]): number {
+		let count = 0;
+		for (const other of others) if (other[0] !== one[0] && this.has(one, other)) count++;
+		return count;
+	}
+
+	/** Those of a choice with whatever others. */
+	of([factor, value]: Choice): number {
+		const width = Math.sqrt(this.wanted.length);
+		const row = factor * this.stride + value;
+		let count = 0;
+		for (let at = 0; at < width; at++)
+			count += this.wanted[row * width + at]! + this.wanted[at * width + row]!;
+		return count;
+	}
+
+	/** Those of a configuration. */
+	within(choices: readonly Choice[]): number {
+		return choices.reduce((sum, one, at) => sum + this.with(one, choices.slice(at + 1)), 0);
+	}
+
+	/** All of a configuration's are there. */
+	remove(choices: readonly Choice[]): void {
+		for (const [at, one] of choices.entries())
+			for (const other of choices.slice(at + 1)) {
+				if (!this.has(one, other)) continue;
+				this.wanted[this.at(one, other)] = 0;
+				this.count--;
+			}
+	}
+}
+
 /**
  * A covering set: every pair of values of two factors occurs in at least one of its configurations. Greedy, and the
- * same each time: the default first, then whichever configuration has the most pairs that are new.
+ * same each time: the default first, then whichever has the most pairs that are new. Those that are compared begin with one
+ * such pair each, and take for one factor after another the value that brings the most.
  * @param fixed factors that keep the given value in all of them
  */
 export function pairConfigurations(
@@ -149,52 +217,77 @@ export function pairConfigurations(
 	model: CpuModel,
 	fixed: Partial<Configuration> = {},
 ): readonly Configuration[] {
-	const candidates = allConfigurations(vendor, model).filter((one) =>
-		Object.entries(fixed).every(([factor, value]) => one[factor as Factor] === value),
-	);
-	const factors = factorsOf(vendor, model);
-	const numbers = new Map(
-		factors
-			.flatMap(({ factor, values }) => values.map((value) => `${factor}=${value}`))
-			.map((name, at) => [name, at]),
-	);
-	const pairs = candidates.map((one) => pairsOf(one, factors, numbers));
-	const isWanted = new Uint8Array(numbers.size ** 2);
-	for (const list of pairs) for (const pair of list) isWanted[pair] = 1;
-	let wanted = isWanted.reduce((sum, one) => sum + one, 0);
-	// New pairs of each when it was last looked at: they only become fewer.
-	const fresh = pairs.map(({ length }) => length);
-	const chosen: Configuration[] = [];
-	while (wanted > 0 || chosen.length === 0) {
-		let best = 0;
-		let most = -1;
-		for (const [at, list] of pairs.entries()) {
-			if (fresh[at]! <= most) continue;
-			let count = 0;
-			for (const pair of list) count += isWanted[pair]!;
-			fresh[at] = count;
-			if (chosen.length === 0 ? at === 0 : count > most) {
-				best = at;
-				most = count;
-			}
-		}
-		for (const pair of pairs[best]!) {
-			wanted -= isWanted[pair]!;
-			isWanted[pair] = 0;
-		}
-		chosen.push(candidates[best]!);
+	const factors = factorsOf(vendor, model).map(({ factor, values }) => ({
+		factor,
+		values: fixed[factor] === undefined ? values : [fixed[factor]],
+	}));
+	const wanted = new WantedPairs(factors.map(({ values }) => values.length));
+	const chosen: (readonly Choice[])[] = [];
+	let next: readonly Choice[] = factors.map((_, at): Choice => [at, 0]);
+	for (;;) {
+		chosen.push(next);
+		wanted.remove(next);
+		if (wanted.count === 0) break;
+		next = mostNewPairs(factors, wanted);
 	}
-	return chosen;
+	return chosen.map((choices) => ({
+		...DEFAULT_CONFIGURATION,
+		...Object.fromEntries(choices.map(([at, value]) => [factors[at]!.factor, factors[at]!.values[value]!])),
+	}));
 }
 
-/** A configuration's pairs of values, each as a number. @param numbers of values, by `factor=value` */
-function pairsOf(
-	configuration: Configuration,
-	factors: readonly { readonly factor: Factor }[],
-	numbers: ReadonlyMap<string, number>,
-): number[] {
-	const own = factors.map(({ factor }) => numbers.get(`${factor}=${configuration[factor]}`)!);
-	return own.flatMap((a, at) => own.slice(at + 1).map((b) => a * numbers.size + b));
+type FactorValues = readonly { readonly values: readonly string[] }[];
+
+/** Of the configurations that begin with a pair that is wanted, the one that has the most of them. */
+function mostNewPairs(factors: FactorValues, wanted: WantedPairs): readonly Choice[] {
+	let best: readonly Choice[] = [];
+	let most = 0;
+	for (const [a, { values }] of factors.entries())
+		for (let b = a + 1; b < factors.length; b++)
+			for (const x of values.keys())
+				for (const y of factors[b]!.values.keys()) {
+					if (!wanted.has([a, x], [b, y])) continue;
+					const [choices, count] = complete(factors, wanted, [a, x], [b, y]);
+					if (count <= most) continue;
+					best = choices;
+					most = count;
+				}
+	return best;
+}
+
+/** @returns a configuration that begins with two given values, and how many wanted pairs it has */
+function complete(
+	factors: FactorValues,
+	wanted: WantedPairs,
+	...given: readonly [Choice, Choice]
+): readonly [readonly Choice[], number] {
+	const choices: Choice[] = [...given];
+	for (const at of factors.keys()) {
+		if (given.some(([factor]) => factor === at)) continue;
+		choices.push(bestValue(factors, wanted, at, choices));
+	}
+	choices.sort((one, other) => one[0] - other[0]);
+	let total = wanted.within(choices);
+	for (let before = 0; total > before; ) {
+		before = total;
+		for (const at of factors.keys()) choices[at] = bestValue(factors, wanted, at, choices, choices[at]);
+		total = wanted.within(choices);
+	}
+	return [choices, total];
+}
+
+/** The value of a factor with the most wanted pairs; @param now kept unless another has more */
+function bestValue(
+	factors: FactorValues,
+	wanted: WantedPairs,
+	at: number,
+	others: readonly Choice[],
+	now: Choice | null = null,
+): Choice {
+	const count = (choice: Choice) => 1000 * wanted.with(choice, others) + wanted.of(choice);
+	let best = now ?? ([at, 0] as const);
+	for (const value of factors[at]!.values.keys()) if (count([at, value]) > count(best)) best = [at, value];
+	return best;
 }
 
 /**
@@ -202,9 +295,10 @@ function pairsOf(
  * bus lock detection (2) on AMD.
  */
 const HOST_DEBUGCTL = { GenuineIntel: 0x4801, AuthenticAMD: 0x5 } as const;
-const NEIGHBOUR_TSC_AUX = 0x55n;
-/** An instruction breakpoint of perf. */
+const NEIGHBOURS_TSC_AUX = { field: L.TSC_AUX, value: 0x55n } as const;
+/** Instruction breakpoints of perf, on the first CPU and on the other one. */
 const HOST_DR0 = 0xffff_ff80;
+const OTHER_DR0 = 0xffff_ffc0;
 
 /** How the kernel is booted. */
 export function kernelOptions(configuration: Configuration): KernelOptions {
@@ -225,12 +319,29 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 }
 
 /**
+ * The CPU on which a thread goes on that was switched out; null if it stays where it was. To be called when the machine
+ * is otherwise set up.
+ */
+export function otherCpuOf(machine: Machine, configuration: Configuration): OtherCpu | null {
+	if (configuration.cpu === "stays") return null;
+	const { kernel, cpu, processors } = machine;
+	const debugctl = configuration.debugctl === "set" ? 0 : HOST_DEBUGCTL[cpu.model.vendorString];
+	const other = new OtherCpu(kernel, processors.length, debugctl);
+	other.boot(({ userReturn, breakpoints }) => {
+		if (configuration.neighbour === "vm") userReturn.set([NEIGHBOURS_TSC_AUX]);
+		if (configuration.breakpoints === "active") breakpoints.install(0, OTHER_DR0);
+	});
+	kernel.changeCpu = () => other.exchange();
+	return other;
+}
+
+/**
  * What another VM's vCPU leaves behind that did not get to user space: its user-return MSRs, and the kernel's note of them.
  * The last thing before the vCPU first runs: a task that is in user space in between has its own again.
  */
 export function applyNeighbour({ kernel }: Machine, { neighbour }: Configuration): void {
 	if (neighbour === "none") return;
-	kernel.userReturn.set([{ field: L.TSC_AUX, value: NEIGHBOUR_TSC_AUX }]);
+	kernel.userReturn.set([NEIGHBOURS_TSC_AUX]);
 	// Its thread is what the scheduler switches to: it loads its own VMCS.
 	kernel.neighbour = () => {
 		kernel.cpu.currentVmcs = null;

@@ -91,14 +91,14 @@ const reschedule = ({ apic }: Machine) => apic.raise(HOST_VECTOR.reschedule);
 
 /**
  * A request from another CPU, and kvm_vcpu_kick(): an IPI only to a vCPU that says it is in the guest; whoever is outside
- * will look for requests before it enters.
+ * will look for requests before it enters. The IPI goes to vcpu->cpu.
  */
 function requestAndKick(machine: Machine, request: number): void {
 	const { vcpu } = machine;
 	vcpu.requests |= request;
 	if (vcpu.mode !== VCPU_MODE.IN_GUEST_MODE) return;
 	vcpu.mode = VCPU_MODE.EXITING_GUEST_MODE;
-	reschedule(machine);
+	if (vcpu.cpuNumber === vcpu.cpu.number) reschedule(machine);
 }
 
 /**

@@ -237,6 +237,10 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 			property.onGuestWrite?.(this, register, value, this.memory[at]!.words);
 	}
 
+	flushedTlb(): void {
+		for (const [at, property] of PROPERTIES.entries()) property.onFlush?.(this, this.memory[at]!.words);
+	}
+
 	onEnter(_cpu: Cpu, entered: number): void {
 		this.ask((property, words) => property.onEnter?.(this, entered, words));
 	}

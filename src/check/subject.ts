@@ -34,7 +34,9 @@ import {
 	applyNeighbour,
 	guestParameters,
 	kernelOptions,
+	otherCpuOf,
 } from "./configuration.ts";
+import type { OtherCpu } from "./other-cpu.ts";
 import { CpuPair, pairOf } from "./other-vcpu.ts";
 import { endedByMachineCheck } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
@@ -109,6 +111,7 @@ const ON_LEAVE = asked("onLeave");
 const ON_GUEST_ENTRY = asked("onGuestEntry");
 const ON_GUEST_EXIT = asked("onGuestExit");
 const ON_GUEST_WRITE = asked("onGuestWrite");
+const ON_FLUSH = asked("onFlush");
 const ON_EVENT = asked("onEvent");
 const ON_END = asked("onEnd");
 
@@ -162,6 +165,8 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	readonly opCounts = new Float64Array(OP_COUNT);
 	private schedule: readonly Injection[] = [];
 	private next = 0;
+	/** The CPU that the first processor stands for in turn with its own; null if threads stay. */
+	private readonly otherCpu: OtherCpu | null;
 	private readonly vmm: Vmm;
 	private readonly witness: RunWitness | null;
 
@@ -171,7 +176,10 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const silicon = siliconFor(model, vcpus);
 		this.witness = witness;
 		this.script = scriptFor(program.vendor, configuration, model);
-		for (const { cpu } of silicon.processors) cpu.cycles = SCRIPT_NOW_CYCLES;
+		for (const { cpu } of silicon.processors) {
+			cpu.cycles = SCRIPT_NOW_CYCLES;
+			cpu.number = cpu.index;
+		}
 		this.machine = createMachine({
 			model: silicon.cpu.model,
 			vendor: program.vendor,
@@ -189,6 +197,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			this.fail(property, detail, stackOf(where));
 		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
 		this.prepare();
+		this.otherCpu = otherCpuOf(this.machine, configuration);
 		applyNeighbour(this.machine, configuration);
 		this.runner = new ProgramRunner(program, vcpu);
 		for (const processor of silicon.processors) this.execute(processor.cpu, setup.guest === "code");
@@ -263,8 +272,8 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 
 	/** The objects that a search saves. */
 	get roots(): readonly object[] {
-		const { machine, runner, ledger } = this;
-		return [machine, runner, ledger, this.vmm, kernelIrqchip(machine.vm) ?? ledger];
+		const { machine, runner, ledger, otherCpu } = this;
+		return [machine, runner, ledger, this.vmm, kernelIrqchip(machine.vm) ?? ledger, otherCpu ?? ledger];
 	}
 
 	/** VM exits so far by the vendor's names. */
@@ -419,6 +428,10 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	wrote(register: GuestRegister, value: number | bigint): void {
 		for (const { property, index, ask } of ON_GUEST_WRITE)
 			ask.call(property, this, register, value, this.wordsOf(index));
+	}
+
+	flushedTlb(): void {
+		for (const { property, index, ask } of ON_FLUSH) ask.call(property, this, this.wordsOf(index));
 	}
 
 	onEnter(_cpu: Cpu, symbol: number): void {

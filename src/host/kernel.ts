@@ -112,28 +112,37 @@ const XMM0 = L.XSTATE + 160;
 /** What kernel code that uses the FPU leaves in XMM0. */
 const KERNEL_XMM0 = 0xfee1_dead_0bad_c0den;
 
-/** Base of the kernel's per-CPU data: GS base in the kernel. */
+/** Base of the kernel's per-CPU data, of CPU 0. */
 export const KERNEL_GS_BASE = 0xffff_8880_0000_1000n;
-/** What SYSCALL of user space uses, and TSC_AUX of CPU 0: the same for all tasks. */
-const USER_MSRS = {
+/** MSRs that user space relies on, the same for all tasks of a CPU: SYSCALL's, and TSC_AUX, which has its number. */
+interface UserMsrs {
+	readonly star: bigint;
+	readonly lstar: bigint;
+	readonly sfmask: bigint;
+	readonly tscAux: bigint;
+}
+
+const USER_MSRS: UserMsrs = {
 	star: 0x0023_0010_0000_0000n,
 	lstar: 0xffff_ffff_8180_0000n,
 	sfmask: 0x0025_7fd5n,
 	tscAux: 0n,
-} as const;
+};
 
 export class Kernel implements HostVectors {
 	readonly cpu: Cpu;
 	readonly apic: LocalApic;
 	readonly hrtimers: HrtimerQueue;
-	readonly userReturn: UserReturnMsrs;
-	readonly breakpoints: HwBreakpoints;
-	readonly addressSpaces: AddressSpaces;
+	userReturn: UserReturnMsrs;
+	breakpoints: HwBreakpoints;
+	addressSpaces: AddressSpaces;
 	/** Guest time and context tracking of this CPU. */
 	readonly guestContext: GuestContext;
 	readonly fpu = new FpuCpu();
 	/** MSRs that user space relies on. */
-	readonly userMsrs = USER_MSRS;
+	userMsrs: UserMsrs = USER_MSRS;
+	/** GS base in the kernel: where this CPU's data is. */
+	gsBase = KERNEL_GS_BASE;
 	/** IA32_DEBUGCTL as perf wants it on this CPU. */
 	debugctl = 0;
 	/** x86_spec_ctrl_current, per CPU. */
@@ -176,6 +185,8 @@ export class Kernel implements HostVectors {
 	callchainsLost = 0;
 	/** What another VM's vCPU, whose thread the other task is then, does to the processor when it runs; null: it is none. */
 	neighbour: (() => void) | null = null;
+	/** A task that was switched out goes on on another CPU: makes this one that one; null: it stays. Interrupts are off. */
+	changeCpu: (() => void) | null = null;
 	/** System calls that the other task does when it runs next. */
 	readonly otherSyscalls: (() => void)[] = [];
 	/** The next timer tick finds that the current task has used up its slice. */
@@ -218,7 +229,7 @@ export class Kernel implements HostVectors {
 		cpu.write64(L.SFMASK, USER_MSRS.sfmask);
 		cpu.write64(L.TSC_AUX, USER_MSRS.tscAux);
 		this.userReturn.online([L.STAR, L.LSTAR, L.SFMASK, L.TSC_AUX]);
-		cpu.write64(GS_BASE, KERNEL_GS_BASE);
+		cpu.write64(GS_BASE, this.gsBase);
 		cpu.write64(FS_BASE, current.fsBase);
 		cpu.write64(L.KERNEL_GS_BASE, current.gsBase);
 		cpu.write32(L.SPEC_CTRL, this.specCtrl);
@@ -367,6 +378,7 @@ export class Kernel implements HostVectors {
 		while (this.otherSyscalls.length > 0) this.otherSyscalls.shift()!();
 		this.returnToUser(this.otherTask);
 		this.localIrqDisable();
+		this.changeCpu?.();
 		this.switchTo(this.otherTask, previous);
 		previous.preemptNotifier?.schedIn();
 		if (wasEnabled) this.localIrqEnable();

@@ -32,4 +32,6 @@ export type GuestRegister =
 /** Implemented by whoever judges. */
 export interface GuestLedger {
 	wrote(register: GuestRegister, value: number | bigint): void;
+	/** KVM has had the guest's translations on the vCPU's CPU dropped. */
+	flushedTlb(): void;
 }

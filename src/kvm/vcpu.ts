@@ -69,7 +69,9 @@ export class Vcpu {
 	/** The physical CPU that its thread is on, and the kernel there. */
 	kernel: Kernel;
 	cpu: Cpu;
-	/** vcpu->cpu as of the last vcpu_load; null before the first. */
+	/** vcpu->cpu: number of the CPU of the last vcpu_load; -1 before the first. */
+	cpuNumber = -1;
+	/** That CPU, for what is done there from another one; null before the first. */
 	loadedOn: Cpu | null = null;
 	/** The thread that calls KVM_RUN, in a machine with several CPUs. */
 	thread: Thread | null = null;

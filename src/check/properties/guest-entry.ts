@@ -1,7 +1,19 @@
-/** Which ops enter a guest. A TD is entered by SEAMCALL, and so is the TDX module for everything else. */
+/** VM entries: which ops enter a guest, and whether it stays there. */
+import { KVM_RUN } from "../../kvm/requests.ts";
+import { PENDING } from "../../silicon/cpu/cpu.ts";
 import { OP } from "../../silicon/ops.ts";
+import type { PropertyContext } from "./property.ts";
 
-/** VMLAUNCH, VMRESUME, VMRUN, SEAMCALL. */
+/** VMLAUNCH, VMRESUME, VMRUN, SEAMCALL: by that one a TD is entered, and the TDX module for everything else. */
 export function isGuestEntry(op: number): boolean {
 	return op === OP.vmresume || op === OP.vmlaunch || op === OP.vmrun || op === OP.seamcall;
+}
+
+/** Whether something ends the guest's run before its first instruction, or is about to: whatever waits is looked at again. */
+export function leavesAtOnce({ machine: { cpu, vcpu }, isBeingKicked }: PropertyContext): boolean {
+	return (
+		isBeingKicked ||
+		(cpu.pending & (PENDING.interrupt | PENDING.nmi | PENDING.machineCheck)) !== 0 ||
+		(vcpu.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0
+	);
 }

@@ -12,12 +12,11 @@
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { CPU_BASED } from "../../silicon/vmx/controls.ts";
 import { O } from "../../silicon/vmx/fields.ts";
-import { PENDING } from "../../silicon/cpu/cpu.ts";
 import type { Lapic } from "../../kvm/irqchip/lapic.ts";
 import { APIC } from "../../kvm/irqchip/apic-registers.ts";
-import { KVM_RUN } from "../../kvm/requests.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { endedByMachineCheck } from "../end-of-run.ts";
+import { leavesAtOnce } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 /** The property's word: the guest has ended an interrupt that was not in service. */
@@ -50,15 +49,12 @@ export const guestInterrupts: Property = {
 		memory[SPURIOUS_EOI] = 0;
 		return "the guest ended an interrupt that was not in service: it was injected twice";
 	},
-	onGuestEntry({ machine: { cpu, vcpu, vm }, isBeingKicked }) {
+	onGuestEntry(context) {
+		const { vcpu, vm } = context.machine;
 		const { apic } = vcpu;
 		if (apic === null || vcpu.guestStateProtected || vm.ops.apicvActive?.(vcpu) === true) return null;
 		const vector = deliverable(apic);
-		const leavesAtOnce =
-			isBeingKicked ||
-			(cpu.pending & (PENDING.interrupt | PENDING.nmi | PENDING.machineCheck)) !== 0 ||
-			(vcpu.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0;
-		if (vector < 0 || leavesAtOnce || vcpu.requests !== 0 || hasWindow(vcpu)) return null;
+		if (vector < 0 || leavesAtOnce(context) || vcpu.requests !== 0 || hasWindow(vcpu)) return null;
 		return `vector 0x${vector.toString(16)} waits in IRR, and nothing will make the guest exit for it`;
 	},
 	onEnd({ machine }) {

@@ -7,7 +7,6 @@
  *
  * Not covered: STAR and the like of 32-bit user space (CSTAR, SYSENTER).
  */
-import { KERNEL_GS_BASE } from "../../host/kernel.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { segmentAt } from "../../silicon/cpu/segments.ts";
@@ -38,8 +37,8 @@ export const hostMsrs: Property = {
 		if (!inUser && op !== OP.switch_to && !(op === OP.sti && cpu.gif)) return null;
 		if (cpu.read32(L.SPEC_CTRL) !== kernel.specCtrl)
 			return `SPEC_CTRL is 0x${cpu.read32(L.SPEC_CTRL).toString(16)}, the host's is 0x${kernel.specCtrl.toString(16)}`;
-		if (cpu.read64(GS_BASE) !== KERNEL_GS_BASE)
-			return `the GS base is 0x${cpu.read64(GS_BASE).toString(16)}, not the kernel's`;
+		if (cpu.read64(GS_BASE) !== kernel.gsBase)
+			return `the GS base is 0x${cpu.read64(GS_BASE).toString(16)}, not this CPU's`;
 		if (!inUser) return null;
 		for (const [name, field, host] of USER) {
 			const want = host(machine);

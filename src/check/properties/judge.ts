@@ -71,6 +71,10 @@ export class Judge implements OpObserver, PropertyContext, GuestLedger {
 		this.tell((property, words) => property.onGuestWrite?.(this, register, value, words));
 	}
 
+	flushedTlb(): void {
+		this.tell((property, words) => property.onFlush?.(this, words));
+	}
+
 	/** The run has ended. */
 	onEnd(): void {
 		this.ask((property, words) => property.onEnd?.(this, words));

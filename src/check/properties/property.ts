@@ -51,6 +51,8 @@ export interface Property {
 		value: number | bigint,
 		memory: Int32Array,
 	): void;
+	/** Told when KVM has the guest's translations on this CPU dropped. */
+	onFlush?(context: PropertyContext, memory: Int32Array): void;
 	/** Told when an event arrives, before what it does is done. */
 	onEvent?(context: PropertyContext, event: EventKind, memory: Int32Array): void;
 	/** Asked when the run has ended. */

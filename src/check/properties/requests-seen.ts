@@ -8,8 +8,8 @@
  *
  * Not covered: signals and rescheduling, whose sender always interrupts the CPU.
  */
-import { PENDING } from "../../silicon/cpu/cpu.ts";
-import { KVM_REQ, KVM_RUN } from "../../kvm/requests.ts";
+import { KVM_REQ } from "../../kvm/requests.ts";
+import { leavesAtOnce } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 const NAMES = Object.entries(KVM_REQ);
@@ -18,12 +18,9 @@ export const requestsSeen: Property = {
 	name: "requests-seen",
 	title: "no request that is pending at VM entry is missed",
 	degree: "violation",
-	onGuestEntry({ machine: { cpu, vcpu }, isBeingKicked }) {
-		const leavesAtOnce =
-			isBeingKicked ||
-			(cpu.pending & (PENDING.interrupt | PENDING.nmi | PENDING.machineCheck)) !== 0 ||
-			(vcpu.runFlags & KVM_RUN.FORCE_IMMEDIATE_EXIT) !== 0;
-		if (vcpu.requests === 0 || leavesAtOnce) return null;
+	onGuestEntry(context) {
+		const { vcpu } = context.machine;
+		if (vcpu.requests === 0 || leavesAtOnce(context)) return null;
 		const names = NAMES.filter(([, bit]) => (vcpu.requests & bit) !== 0).map(([name]) => `KVM_REQ_${name}`);
 		return `the guest runs while ${names.join(", ")} is pending, and nothing will make it exit`;
 	},

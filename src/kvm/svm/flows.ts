@@ -254,7 +254,7 @@ export const svmFlows: readonly Flow[] = [
 		// pre_svm_run(): a new ASID on another CPU, whose old translations are thereby gone.
 		when(
 			"current_vmcb->cpu != cpu",
-			(v) => v.loadedOn !== v.cpu,
+			(v) => v.cpuNumber !== v.cpu.number,
 			[step("new ASID", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH))],
 			[],
 			2,

@@ -3,7 +3,7 @@ import { wrmsr, wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/ac
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
-import { tdhVpEnter } from "../../silicon/tdx/tdh-vp-enter.ts";
+import { tdhVpEnter, tdhVpFlush } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { ENTRY_FAILURE } from "../../silicon/vmx/controls.ts";
 import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH } from "../requests.ts";
@@ -62,11 +62,25 @@ function tdhVpEnterStep(v: Vcpu): void {
 	v.vt.exitQualification = tdx.td.exitQualification;
 }
 
+/** tdx_flush_vp_on_cpu(): the CPU that ran the TD's vCPU last lets it go, on an IPI. */
+function tdxFlushVpOnCpu(v: Vcpu): void {
+	tdhVpFlush(toTdx(v).td);
+}
+
 const hostXcr0Lost = (v: Vcpu) => v.kernel.xcr0 !== (toTdx(v).td.xfam & v.cpu.model.features.xcr0);
 const hostXssLost = (v: Vcpu) => v.kernel.xss !== (toTdx(v).td.xfam & v.cpu.model.features.xss);
 
 export const tdxFlows: readonly Flow[] = [
-	flow("tdx_vcpu_load", "vmx/tdx.c", [step("associated_tdvcpus", nothing, 20)]),
+	flow("tdx_vcpu_load", "vmx/tdx.c", [
+		step("vmx_vcpu_pi_load", nothing, 18),
+		when(
+			"vcpu->cpu != cpu",
+			(v) => v.cpuNumber !== v.cpu.number,
+			[step("tdx_flush_vp_on_cpu", tdxFlushVpOnCpu, 6), step("associated_tdvcpus", nothing, 12)],
+			[],
+			2,
+		),
+	]),
 	flow("tdx_vcpu_put", "vmx/tdx.c", [call("tdx_prepare_switch_to_host")]),
 	tdxPrepareSwitchToGuest,
 	tdxPrepareSwitchToHost,

@@ -11,7 +11,6 @@ import {
 	wrmsrSpecCtrl,
 } from "../../host/access.ts";
 import { HostInvariant } from "../../host/errors.ts";
-import { KERNEL_GS_BASE } from "../../host/kernel.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
@@ -104,6 +103,15 @@ function loadedVmcsClear(v: Vcpu): void {
 	if (v.loadedOn !== null) vmclear(v.loadedOn, toVmx(v).vmcs);
 }
 
+/** vmcs_load(). A VMCS that is active on two processors gets lost on both (SDM Vol. 3C, 25.1). */
+function vmcsLoad(v: Vcpu): void {
+	const { cpu } = v;
+	const { vmcs } = toVmx(v);
+	if (vmcs.activeOn >= 0 && vmcs.activeOn !== cpu.number)
+		throw new HostInvariant("VMPTRLD of a VMCS that is active on another processor");
+	vmptrld(cpu, vmcs);
+}
+
 /** The assembly of __vmx_vcpu_run(): GPRs and SPEC_CTRL around VMLAUNCH or VMRESUME. */
 function vmxVcpuRunAsm(v: Vcpu): void {
 	const { cpu } = v;
@@ -113,6 +121,8 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 	cpu.op(OP.gpr_swap);
 	copyBlock(v.regs8, cpu.gprs);
 	if (cpu.currentVmcs !== vmx.vmcs) throw new HostInvariant("VM entry while another VMCS is current");
+	if (vmx.vmcs.activeOn !== cpu.number)
+		throw new HostInvariant("VM entry with a VMCS that is not active here");
 	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs);
 }
 
@@ -260,9 +270,10 @@ function setHostFsGs(v: Vcpu): void {
 		vmwrite(cpu, vmx.vmcs, F.HOST_FS_BASE, fsBase);
 		vmx.hostFsBase = fsBase;
 	}
-	if (KERNEL_GS_BASE !== vmx.hostGsBase) {
-		vmwrite(cpu, vmx.vmcs, F.HOST_GS_BASE, KERNEL_GS_BASE);
-		vmx.hostGsBase = KERNEL_GS_BASE;
+	const { gsBase } = v.kernel;
+	if (gsBase !== vmx.hostGsBase) {
+		vmwrite(cpu, vmx.vmcs, F.HOST_GS_BASE, gsBase);
+		vmx.hostGsBase = gsBase;
 	}
 }
 
@@ -328,7 +339,7 @@ export const vmxFlows: readonly Flow[] = [
 	flow("vmx_vcpu_load", "vmx/vmx.c", [
 		when(
 			"!already_loaded",
-			(v) => v.loadedOn !== v.cpu,
+			(v) => v.cpuNumber !== v.cpu.number,
 			[
 				step("loaded_vmcs_clear", loadedVmcsClear, 10),
 				step("KVM_REQ_TLB_FLUSH", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH)),
@@ -336,7 +347,7 @@ export const vmxFlows: readonly Flow[] = [
 			[],
 			2,
 		),
-		step("vmcs_load", (v) => vmptrld(v.cpu, toVmx(v).vmcs), 18),
+		step("vmcs_load", vmcsLoad, 18),
 	]),
 	flow("vt_vcpu_put", "vmx/main.c", [
 		when("is_td_vcpu", isTd, [call("tdx_vcpu_put"), leave()]),

@@ -16,6 +16,8 @@ export function kvmVcpuKick(v: Vcpu): void {
 	const { smp } = v.kernel;
 	senderOf(v)?.op(OP.kvm_vcpu_kick);
 	if (smp === null || v.thread === null || smp.wake(v.thread)) return;
+	// The interrupt goes to vcpu->cpu, wherever the guest runs.
+	if (v.cpuNumber !== v.cpu.number) return;
 	if (smp.running === v.kernel || v.mode !== VCPU_MODE.IN_GUEST_MODE) return;
 	v.mode = VCPU_MODE.EXITING_GUEST_MODE;
 	smp.sendReschedule(v.kernel);

@@ -43,7 +43,10 @@ function serveRequests(v: Vcpu): void {
 	if (checkRequest(v, KVM_REQ.MIGRATE_TIMER)) v.apic?.timer.migrate();
 	checkRequest(v, KVM_REQ.CLOCK_UPDATE);
 	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
-	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
+	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) {
+		v.vm.ops.flushTlb(v);
+		v.ledger?.flushedTlb();
+	}
 	if (checkRequest(v, KVM_REQ.NMI)) processNmi(v);
 	if (checkRequest(v, KVM_REQ.LOAD_EOI_EXITMAP)) v.vm.ops.loadEoiExitmap?.(v);
 	checkRequest(v, KVM_REQ.OUTSIDE_GUEST_MODE);

@@ -18,12 +18,13 @@ export const kvmArchVcpuLoad = flow("kvm_arch_vcpu_load", "x86.c", [
 	callOp("vcpu_load"),
 	when(
 		"vcpu->cpu != cpu",
-		(v) => v.loadedOn !== v.cpu,
+		(v) => v.cpuNumber !== v.cpu.number,
 		[
 			step("KVM_REQ_MIGRATE_TIMER", (v) => {
-				if (v.loadedOn !== null) makeRequest(v, KVM_REQ.MIGRATE_TIMER);
+				if (v.cpuNumber >= 0) makeRequest(v, KVM_REQ.MIGRATE_TIMER);
 			}),
 			step("vcpu->cpu = cpu", (v) => {
+				v.cpuNumber = v.cpu.number;
 				v.loadedOn = v.cpu;
 			}),
 		],

@@ -180,6 +180,8 @@ export class Cpu {
 	readonly memory: MachineMemory;
 	readonly model: CpuModel;
 	readonly index: number;
+	/** Which of the host's processors it is now: its index, unless a check has it stand for two in turn. */
+	number: number;
 	/** Byte offset of this processor's area. */
 	readonly base: number;
 	readonly u32: Uint32Array;
@@ -279,6 +281,7 @@ export class Cpu {
 		this.memory = memory;
 		this.model = model;
 		this.index = index;
+		this.number = index;
 		this.base = index * L.CPU_AREA_BYTES;
 		this.u32 = memory.u32;
 		this.u64 = memory.u64;

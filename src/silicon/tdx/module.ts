@@ -10,6 +10,7 @@ export const TDX_STATUS = {
 	nonRecoverableTdNonAccessible: 0x6000_0005,
 	operandBusy: 0x8000_0200,
 	operandInvalid: 0xc000_0100,
+	vcpuAssociated: 0x8000_0701,
 	opStateIncorrect: 0xc000_0608,
 	tdFatal: 0xe000_0604,
 	noVeInfo: 0xc000_0704,

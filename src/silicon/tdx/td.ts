@@ -110,6 +110,8 @@ export class TdVcpu {
 		guestPhysical: 0n,
 		instructionLength: 0,
 	};
+	/** The processor that holds its state in caches and translations, by its number; -1: none, since TDH.VP.FLUSH. */
+	associatedWith = -1;
 	/** A TDG.VP.VMCALL waits for the VMM's answer. */
 	inVmcall = false;
 	/** Registers that it exposes, one bit each: GPRs in 15:0, XMM0-XMM15 in 31:16. */

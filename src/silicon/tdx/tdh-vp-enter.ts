@@ -45,11 +45,12 @@ export function tdhVpEnter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number
 }
 
 function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
-	const refused = whyRefused(vcpu.td);
+	const refused = whyRefused(cpu, vcpu);
 	if (refused !== TDX_STATUS.success) {
 		cpu.noEntryToHit();
 		return refused;
 	}
+	vcpu.associatedWith = cpu.number;
 	const { gprs, hostState } = vcpu;
 	if (vcpu.inVmcall) finishVmcall(vcpu, regs);
 	const gprAt = (cpu.base + L.GPR) >> 3;
@@ -67,12 +68,21 @@ function enter(cpu: Cpu, vcpu: TdVcpu, regs: BigUint64Array): number {
 	return report(vcpu, regs);
 }
 
-function whyRefused(td: Td): number {
+/**
+ * TDH.VP.FLUSH: the processor that ran a TD's vCPU last lets go of its state, so that another one can enter it. It is that
+ * processor's SEAMCALL, and no op of the one that waits for it.
+ */
+export function tdhVpFlush(vcpu: TdVcpu): void {
+	vcpu.associatedWith = -1;
+}
+
+function whyRefused(cpu: Cpu, { td, associatedWith }: TdVcpu): number {
 	if (td.busy || td.busyOnce) {
 		td.busyOnce = false;
 		return TDX_STATUS.operandBusy;
 	}
 	if (td.fatal) return TDX_STATUS.tdFatal;
+	if (associatedWith >= 0 && associatedWith !== cpu.number) return TDX_STATUS.vcpuAssociated;
 	return td.finalized ? TDX_STATUS.success : TDX_STATUS.opStateIncorrect;
 }
 

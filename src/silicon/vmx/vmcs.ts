@@ -51,6 +51,8 @@ export class Vmcs {
 	readonly hostArea: Uint8Array;
 	/** Launch state: set by VMLAUNCH, cleared by VMCLEAR. */
 	launched = false;
+	/** The processor on which it is active, by its number; -1: on none. Software keeps it from being active on two (SDM 25.1). */
+	activeOn = -1;
 	/** GROUPs with fields that were written since they last passed the checks of VM entry. */
 	dirty: number = GROUP.all;
 	/** The check that failed at the last VM entry, by its SDM section; null if none did. */
@@ -220,11 +222,13 @@ export function advanceGuestRip(cpu: Cpu, vmcs: Vmcs, length: number): void {
 export function vmptrld(cpu: Cpu, vmcs: Vmcs): void {
 	cpu.op(OP.vmptrld);
 	cpu.currentVmcs = vmcs;
+	vmcs.activeOn = cpu.number;
 }
 
-/** VMCLEAR: launch state becomes clear. */
+/** VMCLEAR: launch state becomes clear, and the VMCS is active nowhere. */
 export function vmclear(cpu: Cpu, vmcs: Vmcs): void {
 	cpu.op(OP.vmclear);
 	if (cpu.currentVmcs === vmcs) cpu.currentVmcs = null;
 	vmcs.launched = false;
+	vmcs.activeOn = -1;
 }
