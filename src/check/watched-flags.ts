@@ -1,8 +1,12 @@
 /**
  * Who looks at the flags that events set. The fields become accessors that note each read; what they hold stands in a
  * field of its own, which is what a snapshot saves.
+ *
+ * These are the hottest objects that there are, so V8 shall go on finding their fields by number. It does if the fields
+ * that go are those which came last, and if the accessors are a prototype's that all such objects share.
  */
 import type { Kernel } from "../host/kernel.ts";
+import type { Task } from "../host/task.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import { FLAG_READ } from "./events.ts";
 
@@ -11,35 +15,88 @@ export interface FlagReads {
 	bits: number;
 }
 
-/** @param writesCount a write counts too: what an event does depends on the field */
-function watch(owner: object, field: string, bit: number, reads: FlagReads, writesCount = false): void {
-	const held = `${field} (held)`;
-	const holder = owner as Record<string, unknown>;
-	const value = holder[field];
-	delete holder[field];
-	holder[held] = value;
-	Object.defineProperty(owner, field, {
-		get() {
-			reads.bits |= bit;
-			return (this as Record<string, unknown>)[held];
-		},
-		set(value: unknown) {
-			if (writesCount) reads.bits |= bit;
-			(this as Record<string, unknown>)[held] = value;
-		},
-		enumerable: false,
-		configurable: true,
-	});
+/** Where a watched object has its FlagReads: no field that a snapshot finds. */
+const READS = Symbol("reads");
+
+/** The last fields of Task, and what they hold. */
+const taskFlags = {
+	heldSignalPending: false,
+	heldNeedResched: false,
+	[READS]: { bits: 0 } as FlagReads,
+
+	get signalPending(): boolean {
+		this[READS].bits |= FLAG_READ.signalPending;
+		return this.heldSignalPending;
+	},
+	set signalPending(pending) {
+		this.heldSignalPending = pending;
+	},
+	get needResched(): boolean {
+		this[READS].bits |= FLAG_READ.needResched;
+		return this.heldNeedResched;
+	},
+	set needResched(needed) {
+		this.heldNeedResched = needed;
+	},
+};
+
+/** The last fields of Vcpu, and what they hold. */
+const vcpuFlags = {
+	heldMode: 0,
+	heldMutexWaiters: [] as Vcpu["mutexWaiters"],
+	heldRequests: 0,
+	[READS]: { bits: 0 } as FlagReads,
+
+	// Whoever makes a request looks at the mode, to know whether an IPI is needed: what it does depends on what is written.
+	get mode(): number {
+		this[READS].bits |= FLAG_READ.requests;
+		return this.heldMode;
+	},
+	set mode(mode) {
+		this[READS].bits |= FLAG_READ.requests;
+		this.heldMode = mode;
+	},
+	get mutexWaiters(): Vcpu["mutexWaiters"] {
+		this[READS].bits |= FLAG_READ.mutex;
+		return this.heldMutexWaiters;
+	},
+	get requests(): number {
+		this[READS].bits |= FLAG_READ.requests;
+		return this.heldRequests;
+	},
+	set requests(requests) {
+		this.heldRequests = requests;
+	},
+};
+
+/** In front of each class's prototype the one with its accessors. */
+const prototypes = new Map<object, object>();
+
+function prototypeFor(prototype: object, flags: object): object {
+	let watching = prototypes.get(prototype);
+	if (watching === undefined) {
+		const accessors = Object.entries(Object.getOwnPropertyDescriptors(flags)).filter(([, { get }]) => get);
+		watching = Object.create(prototype, Object.fromEntries(accessors)) as object;
+		prototypes.set(prototype, watching);
+	}
+	return watching;
+}
+
+function watch<Flags extends object>(owner: Task | Vcpu, flags: Flags, held: Partial<Flags>): void {
+	const names = Object.keys(flags).filter((name) => !(name in held));
+	for (const name of names.reverse()) delete (owner as unknown as Record<string, unknown>)[name];
+	Object.setPrototypeOf(owner, prototypeFor(Object.getPrototypeOf(owner) as object, flags));
+	Object.assign(owner, held);
 }
 
 /** Watches the flags of a kernel's tasks and of a vCPU. */
 export function watchFlags(kernel: Kernel, vcpu: Vcpu, reads: FlagReads): void {
 	for (const task of [kernel.vcpuTask, kernel.otherTask]) {
-		watch(task, "needResched", FLAG_READ.needResched, reads);
-		watch(task, "signalPending", FLAG_READ.signalPending, reads);
+		const { signalPending, needResched } = task;
+		const held = { heldSignalPending: signalPending, heldNeedResched: needResched, [READS]: reads };
+		watch(task, taskFlags, held);
 	}
-	watch(vcpu, "requests", FLAG_READ.requests, reads);
-	watch(vcpu, "mutexWaiters", FLAG_READ.mutex, reads);
-	// Whoever makes a request looks at the mode, to know whether an IPI is needed.
-	watch(vcpu, "mode", FLAG_READ.requests, reads, true);
+	const { mode, mutexWaiters, requests } = vcpu;
+	const held = { heldMode: mode, heldMutexWaiters: mutexWaiters, heldRequests: requests, [READS]: reads };
+	watch(vcpu, vcpuFlags, held);
 }

@@ -84,11 +84,6 @@ export class Vcpu {
 	ledger: GuestLedger | null = null;
 
 	// ---- struct kvm_vcpu ----
-	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
-	/** Ioctls of other threads that wait for vcpu->mutex, which KVM_RUN holds. */
-	readonly mutexWaiters: ((v: Vcpu) => void)[] = [];
-	/** Set of KVM_REQ bits. */
-	requests = 0;
 	srcuDepth = 0;
 	guestDebug = false;
 	readonly run: KvmRun = {
@@ -223,6 +218,13 @@ export class Vcpu {
 	vmx: VmxVcpu | null = null;
 	svm: SvmVcpu | null = null;
 	tdx: TdxVcpu | null = null;
+
+	// ---- struct kvm_vcpu: what other CPUs write. A check watches these; they stand last so that V8 lets them be replaced ----
+	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	/** Ioctls of other threads that wait for vcpu->mutex, which KVM_RUN holds. */
+	readonly mutexWaiters: ((v: Vcpu) => void)[] = [];
+	/** Set of KVM_REQ bits. */
+	requests = 0;
 
 	get cr2(): bigint {
 		return this.cr2Value[0]!;
