@@ -124,7 +124,8 @@ function reached(
 	const sometimes: Record<string, number> = {};
 	// A TD's fastpath never re-enters, by design.
 	if (vendor !== "tdx") sometimes["fastpath re-entry"] = sum(({ fastpathReentries }) => fastpathReentries);
-	for (const name of scriptFor(vendor, DEFAULT_CONFIGURATION, model).exits)
+	// Of all configurations the same: they differ in it only if there is one alone.
+	for (const name of scriptFor(vendor, configurations[0]!, model).exits)
 		sometimes[`exit ${name}`] = sum(({ exitCounts }) => exitCounts[name] ?? 0);
 	if (eventsMax === 0) return sometimes;
 	if (kinds.includes("irq"))

@@ -22,6 +22,8 @@ interface FactorRow {
 	readonly title: string;
 	/** Whether the factor exists there; absent: everywhere. */
 	readonly exists?: (vendor: Vendor, model: CpuModel) => boolean;
+	/** A bound, not a difference: sets of configurations have its first value. */
+	readonly isBound?: boolean;
 }
 
 const notTd = (vendor: Vendor) => vendor !== "tdx";
@@ -47,6 +49,7 @@ const FACTORS = {
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	cpu:         { values: ["stays", "changes"],         title: "CPU on which a thread that was switched out goes on" },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
+	exits:       { values: ["all", "1", "2", "3", "4", "5", "6", "7"], title: "exits that the guest makes before its last ones", isBound: true },
 } as const satisfies Readonly<Record<string, FactorRow>>;
 
 /** Name of a factor. */
@@ -132,10 +135,15 @@ export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel
 	return { ...DEFAULT_CONFIGURATION, ...parseFactors(text, vendor, model) };
 }
 
-/** The product of all factors' values, the default first, in the order of the table. */
+/** The factors by which sets of configurations differ: those that are no bounds. */
+export function differencesOf(vendor: Vendor, model: CpuModel): ReturnType<typeof factorsOf> {
+	return factorsOf(vendor, model).filter(({ factor }) => rowOf(factor).isBound !== true);
+}
+
+/** The product of all factors' values but bounds', the default first, in the order of the table. */
 export function allConfigurations(vendor: Vendor, model: CpuModel): readonly Configuration[] {
 	let configurations: Record<string, string>[] = [{ ...DEFAULT_CONFIGURATION }];
-	for (const { factor, values } of factorsOf(vendor, model)) {
+	for (const { factor, values } of differencesOf(vendor, model)) {
 		configurations = values.flatMap((value) => configurations.map((one) => ({ ...one, [factor]: value })));
 	}
 	return configurations as unknown as Configuration[];
@@ -217,7 +225,7 @@ export function pairConfigurations(
 	model: CpuModel,
 	fixed: Partial<Configuration> = {},
 ): readonly Configuration[] {
-	const factors = factorsOf(vendor, model).map(({ factor, values }) => ({
+	const factors = differencesOf(vendor, model).map(({ factor, values }) => ({
 		factor,
 		values: fixed[factor] === undefined ? values : [fixed[factor]],
 	}));

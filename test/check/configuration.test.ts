@@ -3,17 +3,19 @@ import {
 	DEFAULT_CONFIGURATION,
 	allConfigurations,
 	configurationName,
-	factorsOf,
+	differencesOf,
 	pairConfigurations,
 	parseConfiguration,
 } from "../../src/check/configuration.ts";
+import { runCheck } from "../../src/check/check.ts";
+import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
 
 describe("configurations", () => {
 	it.each(["vmx", "svm", "tdx"] as const)("the covering set of %s has every pair of values", (vendor) => {
 		const model = defaultModel(vendor);
 		const set = pairConfigurations(vendor, model);
-		const factors = factorsOf(vendor, model);
+		const factors = differencesOf(vendor, model);
 		for (const [at, a] of factors.entries()) {
 			for (const b of factors.slice(at + 1)) {
 				for (const left of a.values) {
@@ -28,6 +30,27 @@ describe("configurations", () => {
 		expect(set.length).toBeLessThan(allConfigurations(vendor, model).length);
 		expect(set.length).toBeLessThan(14);
 	});
+
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"on %s a guest with fewer exits comes to its end, over fewer points",
+		(vendor) => {
+			const model = defaultModel(vendor);
+			const points = ["all", "2"].map((exits) => {
+				const { violations, bounds } = runCheck({
+					tree: v618,
+					base: v618,
+					vendor,
+					model,
+					mceHandler: "task-work",
+					eventsMax: 0,
+					configuration: parseConfiguration(exits === "all" ? "default" : `exits=${exits}`, vendor, model),
+				});
+				expect(violations).toEqual([]);
+				return bounds.points;
+			});
+			expect(points).toEqual([...new Set(points)].sort((a, b) => b - a));
+		},
+	);
 
 	it("a name reads back to its configuration", () => {
 		const model = defaultModel("vmx");

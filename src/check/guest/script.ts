@@ -214,66 +214,84 @@ function secondBody(): Line[] {
 	return [set(L.RAX, IDTR_GPA), I.lidt, I.sti, I.cpuid, ...interruptPeer(0), I.hlt, I.hlt, I.cli, I.hlt];
 }
 
+/** What exits, and as which of KVM's exits it is counted on the vendor. */
+// biome-ignore format: a table reads by columns
+const EXITS = {
+	invd:  { vmx: vmxExitName(EXIT_REASON.invd),            svm: svmExitName(EXIT_CODE.invd) },
+	wrmsr: { vmx: vmxExitName(EXIT_REASON.wrmsr),           svm: svmExitName(EXIT_CODE.msr) },
+	timer: { vmx: vmxExitName(EXIT_REASON.preemptionTimer), svm: svmExitName(EXIT_CODE.msr) },
+	cpuid: { vmx: vmxExitName(EXIT_REASON.cpuid),           svm: svmExitName(EXIT_CODE.cpuid) },
+	io:    { vmx: vmxExitName(EXIT_REASON.ioInstruction),   svm: svmExitName(EXIT_CODE.ioio) },
+	mmio:  { vmx: vmxExitName(EXIT_REASON.eptViolation),    svm: svmExitName(EXIT_CODE.npf) },
+	rdmsr: { vmx: vmxExitName(EXIT_REASON.rdmsr),           svm: svmExitName(EXIT_CODE.msr) },
+	hlt:   { vmx: vmxExitName(EXIT_REASON.hlt),             svm: svmExitName(EXIT_CODE.hlt) },
+} as const satisfies Readonly<Record<string, { readonly vmx: string; readonly svm: string }>>;
+
+/** Instructions, of which at least the last one exits, and what they exit as. */
+type Stage = readonly [lines: readonly Line[], ...exits: string[]];
+
+/** What a guest does between its start and its end, cut where the configuration says. */
+function cut(stages: readonly Stage[], { exits }: Configuration): readonly Stage[] {
+	return exits === "all" ? stages : stages.slice(0, Number(exits));
+}
+
 /** Exits of all kinds: those that the fastpath handles, those that KVM handles, and those for user space. */
-function body({ osxsave, xfd, debugRegisters }: GuestParameters, vendor: Vendor, vcpus: number): Line[] {
+function body(
+	{ osxsave, xfd, debugRegisters }: GuestParameters,
+	vendor: "vmx" | "svm",
+	vcpus: number,
+): Stage[] {
+	const names = (...exits: (keyof typeof EXITS)[]) => exits.map((exit) => EXITS[exit][vendor]);
 	return [
-		I.sti,
 		// To itself: the interrupt waits when the fastpath looks, is injected, and its EOI exits.
-		...wrmsr(X2APIC.icr, IPI_VECTOR),
-		...(debugRegisters === true ? [fromDr(6), ...writeDr(6, DR6_HIT)] : []),
-		I.invd,
-		...(debugRegisters === true ? [fromDr(6)] : []),
-		...(vcpus === 2 ? interruptPeer(1) : []),
+		[wrmsr(X2APIC.icr, IPI_VECTOR), ...names("wrmsr")],
+		[
+			[
+				...(debugRegisters === true ? [fromDr(6), ...writeDr(6, DR6_HIT)] : []),
+				I.invd,
+				...(debugRegisters === true ? [fromDr(6)] : []),
+				...(vcpus === 2 ? interruptPeer(1) : []),
+			],
+			...names("invd"),
+		],
 		// The preemption timer fires at the next entry; without one an hrtimer is armed.
-		...wrmsr(MSR.IA32_TSC_DEADLINE, vendor === "vmx" ? DEADLINE_NEAR : DEADLINE_FAR),
-		...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []),
-		set(L.RAX, 0),
-		I.cpuid,
-		...outb(PORT_UNCLAIMED, 0x5a),
-		...(xfd === true ? wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata) : []),
-		...(osxsave === true ? xsetbv(XCR0_SSE) : []),
-		...store32(MMIO_GPA, 0x1234),
-		...rdmsr(MSR.IA32_APIC_BASE),
+		[
+			wrmsr(MSR.IA32_TSC_DEADLINE, vendor === "vmx" ? DEADLINE_NEAR : DEADLINE_FAR),
+			...names("wrmsr", "timer"),
+		],
+		[
+			[...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []), set(L.RAX, 0), I.cpuid],
+			...names("cpuid"),
+		],
+		[
+			[
+				...outb(PORT_UNCLAIMED, 0x5a),
+				...(xfd === true ? wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata) : []),
+				...(osxsave === true ? xsetbv(XCR0_SSE) : []),
+			],
+			...names("io"),
+		],
+		[store32(MMIO_GPA, 0x1234), ...names("mmio")],
+		[rdmsr(MSR.IA32_APIC_BASE), ...names("rdmsr")],
 		// The deadline is armed: the vCPU blocks, the host idles to the timer, and its interrupt wakes the guest.
-		...wrmsr(MSR.IA32_TSC_DEADLINE, DEADLINE_FAR),
-		I.hlt,
-		set(L.RBX, NO_WAY_IN),
-		// What is read from a port that nobody has is what the guest ends with.
-		...inb(PORT_UNCLAIMED),
-		set(L.RDX, PORT_EXIT),
-		I.out,
+		[[...wrmsr(MSR.IA32_TSC_DEADLINE, DEADLINE_FAR), I.hlt], ...names("wrmsr", "hlt")],
 	];
 }
 
-/** Exits that the script makes, by the names that they are counted under. */
-const VMX_EXITS = [
-	EXIT_REASON.invd,
-	EXIT_REASON.wrmsr,
-	EXIT_REASON.cpuid,
-	EXIT_REASON.ioInstruction,
-	EXIT_REASON.eptViolation,
-	EXIT_REASON.rdmsr,
-	EXIT_REASON.hlt,
-	EXIT_REASON.preemptionTimer,
-].map(vmxExitName);
-const SVM_EXITS = [
-	EXIT_CODE.invd,
-	EXIT_CODE.msr,
-	EXIT_CODE.cpuid,
-	EXIT_CODE.ioio,
-	EXIT_CODE.npf,
-	EXIT_CODE.hlt,
-].map(svmExitName);
-const TD_EXITS = [
-	EXIT_REASON.cpuid,
-	EXIT_REASON.vmcall,
-	EXIT_REASON.ioInstruction,
-	EXIT_REASON.rdmsr,
-	EXIT_REASON.wrmsr,
-].map(vmxExitName);
+/** What is read from a port that nobody has is what the guest ends with. */
+const end = (): Line[] => [set(L.RBX, NO_WAY_IN), ...inb(PORT_UNCLAIMED), set(L.RDX, PORT_EXIT), I.out];
 
-function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel, vcpus: number): Script {
-	const code = assemble([...setup(parameters, vendor), ...body(parameters, vendor, vcpus)]);
+/** Exits of stages, each once, and the last one's. */
+function exitsOf(stages: readonly Stage[], last: string): readonly string[] {
+	return [...new Set([...stages.flatMap(([, ...exits]) => exits), last])];
+}
+
+function vmScript(vendor: "vmx" | "svm", configuration: Configuration, model: CpuModel): Script {
+	const parameters = guestParameters(configuration, model, vendor);
+	const vcpus = Number(configuration.vcpus);
+	const stages = cut(body(parameters, vendor, vcpus), configuration);
+	const lines = stages.flatMap(([own]) => own);
+	const code = assemble([...setup(parameters, vendor), I.sti, ...lines, ...end()]);
 	const pkruOffset = model.vendorString === "AuthenticAMD" ? 2432 : 2688;
 	const image: Image = {
 		protocol: "long-mode",
@@ -298,7 +316,7 @@ function vmScript(vendor: Vendor, parameters: GuestParameters, model: CpuModel, 
 			.map((endGpa) => ({ firstGpa: endGpa - STACK_BYTES, endGpa })),
 		secondEntry: SECOND_GPA,
 		exitCode: NOBODY_ANSWERS,
-		exits: vendor === "svm" ? SVM_EXITS : VMX_EXITS,
+		exits: exitsOf(stages, EXITS.io[vendor]),
 	};
 }
 
@@ -328,16 +346,23 @@ function tdvmcall(id: number, subfunction: number, ...operands: number[]): Line[
 }
 
 /** CR4, XCR0 and PKRU are set up by guests/td-script.c, as its parameters say. */
-function tdScript(): Script {
-	const code = assemble([
-		...tdvmcall(0, TDVMCALL.cpuid, 0x4000_0000, 0),
-		...tdvmcall(1, 0),
-		...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_UNCLAIMED, 0x5a),
-		...tdvmcall(0, TDVMCALL.rdmsr, X2APIC.lvtt),
-		...tdvmcall(0, TDVMCALL.wrmsr, X2APIC.lvtt, LVTT_TSC_DEADLINE | SCRIPT_TIMER_VECTOR),
-		...tdvmcall(0, TDVMCALL.cpuid, 0, 0),
-		...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, 0),
-	]);
+function tdScript(configuration: Configuration): Script {
+	const call = (reason: number, lines: Line[]): Stage => [lines, vmxExitName(reason)];
+	const stages = cut(
+		[
+			call(EXIT_REASON.cpuid, tdvmcall(0, TDVMCALL.cpuid, 0x4000_0000, 0)),
+			call(EXIT_REASON.vmcall, tdvmcall(1, 0)),
+			call(EXIT_REASON.ioInstruction, tdvmcall(0, TDVMCALL.io, 1, 1, PORT_UNCLAIMED, 0x5a)),
+			call(EXIT_REASON.rdmsr, tdvmcall(0, TDVMCALL.rdmsr, X2APIC.lvtt)),
+			call(
+				EXIT_REASON.wrmsr,
+				tdvmcall(0, TDVMCALL.wrmsr, X2APIC.lvtt, LVTT_TSC_DEADLINE | SCRIPT_TIMER_VECTOR),
+			),
+			call(EXIT_REASON.cpuid, tdvmcall(0, TDVMCALL.cpuid, 0, 0)),
+		],
+		configuration,
+	);
+	const code = assemble([...stages.flatMap(([own]) => own), ...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, 0)]);
 	const start = loadImage(Uint8Array.from(atob(tdStart), (char) => char.charCodeAt(0)));
 	const image: Image = { ...start, segments: [...start.segments, { gpa: TD_CODE, bytes: code }] };
 	return {
@@ -347,13 +372,11 @@ function tdScript(): Script {
 		stacks: [],
 		secondEntry: 0,
 		exitCode: 0,
-		exits: TD_EXITS,
+		exits: exitsOf(stages, vmxExitName(EXIT_REASON.ioInstruction)),
 	};
 }
 
 /** The guest of a vendor and configuration. */
 export function scriptFor(vendor: Vendor, configuration: Configuration, model: CpuModel): Script {
-	return vendor === "tdx"
-		? tdScript()
-		: vmScript(vendor, guestParameters(configuration, model, vendor), model, Number(configuration.vcpus));
+	return vendor === "tdx" ? tdScript(configuration) : vmScript(vendor, configuration, model);
 }
