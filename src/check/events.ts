@@ -74,6 +74,12 @@ export interface EventRow {
 	readonly sets?: number;
 	/** Whether it changes nothing in this state. At two such ops in a row it is the same, if interrupts are as they were. */
 	readonly idle?: (state: DeliveryState) => boolean;
+	/**
+	 * Whether it is handled at once in this state, by a handler that leaves nothing behind but counts and sees no more than
+	 * the surroundings (subject.ts). At two such ops in a row with the same surroundings it is the same, unless something
+	 * else comes while the handler runs: so it is tried once if it is the last event. Absent: its handler sees more.
+	 */
+	readonly passes?: (state: DeliveryState) => boolean;
 	/** How many of its kind were handled so far; absent: nobody counts them. What arrived less this is owed. */
 	readonly handled?: (machine: Machine) => number;
 }
@@ -208,6 +214,7 @@ export const EVENTS: readonly EventRow[] = [
 		title: "NMI",
 		places: ["host", "guest"],
 		waits: ({ gif, nmiBlocked }) => !gif || nmiBlocked,
+		passes: ({ gif, nmiBlocked }) => gif && !nmiBlocked,
 		inject: ({ cpu }) => {
 			cpu.pending |= PENDING.nmi;
 		},
@@ -219,6 +226,7 @@ export const EVENTS: readonly EventRow[] = [
 		title: "NMI of perf's, which reads the call chain of user space",
 		places: ["host", "guest"],
 		waits: ({ gif, nmiBlocked }) => !gif || nmiBlocked,
+		passes: ({ gif, nmiBlocked }) => gif && !nmiBlocked,
 		inject: ({ cpu, kernel }) => {
 			kernel.perfNmi = true;
 			cpu.pending |= PENDING.nmi;
@@ -305,6 +313,7 @@ export const EVENTS: readonly EventRow[] = [
 		title: "#MC",
 		places: ["host", "guest"],
 		waits: ({ gif }) => !gif,
+		passes: ({ gif }) => gif,
 		inject: ({ cpu }) => {
 			cpu.pending |= PENDING.machineCheck;
 		},

@@ -45,6 +45,7 @@ import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
+import { surroundings } from "./surroundings.ts";
 import { type FlagReads, watchFlags } from "./watched-flags.ts";
 
 /** Sees a run's nodes, events and failures; a trace implements it. */
@@ -153,6 +154,8 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	 * A note an op: bits of NOTE as the op was passed, and, shifted by READ_SHIFT, what was looked at since the op before.
 	 */
 	readonly opNotes: number[] = [];
+	/** The surroundings of each of these ops (surroundings.ts). */
+	readonly opSurroundings: number[] = [];
 	private readonly flagReads: FlagReads = { bits: 0 };
 	/** The last event of the schedule that came due was none of its own: one like it waited. */
 	stale = false;
@@ -404,6 +407,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		if (cpu.gif) note |= NOTE.gif;
 		if (cpu.nmiBlocked) note |= NOTE.nmiBlocked;
 		this.opNotes.push(note);
+		this.opSurroundings.push(surroundings(this.machine));
 		// Behind a switch an event belongs to another task.
 		flagReads.bits = op === OP.switch_to ? ALL_READ : 0;
 	}

@@ -8,7 +8,7 @@ import { runCheck } from "../../src/check/check.ts";
 import { planJobs } from "../../src/check/plan.ts";
 import { JobRunner } from "../../src/check/search/jobs.ts";
 import { TableWatch, snapshotRules } from "../../src/check/search/rules.ts";
-import { search } from "../../src/check/search/search.ts";
+import { type SearchResult, search } from "../../src/check/search/search.ts";
 import { Snapshotter } from "../../src/check/search/snapshot.ts";
 import { type RunSetup, Subject } from "../../src/check/subject.ts";
 import type { EventKind } from "../../src/check/types.ts";
@@ -152,6 +152,30 @@ describe("pruning", () => {
 			expect(pruned, kind).toEqual(properties(tree, vendor, [kind], true));
 		}
 	});
+});
+
+describe("an NMI or #MC at an op at which its handler sees what it saw at the op before", () => {
+	const found = (of: SearchResult) =>
+		of.found
+			.map(({ failure, schedule }) => ({ property: failure.property, schedule }))
+			.sort((a, b) => (a.property < b.property ? -1 : 1));
+
+	it.each([
+		["series-v1", "tdx", 2],
+		["nmi-order-before", "vmx", 1],
+		["debugctl-snapshot-before", "vmx", 1],
+		["dr6-reentry-before", "svm", 1],
+	] as const)(
+		"need not be tried: %s on %s shows the same, and comes to the same states",
+		(tree, vendor, eventsMax) => {
+			const options = { setup: setup(tree, vendor), eventsMax, kinds: ["nmi", "perf-nmi", "mce"] as const };
+			const fewer = search(options);
+			const all = search({ ...options, allPassing: true });
+			expect(found(fewer)).toEqual(found(all));
+			expect(fewer.states).toBe(all.states);
+			expect(fewer.schedules).toBeLessThan(0.8 * all.schedules);
+		},
+	);
 });
 
 describe("a search", () => {

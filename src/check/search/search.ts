@@ -11,6 +11,7 @@
  * behind a violation is unlike one without; no more events are put behind a violation.
  */
 import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
+import { NO_SURROUNDINGS } from "../surroundings.ts";
 import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, Subject } from "../subject.ts";
 import type { EventKind, Failure, Injection } from "../types.ts";
 import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
@@ -29,6 +30,8 @@ export interface SearchOptions {
 	readonly stopAtFirst?: boolean;
 	/** Leave pruning out: every schedule is run to its end. For tests. */
 	readonly exhaustive?: boolean;
+	/** Try events whose handlers leave nothing behind (events.ts `passes`) at every op all the same. For tests. */
+	readonly allPassing?: boolean;
 }
 
 /** A failure and the least schedule that showed it. */
@@ -71,6 +74,8 @@ interface Block {
 	readonly guestEntries: readonly number[];
 	/** What was noted at the op before its first one, and at each of its own. */
 	readonly notes: readonly number[];
+	/** The surroundings of the same ops. */
+	readonly surroundings: readonly number[];
 }
 
 /** A chain that a pass found: its last event's place in the chain before, and how long it is. */
@@ -229,7 +234,7 @@ export class Search {
 			const start = keep && !subject.ledger.violated ? states.save() : null;
 			const opsBefore = subject.ops;
 			goesOn = this.block(events);
-			const noted = blocks.at(-1)?.notes.at(-1) ?? NOTHING_NOTED;
+			const noted = lastNoted(blocks.at(-1));
 			if (start !== null) blocks.push(this.blockOf(start, opsBefore, events, noted));
 			events = [];
 			if (goesOn && this.isKnown()) goesOn = false;
@@ -242,13 +247,14 @@ export class Search {
 		subject.entries.length = 0;
 		subject.guestEntries.length = 0;
 		subject.opNotes.length = 0;
+		subject.opSurroundings.length = 0;
 		subject.setSchedule(events);
 		this.states.moved();
 		return subject.runBlock();
 	}
 
-	private blockOf(start: Snapshot, opsBefore: number, prefix: readonly Injection[], noted: number): Block {
-		const { ops, entries, guestEntries, opNotes } = this.subject;
+	private blockOf(start: Snapshot, opsBefore: number, prefix: readonly Injection[], noted: Noted): Block {
+		const { ops, entries, guestEntries, opNotes, opSurroundings } = this.subject;
 		return {
 			start,
 			opsBefore,
@@ -256,7 +262,8 @@ export class Search {
 			opsAfter: ops,
 			entries: entries.slice(),
 			guestEntries: guestEntries.slice(),
-			notes: [noted, ...opNotes],
+			notes: [noted.note, ...opNotes],
+			surroundings: [noted.surroundings, ...opSurroundings],
 		};
 	}
 
@@ -343,7 +350,7 @@ export class Search {
 			const start = at === 0 ? from.start : states.save();
 			const opsBefore = subject.ops;
 			this.block(events);
-			const noted = at === 0 ? from.notes[0]! : blocks.at(-1)!.notes.at(-1)!;
+			const noted = at === 0 ? firstNoted(from) : lastNoted(blocks.at(-1));
 			blocks.push(this.blockOf(start, opsBefore, events, noted));
 			events = [];
 		}
@@ -354,6 +361,7 @@ export class Search {
 	private branch(at: number, block: Block, branches: Branch[], history: readonly Injection[]): void {
 		const last = block.prefix.at(-1);
 		const first = last === undefined ? block.opsBefore + 1 : last.at;
+		const isLast = history.length + 1 === this.options.eventsMax;
 		for (let op = first; op <= block.opsAfter; op++) {
 			const isEntry = block.entries.includes(op);
 			const entersGuest = block.guestEntries.includes(op);
@@ -362,7 +370,8 @@ export class Search {
 				const { kind, places } = row;
 				if (
 					places.includes(isEntry && places.includes("entry") ? "entry" : "host") &&
-					!this.isRepeated(row, block, op)
+					!this.isRepeated(row, block, op) &&
+					!(isLast && this.passesAgain(row, block, op, first))
 				)
 					this.try(at, block, { event: kind, at: op }, last, branches, history);
 			}
@@ -389,6 +398,26 @@ export class Search {
 			return here.interruptFlag === before.interruptFlag && here.gif === before.gif;
 		if (waits === undefined || (note >> READ_SHIFT) & (sets | READ_MORE)) return false;
 		return waits(here) && waits(before);
+	}
+
+	/**
+	 * Whether an event that is the last one does at an op what it did at the op before: its handler runs at once, sees the same
+	 * and leaves nothing behind. @param first op of the block that may have it
+	 */
+	private passesAgain({ passes }: EventRow, block: Block, op: number, first: number): boolean {
+		const { exhaustive, allPassing } = this.options;
+		if (passes === undefined || exhaustive === true || allPassing === true) return false;
+		if (block.entries.includes(op)) return false;
+		// An event of the chain that came at the op before may have come first or last there.
+		if (block.prefix.length > 0 && op <= first + 1) return false;
+		const at = op - block.opsBefore;
+		const [here, before] = [block.surroundings[at]!, block.surroundings[at - 1]!];
+		return (
+			here !== NO_SURROUNDINGS &&
+			here === before &&
+			passes(deliveryState(block.notes[at]!)) &&
+			passes(deliveryState(block.notes[at - 1]!))
+		);
 	}
 
 	private try(
@@ -424,8 +453,18 @@ export class Search {
 /** States of a run, beyond which it is taken for endless: the longest without a bug has some thousands. */
 const CHAIN_MAX = 20_000;
 /** Before the first op: as if somebody had looked at everything. */
-const NOTHING_NOTED = NOTE.interruptFlag | NOTE.gif;
+const NOTHING_NOTED = { note: NOTE.interruptFlag | NOTE.gif, surroundings: NO_SURROUNDINGS };
 const EVERYTHING_READ = 0xff << READ_SHIFT;
+
+/** What was noted at an op. */
+type Noted = typeof NOTHING_NOTED;
+
+const notedAt = ({ notes, surroundings }: Block, at: number): Noted => ({
+	note: notes.at(at)!,
+	surroundings: surroundings.at(at)!,
+});
+const firstNoted = (block: Block) => notedAt(block, 0);
+const lastNoted = (block: Block | undefined) => (block === undefined ? NOTHING_NOTED : notedAt(block, -1));
 
 function deliveryState(note: number): DeliveryState {
 	return {
