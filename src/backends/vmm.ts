@@ -119,10 +119,10 @@ export class BackendVmm {
 		switch (exit.reason) {
 			case "io":
 				this.board.servePort(exit.write, exit.port, exit.size, exit.count, exit.data);
-				return this.board.ended;
+				return this.board.takeEnd();
 			case "mmio":
 				this.board.serveMmio(exit.write, Number(exit.gpa), exit.data.length, exit.data);
-				return this.board.ended;
+				return this.board.takeEnd();
 			case "intr":
 			case "irq-window-open":
 				return null;

@@ -78,6 +78,8 @@ export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 /** IA32_APIC_BASE of a boot processor in x2APIC mode. */
 const X2APIC_BASE = 0xfee0_0d00;
 const APIC_BASE_BSP = 1 << 8;
+/** What user space changes in XMM1 between two KVM_RUNs. */
+const USER_COMPUTES = 0x1_0000;
 /** PKRU's access-disable bit of key 15. */
 const LAST_KEY_ACCESS = 1 << 30;
 /** Nodes without an op, beyond which a run goes round in circles. */
@@ -324,8 +326,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		this.kvmRunResult = runner.result;
 		kernel.returnToUser(kernel.current);
 		this.kvmRunResult = null;
-		// Between two KVM_RUNs user space takes the last key from itself, or gives it back.
+		// Between two KVM_RUNs user space takes the last key from itself, or gives it back, and uses the FPU.
 		kernel.userWritesPkru((kernel.current.userPkru ^ LAST_KEY_ACCESS) >>> 0);
+		kernel.userWritesXmm1(kernel.current.userXmm1 ^ USER_COMPUTES);
 		machine.cpu.poll();
 		serveMutexWaiters(machine.vcpu);
 		const end = this.vmm.afterRun();

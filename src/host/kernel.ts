@@ -20,7 +20,7 @@ import { type MceHandler, doMachineCheck } from "./mce.ts";
 import { runPart } from "./shares.ts";
 import type { OtherCpus } from "./smp.ts";
 import { Task } from "./task.ts";
-import { UserReturnMsrs } from "./user-return.ts";
+import { USER_MSRS, UserReturnMsrs, type UserMsrs } from "./user-return.ts";
 
 /** Vectors of the kernel's own interrupts (arch/x86/include/asm/irq_vectors.h, v6.18). */
 export const HOST_VECTOR = {
@@ -109,25 +109,12 @@ const GS_BASE = segmentAt(L.GS) + L.SEG_BASE;
 /** Where user space takes page faults. */
 const USER_FAULT = 0x7f12_0000_0000n;
 const XMM0 = L.XSTATE + 160;
+const XMM1 = XMM0 + 16;
 /** What kernel code that uses the FPU leaves in XMM0. */
 const KERNEL_XMM0 = 0xfee1_dead_0bad_c0den;
 
 /** Base of the kernel's per-CPU data, of CPU 0. */
 export const KERNEL_GS_BASE = 0xffff_8880_0000_1000n;
-/** MSRs that user space relies on, the same for all tasks of a CPU: SYSCALL's, and TSC_AUX, which has its number. */
-interface UserMsrs {
-	readonly star: bigint;
-	readonly lstar: bigint;
-	readonly sfmask: bigint;
-	readonly tscAux: bigint;
-}
-
-const USER_MSRS: UserMsrs = {
-	star: 0x0023_0010_0000_0000n,
-	lstar: 0xffff_ffff_8180_0000n,
-	sfmask: 0x0025_7fd5n,
-	tscAux: 0n,
-};
 
 export class Kernel implements HostVectors {
 	readonly cpu: Cpu;
@@ -451,6 +438,15 @@ export class Kernel implements HostVectors {
 		if (!this.cpu.model.features.pku) return;
 		this.current.userPkru = pkru;
 		this.cpu.write32(L.PKRU, pkru);
+	}
+
+	/** User space computes: the low half of XMM1 has another value. It came from an interrupt, if that used the FPU. */
+	userWritesXmm1(value: number): void {
+		const { cpu } = this;
+		if (this.current.needFpuLoad) this.switchFpuReturn();
+		this.current.userXmm1 = value;
+		cpu.write32(XMM1, value);
+		cpu.write32(L.XINUSE, cpu.read32(L.XINUSE) | XFEATURE.sse);
 	}
 
 	/** task_work_run(): what was queued for this task, in a context that may sleep. */

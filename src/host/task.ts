@@ -29,7 +29,7 @@ export class Task {
 	/** PKRU as user space has left it. */
 	userPkru: number;
 	/** What user space keeps in the low half of XMM1: unlike any other task's. */
-	readonly userXmm1: number;
+	userXmm1: number;
 	/** TIF_NEED_FPU_LOAD: the registers do not hold this task's image. */
 	needFpuLoad = true;
 	readonly mm: Mm;

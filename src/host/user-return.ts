@@ -5,6 +5,22 @@
 import type { Cpu } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
 
+/** MSRs that user space relies on, the same for all tasks of a CPU: SYSCALL's, and TSC_AUX, which has its number. */
+export interface UserMsrs {
+	readonly star: bigint;
+	readonly lstar: bigint;
+	readonly sfmask: bigint;
+	readonly tscAux: bigint;
+}
+
+/** Those of CPU 0. */
+export const USER_MSRS: UserMsrs = {
+	star: 0x0023_0010_0000_0000n,
+	lstar: 0xffff_ffff_8180_0000n,
+	sfmask: 0x0025_7fd5n,
+	tscAux: 0n,
+};
+
 /** struct kvm_user_return_msrs: the host's value, and the one that the processor is taken to have. */
 interface Noted {
 	readonly host: bigint;

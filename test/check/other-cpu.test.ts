@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { runCheck } from "../../src/check/check.ts";
 import { parseConfiguration } from "../../src/check/configuration.ts";
 import type { EventKind } from "../../src/check/types.ts";
-import { type Edit, applyPatches, remove } from "../../src/kvm/flow/patch.ts";
+import { type Edit, applyPatches, move, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
@@ -46,6 +46,17 @@ describe("a vCPU that changes CPUs", () => {
 		["tdx", "the TD's vCPU is not flushed",           [remove("tdx_flush_vp_on_cpu", "tdx_vcpu_load")],              /^guest-ends: /],
 	] as const)("on %s: %s", (vendor, _what, edits, message) => {
 		expect(violated(vendor, edits)).toContainEqual(expect.stringMatching(message));
+	});
+
+	it("moves between two KVM_RUNs, and what it did before does not hide that", () => {
+		// Shown only by runs that go on behind an exit to user space, as they do from the start: what a device said then
+		// does not end them.
+		const edits = [
+			move("vcpu->cpu != cpu", "kvm_arch_vcpu_load", "kvm_arch_vcpu_ioctl_run", {
+				before: "preempt_disable (vcpu_load)",
+			}),
+		];
+		expect(violated("tdx", edits)).toContainEqual(expect.stringMatching(/^guest-ends: .*0x80000701/));
 	});
 
 	it("is not kicked where vcpu->cpu does not say that it is", () => {

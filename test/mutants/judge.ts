@@ -7,10 +7,13 @@ import {
 	pairConfigurations,
 } from "../../src/check/configuration.ts";
 import { kindsOn } from "../../src/check/plan.ts";
+import { HOST_INVARIANT } from "../../src/check/properties/properties.ts";
+import { runSchedule } from "../../src/check/run.ts";
 import { scheduleText } from "../../src/check/schedule.ts";
 import { Search, type SearchResult } from "../../src/check/search/search.ts";
 import type { CheckOptions } from "../../src/check/types.ts";
 import { type Node, type Tree, walk } from "../../src/kvm/flow/flow.ts";
+import { HostInvariant } from "../../src/host/errors.ts";
 import { linkTree } from "../../src/kvm/flow/program.ts";
 import { applyPatchFile } from "../../src/kvm/patch/patch-file.ts";
 import type { CpuModel, Vendor } from "../../src/silicon/models/model.ts";
@@ -35,8 +38,8 @@ export interface Judgement {
 }
 
 /**
- * How close a survivor is looked at. `quick`: one event in the default configuration, none in the set that covers all pairs.
- * `close`: one in that set too, and then two in the default one.
+ * How close a survivor is looked at. `quick`: no events in the set of configurations that covers all pairs, then one in the
+ * default one. `close`: one in that set too, and then two in the default one.
  */
 export type Effort = "quick" | "close";
 
@@ -127,26 +130,50 @@ export class Judge {
 		);
 	}
 
-	/** Runs the check of a mutant until something is wrong. */
+	/** Runs the check of a mutant until something is wrong: what takes least comes first. */
 	judge(mutant: Mutant, effort: Effort): Judgement {
 		const tree = this.mutate(mutant);
-		const [first, ...others] = this.configurations as [Configuration, ...Configuration[]];
 		let unreached = true;
-		if (this.isReached(mutant, first)) {
+		for (const [configuration, events] of this.scopes(effort)) {
+			const matters =
+				events === EVENTS_MAX
+					? !unreached
+					: configuration === this.configurations[0] && events === 1
+						? this.isReached(mutant, configuration)
+						: this.matters(mutant, configuration, events as 0 | 1);
+			if (!matters) continue;
 			unreached = false;
-			const caught = this.try(tree, first, 1);
+			const caught = this.attempt(tree, configuration, events);
 			if (caught !== null) return { caught, unreached };
 		}
-		for (const events of effort === "quick" ? ([0] as const) : ([0, 1] as const)) {
-			for (const configuration of others) {
-				if (!this.matters(mutant, configuration, events)) continue;
-				unreached = false;
-				const caught = this.try(tree, configuration, events);
-				if (caught !== null) return { caught, unreached };
-			}
+		return { caught: null, unreached };
+	}
+
+	/** A tree that breaks a rule of the kernel's before its guest begins is caught by that. */
+	private attempt(tree: Tree, configuration: Configuration, events: number): Caught | null {
+		try {
+			return events === 0 ? this.run(tree, configuration) : this.try(tree, configuration, events);
+		} catch (error) {
+			if (!(error instanceof HostInvariant)) throw error;
+			return { by: HOST_INVARIANT, events: 0, configuration: configurationName(configuration), schedule: "" };
 		}
-		if (effort === "quick" || unreached) return { caught: null, unreached };
-		return { caught: this.try(tree, first, EVENTS_MAX), unreached };
+	}
+
+	private scopes(effort: Effort): readonly (readonly [Configuration, number])[] {
+		const [first, ...others] = this.configurations as [Configuration, ...Configuration[]];
+		const quick = [...this.configurations.map((one) => [one, 0] as const), [first, 1] as const];
+		return effort === "quick"
+			? quick
+			: [...quick, ...others.map((one) => [one, 1] as const), [first, EVENTS_MAX] as const];
+	}
+
+	/** One run without events. */
+	private run(tree: Tree, configuration: Configuration): Caught | null {
+		const setup = { program: linkTree(tree, this.vendor), model: this.model, configuration };
+		const wrong = runSchedule(setup, []).failures.find(({ degree }) => degree === "violation");
+		if (wrong === undefined) return null;
+		const name = configurationName(configuration);
+		return { by: wrong.property, events: 0, configuration: name, schedule: "" };
 	}
 
 	/** In the default configuration a guard counts as soon as it is asked: asking may have effects. */

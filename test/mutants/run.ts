@@ -26,6 +26,8 @@ const { values } = parseArgs({
 		sample: { type: "string", default: "1" },
 		/** Look at every survivor as closely as at one that no row judges: hours. */
 		close: { type: "boolean", default: false },
+		/** Look closely at no survivor: those that no row judges are listed. */
+		quick: { type: "boolean", default: false },
 		/** Run nothing; report what was found. */
 		report: { type: "boolean", default: false },
 		/** Print the patch file of the mutant of this name. */
@@ -80,7 +82,10 @@ function judgeOne(judge: Judge, mutant: Mutant, tree: string, vendor: Vendor): M
 	const name = mutantName(mutant);
 	const isKnown = rowFor(mutant, vendor) !== undefined;
 	try {
-		const { caught, unreached } = judge.judge(mutant, isKnown && !values.close ? "quick" : "close");
+		const { caught, unreached } = judge.judge(
+			mutant,
+			(isKnown && !values.close) || values.quick ? "quick" : "close",
+		);
 		return { tree, vendor, name, caught, unreached };
 	} catch (error) {
 		const crash = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -69,6 +69,13 @@ export const toCr = (cr: number): Line => fixed(`mov cr${cr}, rax`, 0x0f, 0x22, 
 export const toDr = (dr: number): Line => fixed(`mov dr${dr}, rax`, 0x0f, 0x23, 0xc0 | (dr << 3));
 export const fromDr = (dr: number): Line => fixed(`mov rax, dr${dr}`, 0x0f, 0x21, 0xc0 | (dr << 3));
 
+/** MOV r64, r64. */
+export function copy(to: Gpr, from: Gpr): Line {
+	const rex = 0x48 | (from < 8 ? 0 : 4) | (to < 8 ? 0 : 1);
+	const modrm = 0xc0 | ((from & 7) << 3) | (to & 7);
+	return fixed(`mov ${gprName(to)}, ${gprName(from)}`, rex, 0x89, modrm);
+}
+
 /** PUSH and POP of one of the first eight registers. */
 export const push = (register: Gpr): Line => fixed(`push ${gprName(register)}`, 0x50 + register);
 export const pop = (register: Gpr): Line => fixed(`pop ${gprName(register)}`, 0x58 + register);

@@ -16,7 +16,8 @@ import {
 } from "../../silicon/system/operands.ts";
 import { processorServices } from "../../silicon/system/services.ts";
 import { Mnemonic, decode } from "../../silicon/translate/decode.ts";
-import type { Insn } from "../../silicon/translate/insn.ts";
+import type { Insn, Operand } from "../../silicon/translate/insn.ts";
+import { placeOf } from "../../silicon/translate/registers.ts";
 import { OUTCOME, type Outcome } from "../../silicon/translate/services.ts";
 
 const SHADOW = 3;
@@ -68,6 +69,9 @@ function decodeAll(parts: readonly Code[]): ReadonlyMap<number, Insn> {
 	return instructions;
 }
 
+const isGpr = (operand: Operand | undefined) =>
+	operand?.kind === "register" && placeOf(operand.register) !== undefined;
+
 /** MOV, PUSH, POP and NOP, which are translated elsewhere; the rest is the system side's. */
 function carryOut(cpu: Cpu, insn: Insn): Outcome {
 	switch (insn.mnemonic) {
@@ -77,6 +81,10 @@ function carryOut(cpu: Cpu, insn: Insn): Outcome {
 			const [to, from] = insn.operands;
 			if (to?.kind === "register" && from?.kind === "immediate") {
 				writeGpr(cpu, registerIndex(insn, 0), operandSize(insn, 0), from.value);
+				return OUTCOME.next;
+			}
+			if (isGpr(to) && isGpr(from)) {
+				writeGpr(cpu, registerIndex(insn, 0), operandSize(insn, 0), cpu.gpr(registerIndex(insn, 1)));
 				return OUTCOME.next;
 			}
 			if (to?.kind === "memory" && from?.kind === "register") {

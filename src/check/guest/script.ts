@@ -19,6 +19,7 @@ import {
 	I,
 	type Line,
 	assemble,
+	copy,
 	fromDr,
 	inb,
 	outb,
@@ -66,8 +67,9 @@ const IDTR_GPA = 0x10_3000;
 const HANDLERS_GPA = 0x10_4000;
 const TILES_GPA = 0x10_5000;
 const PKRU_GPA = 0x10_8000;
+const SSE_GPA = 0x10_c000;
 const SECOND_GPA = 0x10_b000;
-const END_GPA = 0x10_c000;
+const END_GPA = 0x10_d000;
 const STACK_END = 0x9_0000;
 const SECOND_STACK_END = 0x8_f000;
 const STACK_BYTES = 256;
@@ -80,8 +82,8 @@ const PORT_EXIT = 0xf4;
 const MMIO_GPA = 0xfee0_8000;
 
 const IPI_VECTOR = 0x41;
-/** Of an interrupt that a device, or another CPU, has for the guest. */
-export const SCRIPT_DEVICE_VECTOR = 0x43;
+/** Of an interrupt that a device, or another CPU, has for the guest: of a higher class than all others. */
+export const SCRIPT_DEVICE_VECTOR = 0x53;
 /** Of interrupts that the two vCPUs send each other. */
 const PEER_VECTOR = 0x42;
 const LVTT_TSC_DEADLINE = 2 << 17;
@@ -91,7 +93,7 @@ const DEADLINE_FAR = 1n << 40n;
 const DEADLINE_NEAR = SCRIPT_NOW_CYCLES + 8;
 
 const CR4 = { base: 0x220, osxsave: 1 << 18, pke: 1 << 22 } as const;
-const XFEATURE = { pkru: 1 << 9, xtiledata: 1 << 18 } as const;
+const XFEATURE = { sse: 1 << 1, pkru: 1 << 9, xtiledata: 1 << 18 } as const;
 /** XCR0 with x87 and SSE alone: what the guest changes to on the way. */
 const XCR0_SSE = 3;
 /** STIBP and SSBD; bus lock detection on Intel, branch single steps on AMD: what the guest's CPUID offers. */
@@ -175,6 +177,9 @@ function xsaveArea(component: number, offset: number, value: number): Uint8Array
 const NO_WAY_IN = 0x0606_0606;
 /** What a port reads that nobody has. */
 const NOBODY_ANSWERS = 0xff;
+/** What the guest keeps in XMM0, and where an XSAVE area has it. */
+const OWN_XMM0 = 0x0b5e_55ed;
+const XMM0_OFFSET = 160;
 /** What the guest keeps in CR2. */
 const OWN_CR2 = 0x5000;
 
@@ -184,7 +189,7 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 	const lines: Line[] = [];
 	const cr4 = CR4.base | (osxsave === true ? CR4.osxsave : 0) | (pke === true ? CR4.pke : 0);
 	if (cr4 !== CR4.base) lines.push(...writeCr(4, cr4));
-	if (osxsave === true) lines.push(...xsetbv(xcr0!));
+	if (osxsave === true) lines.push(...xsetbv(xcr0!), ...xrstor(SSE_GPA, XFEATURE.sse));
 	if (xss !== 0) lines.push(...wrmsr(MSR.IA32_XSS, xss!));
 	if (pke === true) lines.push(...wrpkru(pkru!));
 	if (xrstorPkru === true) lines.push(...xrstor(PKRU_GPA, XFEATURE.pkru));
@@ -265,6 +270,7 @@ function body(
 		],
 		[
 			[
+				...(debugRegisters === true ? [fromDr(6)] : []),
 				...outb(PORT_UNCLAIMED, 0x5a),
 				...(xfd === true ? wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata) : []),
 				...(osxsave === true ? xsetbv(XCR0_SSE) : []),
@@ -302,6 +308,7 @@ function vmScript(vendor: "vmx" | "svm", configuration: Configuration, model: Cp
 			{ gpa: IDTR_GPA, bytes: idtr() },
 			{ gpa: HANDLERS_GPA, bytes: handlers() },
 			{ gpa: TILES_GPA, bytes: xsaveArea(XFEATURE.xtiledata, 2816, 0xa3c5_a3c5) },
+			{ gpa: SSE_GPA, bytes: xsaveArea(XFEATURE.sse, XMM0_OFFSET, OWN_XMM0) },
 			{ gpa: PKRU_GPA, bytes: xsaveArea(XFEATURE.pkru, pkruOffset, parameters.pkru!) },
 			{ gpa: SECOND_GPA, bytes: assemble(secondBody()) },
 		],
@@ -333,17 +340,27 @@ const VMCALL_MASK = 0xfc00;
 /** Sub-functions: exit reasons of the instructions that they stand for (GHCI, table 2-3). */
 const TDVMCALL = { cpuid: 10, hlt: 12, io: 30, rdmsr: 31, wrmsr: 32 } as const;
 
-/** TDG.VP.VMCALL with arguments in R12 and up. @param id R10: 0 for a standard call */
-function tdvmcall(id: number, subfunction: number, ...operands: number[]): Line[] {
+/** TDG.VP.VMCALL with arguments in R12 and up, values or what brings them there. @param id R10: 0 for a standard call */
+function tdvmcall(id: number, subfunction: number, ...operands: (number | Line)[]): Line[] {
 	return [
 		set(L.RAX, 0),
 		set(L.RCX, VMCALL_MASK),
 		set(R10, id),
 		set(R11, subfunction),
-		...[R12, R13, R14, R15].map((register, at) => set(register, operands[at] ?? 0)),
+		...[R12, R13, R14, R15].map((register, at) => {
+			const operand = operands[at] ?? 0;
+			return typeof operand === "number" ? set(register, operand) : operand;
+		}),
 		I.tdcall,
 	];
 }
+
+/** What is read from a port that nobody has, which comes in R11, is what the TD ends with. */
+const tdEnd = (): Line[] => [
+	...tdvmcall(0, TDVMCALL.io, 1, 0, PORT_UNCLAIMED),
+	copy(L.RBX, R11),
+	...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, copy(R15, L.RBX)),
+];
 
 /** CR4, XCR0 and PKRU are set up by guests/td-script.c, as its parameters say. */
 function tdScript(configuration: Configuration): Script {
@@ -362,7 +379,7 @@ function tdScript(configuration: Configuration): Script {
 		],
 		configuration,
 	);
-	const code = assemble([...stages.flatMap(([own]) => own), ...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, 0)]);
+	const code = assemble([...stages.flatMap(([own]) => own), ...tdEnd()]);
 	const start = loadImage(Uint8Array.from(atob(tdStart), (char) => char.charCodeAt(0)));
 	const image: Image = { ...start, segments: [...start.segments, { gpa: TD_CODE, bytes: code }] };
 	return {
@@ -371,7 +388,7 @@ function tdScript(configuration: Configuration): Script {
 		code,
 		stacks: [],
 		secondEntry: 0,
-		exitCode: 0,
+		exitCode: NOBODY_ANSWERS,
 		exits: exitsOf(stages, vmxExitName(EXIT_REASON.ioInstruction)),
 	};
 }

@@ -28,8 +28,8 @@ export interface BoardOptions {
 export class Board {
 	/** What the guest printed, one character a byte. */
 	consoleText = "";
-	/** What a device said of the machine's end. */
-	ended: DeviceEnd | null = null;
+	/** What a device said of the machine's end, until it is asked for. */
+	private ended: DeviceEnd | null = null;
 	/** The guest suspended the machine to RAM, and nothing has woken it yet. */
 	isSuspended = false;
 	private readonly pc: Pc;
@@ -54,6 +54,13 @@ export class Board {
 				this.ended = { kind: "reset" };
 			},
 		});
+	}
+
+	/** What a device has said of the machine's end since this was asked last; null: nothing. */
+	takeEnd(): DeviceEnd | null {
+		const { ended } = this;
+		this.ended = null;
+		return ended;
 	}
 
 	/** A guest begins. */

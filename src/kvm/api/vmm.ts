@@ -332,7 +332,7 @@ export class Vmm {
 		const { write, port, bytes, count, data } = run.io;
 		this.board.servePort(write, port, bytes, count, data);
 		if (this.board.isSuspended) return this.suspend(vcpu);
-		return this.board.ended;
+		return this.board.takeEnd();
 	}
 
 	/** ACPI's S3, up to the alarm that ends it. @returns null to go on */

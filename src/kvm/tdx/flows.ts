@@ -1,5 +1,6 @@
 /** The TDX side of the run loop (arch/x86/kvm/vmx/tdx.c, v6.18). The TDX module runs the TD; KVM enters it. */
 import { wrmsr, wrmsrDebugctl, wrmsrXss, writePkru, xsetbv } from "../../host/access.ts";
+import { HostInvariant } from "../../host/errors.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";
 import { TDX_MODULE_USER_RETURN_MSRS, TDX_PRESERVED_DEBUGCTL, TDX_STATUS } from "../../silicon/tdx/module.ts";
@@ -50,6 +51,10 @@ const tdxPrepareSwitchToHost = flow("tdx_prepare_switch_to_host", "vmx/tdx.c", [
 		1,
 	),
 ]);
+
+function warnOnRunFlags(v: Vcpu): void {
+	if (v.runFlags !== 0) throw new HostInvariant(`WARN_ON_ONCE(run_flags): 0x${v.runFlags.toString(16)}`);
+}
 
 /** SEAMCALL(TDH.VP.ENTER), and the exit in VMX's terms. */
 function tdhVpEnterStep(v: Vcpu): void {
@@ -103,7 +108,9 @@ export const tdxFlows: readonly Flow[] = [
 	]),
 	flow("tdx_vcpu_run", "vmx/tdx.c", [
 		step("trace_kvm_entry", traceKvmEntry, 4),
-		step("pi_test_on", nothing, 4),
+		// KVM never needs an immediate exit of a TD, and cannot inject into one; nothing else is a flag for it.
+		step("WARN_ON_ONCE(run_flags)", warnOnRunFlags, 1),
+		step("pi_test_on", nothing, 3),
 		call("tdx_vcpu_enter_exit"),
 		when("host_debugctl", (v) => (v.hostDebugctl & ~TDX_PRESERVED_DEBUGCTL) !== 0, [
 			step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),

@@ -58,7 +58,8 @@ function injectIrq(v: Vcpu, reinjected: boolean): void {
 
 /**
  * kvm_check_and_inject_events(): what was being injected when an exit interrupted it goes first, then a
- * new exception, then NMIs, then interrupts; what may not be delivered yet asks for a window.
+ * new exception, then NMIs, then interrupts; what may not be delivered yet asks for a window. What waits behind another event
+ * (-EBUSY) asks for an exit as soon as that one is delivered.
  */
 export function checkAndInjectEvents(v: Vcpu): void {
 	v.cpu.enter(CHECK_AND_INJECT_EVENTS);
@@ -85,7 +86,11 @@ function injectEvents(v: Vcpu): void {
 		canInject = false;
 	}
 	if (v.nmiPending > 0) {
-		if (canInject && ops.nmiAllowed(v)) {
+		if (!canInject) {
+			v.reqImmediateExit = true;
+			return;
+		}
+		if (ops.nmiAllowed(v)) {
 			v.nmiPending--;
 			v.nmiInjected = true;
 			ops.injectNmi(v);
@@ -95,7 +100,11 @@ function injectEvents(v: Vcpu): void {
 	}
 	if (userWantsWindow(v) && !v.interrupt.injected) ops.enableIrqWindow(v);
 	if (hasInjectable(v)) {
-		if (canInject && ops.interruptAllowed(v)) {
+		if (!canInject) {
+			v.reqImmediateExit = true;
+			return;
+		}
+		if (ops.interruptAllowed(v)) {
 			v.interrupt.vector = kvmCpuGetInterrupt(v);
 			v.interrupt.soft = false;
 			v.interrupt.injected = true;
