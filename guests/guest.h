@@ -26,6 +26,8 @@ struct params {
 #define CR4_OSXSAVE (1ul << 18)
 #define CR4_PKE (1ul << 22)
 #define MSR_APIC_BASE 0x1b
+#define MSR_SPEC_CTRL 0x48
+#define SPEC_CTRL_IBRS 1u
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_XSS 0xda0
 #define MSR_X2APIC_SPIV 0x80f
@@ -62,6 +64,14 @@ static inline u64 rdmsr(u32 msr)
 static inline void wrmsr(u32 msr, u64 value)
 {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+/* Indirect branches are restricted all the time, as Linux does it on a processor with enhanced IBRS: Intel's. */
+static inline void set_ibrs(void)
+{
+	u32 a = 0, b, c = 0, d;
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (b == 0x756e6547)
+		wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS);
 }
 static inline u64 xgetbv(void)
 {

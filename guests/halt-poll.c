@@ -29,6 +29,7 @@ static void pass_turn(u32 cpu)
 
 void ap_main(u32 cpu)
 {
+	set_ibrs();
 	ap_ready();
 	for (;;) {
 		wait_turn(cpu);
@@ -39,6 +40,7 @@ void ap_main(u32 cpu)
 int guest_main(const struct params *params)
 {
 	enable_features(params);
+	set_ibrs();
 	setup_idt();
 	setup_x2apic_timer(LVT_MASKED);
 	if (cpu_count(params) < 2 || cpu_count(params) % 2)

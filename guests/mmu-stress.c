@@ -28,6 +28,7 @@ static u64 touch(u32 cpu, u64 value)
 
 void ap_main(u32 cpu)
 {
+	set_ibrs();
 	ap_ready();
 	for (u64 value = 1;; value++)
 		touch(cpu, value);
@@ -37,6 +38,7 @@ int guest_main(const struct params *params)
 {
 	u64 wrong = 0;
 	enable_features(params);
+	set_ibrs();
 	setup_idt();
 	setup_x2apic_timer(LVT_MASKED);
 	work_turns = (u32)(params->flags >> 32);

@@ -1,7 +1,6 @@
 /* Debug registers, DEBUGCTL, SPEC_CTRL, SYSCALL's registers, TSC_AUX, PKRU by XRSTOR, XFD with AMX state. */
 #include "state.h"
 
-#define MSR_SPEC_CTRL 0x48
 #define MSR_XFD 0x1c4
 #define MSR_XFD_ERR 0x1c5
 #define MSR_DEBUGCTL 0x1d9

@@ -47,7 +47,7 @@ export interface GuestParameters {
 	readonly cpus?: number;
 	/**
 	 * Turns of the piece of work that `pkeys` does between two switches, by default 500; `halt-poll` before it wakes
-	 * another and `mmu-stress` between two pages, by default none. How often `timer-userspace` moves its timer in a tick.
+	 * another and `mmu-stress` between two pages, by default none.
 	 */
 	readonly workTurns?: number;
 }

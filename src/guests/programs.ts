@@ -80,7 +80,7 @@ export const PROGRAMS: readonly GuestProgram[] = [
 	program("mov-cr8",           "MOV to and from CR8",                                          VMS, null,      movCr8),
 	program("page-fault",        "a write to a new page",                                        VMS, [0, 1, 0], pageFault),
 	program("self-ipi",          "an x2APIC self-IPI and its interrupt",                         VMS, null,      selfIpi),
-	program("timer-userspace",   "a timer, a port in user space, and HLT, at a high rate",        VMS, null,      timerUserspace),
+	program("timer-userspace",   "a timer, a port in user space, a doorbell, and HLT",        VMS, null,      timerUserspace),
 	program("td-mixed",          "a TD: CPUID, a hypercall and I/O by TDG.VP.VMCALL",            TDS, [0, 2, 1], tdMixed),
 	program("td-cpuid",          "a TD: CPUID by TDG.VP.VMCALL",                                 TDS, [0, 1, 0], tdCpuid),
 	program("td-vmcall",         "a TD: a hypercall to KVM by TDG.VP.VMCALL",                    TDS, [0, 1, 0], tdVmcall),

@@ -6,6 +6,8 @@
  */
 import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
 import { OP, type OpName } from "../silicon/ops.ts";
+import type { RemoteLines } from "./remote-lines.ts";
+import type { SharedLine } from "./shared-line.ts";
 
 /** One function. */
 export interface KernelFunction {
@@ -36,8 +38,35 @@ const rows = [
 	["fput",                        "fs/file_table.c",                8,  ["lock_rmw"]],
 	["mutex_lock",                  "kernel/locking/mutex.c",         6,  ["lock_rmw"]],
 	["mutex_unlock",                "kernel/locking/mutex.c",         6,  ["lock_rmw"]],
+	["do_sys_poll",                 "fs/select.c",                    60, []],
+	["__pollwait",                  "fs/select.c",                    24, ["lock_rmw"]],
+	["add_wait_queue",              "kernel/sched/wait.c",            14, []],
+	["remove_wait_queue",           "kernel/sched/wait.c",            10, []],
+	["eventfd_poll",                "fs/eventfd.c",                   14, []],
+	["eventfd_read",                "fs/eventfd.c",                   50, ["lock_rmw"]],
+	["tick_nohz_idle_stop_tick",    "kernel/time/tick-sched.c",       120, []],
+	["tick_nohz_idle_exit",         "kernel/time/tick-sched.c",       90, []],
+	["menu_select",                 "drivers/cpuidle/governors/menu.c", 160, []],
+	["eventfd_signal_mask",         "fs/eventfd.c",                   24, []],
+	["kvm_io_bus_write",            "virt/kvm/kvm_main.c",            40, []],
+	["ioeventfd_write",             "virt/kvm/eventfd.c",             14, []],
+	["hrtimer_try_to_cancel",       "kernel/time/hrtimer.c",          30, []],
 	["try_get_folio",               "mm/gup.c",                       16, ["lock_rmw"]],
 	["mmu_try_to_unsync_pages",     "arch/x86/kvm/mmu/mmu.c",         30, []],
+	["intel_guest_get_msrs",        "arch/x86/events/intel/core.c",   60, []],
+	["kvm_arch_vcpu_runnable",      "arch/x86/kvm/x86.c",             50, []],
+	["kvm_arch_interrupt_allowed",  "arch/x86/kvm/x86.c",             8,  []],
+	["vt_interrupt_allowed",        "arch/x86/kvm/vmx/main.c",        8,  []],
+	["vmx_interrupt_allowed",       "arch/x86/kvm/vmx/vmx.c",         10, []],
+	["vmx_interrupt_blocked",       "arch/x86/kvm/vmx/vmx.c",         16, ["vmread"]],
+	["vmx_get_rflags",              "arch/x86/kvm/vmx/vmx.c",         12, []],
+	["svm_interrupt_allowed",       "arch/x86/kvm/svm/svm.c",         10, []],
+	["svm_interrupt_blocked",       "arch/x86/kvm/svm/svm.c",         24, []],
+	["kvm_cpu_has_interrupt",       "arch/x86/kvm/irq.c",             10, []],
+	["kvm_cpu_has_extint",          "arch/x86/kvm/irq.c",             16, []],
+	["kvm_apic_accept_pic_intr",    "arch/x86/kvm/lapic.c",           14, []],
+	["kvm_cpu_has_pending_timer",   "arch/x86/kvm/irq.c",             8,  []],
+	["apic_has_pending_timer",      "arch/x86/kvm/lapic.c",           12, []],
 ] as const satisfies readonly (readonly [string, string, number, readonly OpName[]])[];
 
 export type KernelFunctionName = (typeof rows)[number][0];
@@ -70,19 +99,33 @@ export function ktimeGet(cpu: Cpu): number {
 	return cpu.cycles;
 }
 
-/** hrtimer_update_base(): the clocks' offsets, from a reading of the time stamp counter. */
-export function updateOffsetsNow(cpu: Cpu): void {
-	runFunction(cpu, FN.ktime_get_update_offsets_now, readTsc);
+/**
+ * hrtimer_update_base(): the clocks' offsets, from a reading of the time stamp counter.
+ * @param timekeeper its lines
+ */
+export function updateOffsetsNow(cpu: Cpu, timekeeper: RemoteLines): void {
+	runFunction(cpu, FN.ktime_get_update_offsets_now, () => {
+		timekeeper.read();
+		readTsc(cpu);
+	});
 }
 
-/** wake_up_process(): under the task's pi_lock, and the lock of its run queue. */
-export function tryToWakeUp(cpu: Cpu): void {
-	runFunction(cpu, FN.try_to_wake_up, () => lockedIrqsave(cpu, () => {}));
+/** rcu_note_context_switch(). @param data the line of rcu_data */
+export function rcuNoteContextSwitch(cpu: Cpu, data: RemoteLines): void {
+	runFunction(cpu, FN.rcu_note_context_switch, () => data.read());
 }
 
-/** A spinlock of one CPU's own, taken and released around some work: nobody contends. */
-export function lockedIrqsave(cpu: Cpu, work: () => void): void {
-	runFunction(cpu, FN._raw_spin_lock_irqsave);
+/** wake_up_process(): under the task's pi_lock, and the lock of its run queue. @param lock the line of pi_lock */
+export function tryToWakeUp(cpu: Cpu, lock: SharedLine): void {
+	runFunction(cpu, FN.try_to_wake_up, () => lockedIrqsave(cpu, () => {}, lock));
+}
+
+/**
+ * A spinlock taken and released around some work. Nobody holds it then, but another CPU may have.
+ * @param line the lock's, if several CPUs take it
+ */
+export function lockedIrqsave(cpu: Cpu, work: () => void, line?: SharedLine): void {
+	runFunction(cpu, FN._raw_spin_lock_irqsave, () => line?.write(cpu));
 	work();
 	runFunction(cpu, FN._raw_spin_unlock_irqrestore);
 }

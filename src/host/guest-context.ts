@@ -6,9 +6,12 @@
  */
 import type { Cpu } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
+import { rcuNoteContextSwitch } from "./functions.ts";
+import type { RemoteLines } from "./remote-lines.ts";
 
 export class GuestContext {
 	private readonly cpu: Cpu;
+	private readonly rcuData: RemoteLines;
 	/** PF_VCPU of the current task: a tick now is the guest's time. */
 	pfVcpu = false;
 	/** Context tracking says guest: RCU does not watch this CPU, and lockdep takes interrupts for enabled. */
@@ -21,8 +24,10 @@ export class GuestContext {
 	guestTicks = 0;
 	systemTicks = 0;
 
-	constructor(cpu: Cpu) {
+	/** @param rcuData the CPU's */
+	constructor(cpu: Cpu, rcuData: RemoteLines) {
 		this.cpu = cpu;
+		this.rcuData = rcuData;
 	}
 
 	/** guest_timing_enter_irqoff(): vtime_account_guest_enter(). */
@@ -37,9 +42,13 @@ export class GuestContext {
 		this.pfVcpu = false;
 	}
 
-	/** guest_state_enter_irqoff(): lockdep, then context_tracking_guest_enter(). Nothing may be instrumented behind it. */
+	/**
+	 * guest_state_enter_irqoff(): lockdep, then context_tracking_guest_enter(). Nothing may be instrumented behind it. On a
+	 * CPU that keeps its tick RCU is told by rcu_virt_note_context_switch() instead: each entry is a quiescent state.
+	 */
 	stateEnter(): void {
 		this.cpu.op(OP.context_tracking_enter);
+		rcuNoteContextSwitch(this.cpu, this.rcuData);
 		this.inGuest = true;
 	}
 

@@ -12,12 +12,16 @@ import { moveFromDr, moveToDr, readPkru, writeIbpb, wrmsrDebugctl, writePkru } f
 import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
 import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
-import { FN, lockedIrqsave, runFunction, updateOffsetsNow } from "./functions.ts";
+import { FN, lockedIrqsave, rcuNoteContextSwitch, runFunction, updateOffsetsNow } from "./functions.ts";
 import { GuestContext } from "./guest-context.ts";
 import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
-import { runPart } from "./shares.ts";
+import { switchPebsMsrs } from "./pebs.ts";
+import { type RemoteLines, rcuData, timekeeper } from "./remote-lines.ts";
+import type { KvmParameters } from "./kvm-parameters.ts";
+import { BEFORE_SWITCH, runPart } from "./shares.ts";
+import type { SharedLine } from "./shared-line.ts";
 import type { OtherCpus } from "./smp.ts";
 import { Task } from "./task.ts";
 import { USER_MSRS, UserReturnMsrs, type UserMsrs } from "./user-return.ts";
@@ -69,15 +73,6 @@ const ASM_ENTRY: ReadonlyMap<number, number> = new Map(
 	]),
 );
 
-/** Of a switch of tasks, what runs before __switch_to(). */
-const BEFORE_SWITCH = [
-	"__schedule",
-	"update_rq_clock",
-	"update_curr",
-	"update_load_avg",
-	"__switch_to_asm",
-] as const;
-
 export interface KernelOptions {
 	/** XCR0 that the kernel runs with. Default: all the model has. */
 	readonly xcr0?: number;
@@ -88,20 +83,15 @@ export interface KernelOptions {
 	readonly userStackKey?: number;
 	/** vmscape= of the command line: "off" leaves the predictors alone on the way to user space. Default: as the processor needs. */
 	readonly vmscape?: "off";
+	/**
+	 * perf samples this host by PEBS (`perf top`'s event is cycles:P), and guests have a vPMU: each VM entry and VM exit then
+	 * switches PEBS' MSRs. Intel only. Default false.
+	 */
+	readonly hostPebs?: boolean;
+	/** CONFIG_HZ: other CPUs' ticks write what this one reads, so often (remote-lines.ts). Default 0: never. */
+	readonly tickHz?: number;
 	/** Parameters that kvm_intel and kvm_amd are loaded with. */
 	readonly kvm?: Partial<KvmParameters>;
-}
-
-/** Module parameters of kvm_intel and kvm_amd. */
-export interface KvmParameters {
-	/** kvm_amd.nrips: use the next RIP that the processor saves. */
-	readonly nrips: boolean;
-	/** kvm_intel.enable_apicv. Default here: false, unlike v6.18's. */
-	readonly enableApicv: boolean;
-	/** kvm.halt_poll_ns: how long a vCPU polls at most before its thread sleeps. Here 0 by default; Linux' default is 200,000. */
-	readonly haltPollNs: number;
-	/** kvm.tdp_mmu: page faults take mmu_lock for reading. Without, for writing, as those of a nested guest do. */
-	readonly tdpMmu: boolean;
 }
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
@@ -143,6 +133,11 @@ export class Kernel implements HostVectors {
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
+	/** What other CPUs write of the timekeeper, and of this CPU's rcu_data. */
+	private readonly timekeeper: RemoteLines;
+	private readonly rcuData: RemoteLines;
+	/** Entries and exits switch PEBS' MSRs: see KernelOptions. */
+	readonly hostPebs: boolean;
 	readonly mceHandler: MceHandler;
 	readonly kvm: KvmParameters;
 	/** The thread that calls KVM_RUN. */
@@ -188,12 +183,15 @@ export class Kernel implements HostVectors {
 		this.xcr0 = options.xcr0 ?? features.xcr0;
 		this.xss = options.xss ?? features.xss;
 		this.hasIbpbExitToUser = features.ibpbExitToUser && options.vmscape !== "off";
+		this.timekeeper = timekeeper(cpu, options.tickHz ?? 0);
+		this.rcuData = rcuData(cpu, options.tickHz ?? 0);
+		this.hostPebs = options.hostPebs === true && switchPebsMsrs(cpu);
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
 		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
 		this.kvm = { nrips: features.nrips, enableApicv: false, haltPollNs: 0, tdpMmu: true, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
-		this.guestContext = new GuestContext(cpu);
+		this.guestContext = new GuestContext(cpu, this.rcuData);
 		// What XFD can switch off, a task gets when it asks for it (arch_prctl(ARCH_REQ_XCOMP_PERM)); these did not.
 		const image = kernelFeatures(this.xcr0, this.xss) & ~features.xfd;
 		this.vcpuTask = new Task("vcpu", image, this.userPkru, 0);
@@ -330,12 +328,16 @@ export class Kernel implements HostVectors {
 		return hrtimers.nextCycles !== next;
 	}
 
-	/** context_switch() from the current task to another one of this CPU, which goes on from here. */
-	contextSwitch(next: Task): void {
+	/**
+	 * context_switch() from the current task to another one of this CPU, which goes on from here.
+	 * @param line of the task whose state changes, which its waker writes as well
+	 */
+	contextSwitch(next: Task, line?: SharedLine): void {
 		const { cpu, current } = this;
 		cpu.enter(SYM.schedule);
+		line?.write(cpu);
 		this.localIrqDisable();
-		runFunction(cpu, FN.rcu_note_context_switch);
+		rcuNoteContextSwitch(cpu, this.rcuData);
 		runFunction(cpu, FN.dequeue_task_fair);
 		runFunction(cpu, FN.pick_next_task_fair);
 		current.preemptNotifier?.schedOut();
@@ -426,6 +428,7 @@ export class Kernel implements HostVectors {
 		cpu.op(OP.user_transition);
 		cpu.leave();
 		runPart(cpu, "__x64_sys_ioctl");
+		cpu.firstLevel?.evict();
 		// User code takes a page fault on its way: its address stays in CR2.
 		cpu.write64(L.CR2, USER_FAULT + task.gsBase);
 		cpu.interruptFlag = true;
@@ -536,7 +539,7 @@ export class Kernel implements HostVectors {
 	/** hrtimer_interrupt(): expired timers run, and the next deadline is programmed. */
 	private hrtimerInterrupt(): void {
 		const { cpu } = this;
-		lockedIrqsave(cpu, () => updateOffsetsNow(cpu));
+		lockedIrqsave(cpu, () => updateOffsetsNow(cpu, this.timekeeper));
 		cpu.enter(FN.__hrtimer_run_queues.symbolId);
 		cpu.code(FN.__hrtimer_run_queues.instructions);
 		this.hrtimers.expire();

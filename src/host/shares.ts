@@ -118,6 +118,15 @@ export type PartName = (typeof FIGURES)[SharedOp]["parts"][number][0];
 export function runPart(cpu: Cpu, name: PartName): void {
 	const { symbolId, instructions } = PARTS.get(name)!;
 	cpu.enter(symbolId);
-	cpu.code(instructions);
+	cpu.codeOfFigure(instructions);
 	cpu.leave();
 }
+
+/** Of a switch of tasks, what runs before __switch_to(). */
+export const BEFORE_SWITCH = [
+	"__schedule",
+	"update_rq_clock",
+	"update_curr",
+	"update_load_avg",
+	"__switch_to_asm",
+] as const;

@@ -14,6 +14,7 @@ import { PENDING } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
 import { tryToWakeUp } from "./functions.ts";
 import type { Hrtimer } from "./hrtimer.ts";
+import { idleEnter, idleExit } from "./idle.ts";
 import { HOST_VECTOR, type Kernel } from "./kernel.ts";
 import { Random } from "./random.ts";
 import type { Thread } from "./thread.ts";
@@ -131,7 +132,7 @@ export class Smp implements OtherCpus {
 		if (!thread.asleep) return false;
 		thread.asleep = false;
 		const { running } = this;
-		if (running !== null) tryToWakeUp(running.cpu);
+		if (running !== null) tryToWakeUp(running.cpu, thread.piLock);
 		if (running === null || running === thread.kernel) return true;
 		thread.readyAt = Math.max(thread.readyAt, running.cpu.cycles);
 		this.sendReschedule(thread.kernel);
@@ -326,7 +327,8 @@ export class Smp implements OtherCpus {
 		const { kernel, threads } = queue;
 		const { cpu } = kernel;
 		const previous = this.current(queue);
-		kernel.contextSwitch(next === null ? kernel.otherTask : next.task);
+		if (previous === null) idleExit(cpu);
+		kernel.contextSwitch(next === null ? kernel.otherTask : next.task, (next ?? previous)?.piLock);
 		if (previous !== null) previous.stack = cpu.stack.slice(0, cpu.stackDepth);
 		cpu.stackDepth = 0;
 		if (next !== null) {
@@ -334,7 +336,10 @@ export class Smp implements OtherCpus {
 			cpu.stackDepth = next.stack.length;
 		}
 		cpu.observer?.onSwitch?.(cpu);
-		if (next === null) return;
+		if (next === null) {
+			idleEnter(cpu);
+			return;
+		}
 		threads.splice(threads.indexOf(next), 1);
 		threads.unshift(next);
 		this.startTick(queue);

@@ -1,5 +1,6 @@
 /** A thread of a machine with several CPUs. */
 import type { Kernel } from "./kernel.ts";
+import { SharedLine } from "./shared-line.ts";
 import type { Task } from "./task.ts";
 
 export class Thread {
@@ -16,6 +17,8 @@ export class Thread {
 	readyAt = 0;
 	/** Its call stack of symbols while it is on no CPU. */
 	stack: Int32Array = new Int32Array(0);
+	/** The line of the task's pi_lock: it is taken by whoever wakes it, and by the scheduler of its own CPU. */
+	readonly piLock = new SharedLine();
 	/** Called when it was moved, before it runs there. */
 	readonly onMove: (to: Kernel) => void;
 

@@ -23,6 +23,13 @@ export const SEED_TABLES: Readonly<Record<string, SeedTable>> = {
 	],
 };
 
+/** Rows that a workload's parameters were fitted to, by workload. One parameter of `halt-poll` was fitted to all of its rows. */
+export const FITTED_ROWS: Readonly<Record<string, readonly string[]>> = {
+	"halt-poll": SEED_TABLES["halt-poll"]!.map(([symbol]) => symbol),
+	"mmu-stress": ["queued_spin_lock_slowpath", "queued_write_lock_slowpath"],
+	"timer-userspace": ["fput"],
+};
+
 /** A seed's table beside ours. */
 export interface Comparison {
 	readonly rows: readonly { readonly symbol: string; readonly seed: number; readonly ours: number }[];
@@ -30,6 +37,14 @@ export interface Comparison {
 	readonly rankCorrelation: number;
 	/** Mean absolute difference, in percentage points. */
 	readonly meanDifference: number;
+}
+
+/** The mean absolute difference of the rows that nothing was fitted to, in percentage points; null if there are none. */
+export function meanOfUnfitted(workload: string, { rows }: Comparison): number | null {
+	const fitted = FITTED_ROWS[workload] ?? [];
+	const others = rows.filter(({ symbol }) => !fitted.includes(symbol));
+	if (others.length === 0) return null;
+	return others.reduce((sum, row) => sum + Math.abs(row.seed - row.ours), 0) / others.length;
 }
 
 /** Ranks with ties at their mean. */

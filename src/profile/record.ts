@@ -10,7 +10,9 @@ import { guestRamBytesFor, hostRamBytesFor, Vmm, type VmmResult } from "../kvm/a
 import { compileTree } from "../kvm/flow/compile.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
-import { type Cpu, PENDING } from "../silicon/cpu/cpu.ts";
+import { type Cpu, type OpObserver, PENDING } from "../silicon/cpu/cpu.ts";
+import { FirstLevelCache } from "../silicon/cpu/first-level.ts";
+import { exitBehindStores } from "../silicon/cpu/store-buffer.ts";
 import type { CallTreeData } from "./call-tree.ts";
 import { ProfileError } from "./errors.ts";
 import { DEFAULT_PERIOD_CYCLES, type OpCycles, Profiler, type ProfilerOptions } from "./profiler.ts";
@@ -63,6 +65,15 @@ function raiseNmi(cpu: Cpu): void {
 	cpu.pending |= PENDING.nmi;
 }
 
+/** Keeps a call stack, and does nothing. */
+const NOBODY: OpObserver = { onOp: () => {} };
+
+/** First-level caches that guests throw things out of. They go by the call stack, also when nobody else looks at it. */
+function coolCaches(cpu: Cpu): void {
+	cpu.firstLevel = new FirstLevelCache();
+	cpu.observer = NOBODY;
+}
+
 /** Makes the machine of a workload, with its guest loaded. */
 function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm: Vmm } {
 	const { workload, tree, vendor, model } = options;
@@ -75,16 +86,19 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 	const { image, ...loaded } = typeof guest === "string" ? { image: programImage(guest) } : guest;
 	const guestRamBytes = Math.max(guestRamBytesFor(image), workload.guestRamBytes ?? 0);
 	const profiled = options.profile !== false;
+	const evicts = workload.evicts === true;
 	const machine = createMachine({
 		model,
 		vendor,
-		tree: compileTree(tree, vendor, false, profiled),
+		tree: compileTree(tree, vendor, false, profiled || evicts),
 		ramBytes: hostRamBytesFor(guestRamBytes) + TABLES_BYTES,
 		vcpus,
 		cpus,
 		smp: { seed: options.seed ?? 1 },
-		...(workload.kernel === undefined ? {} : { kernel: workload.kernel }),
+		kernel: { ...workload.kernel, hostPebs: profiled && workload.perfTop === true },
 	});
+	if (evicts) for (const { cpu } of machine.processors) coolCaches(cpu);
+	if (workload.streams === true) for (const { cpu } of machine.processors) exitBehindStores(cpu);
 	const vmm = new Vmm(machine, { guestRamBytes, hugePages: workload.hugePages ?? true });
 	vmm.load(image, {
 		...loaded,

@@ -53,6 +53,17 @@ const FINDINGS: Findings = {
 			meanDifference: 4.35,
 		},
 	},
+	withoutCauses: [
+		{
+			cause: "",
+			workload: "halt-poll",
+			comparison: {
+				rows: [{ symbol: "vmx_vmexit", seed: 15.65, ours: 20 }],
+				rankCorrelation: 1,
+				meanDifference: 4.35,
+			},
+		},
+	],
 };
 
 /** Throws if tags do not nest; attributes have quotes. */

@@ -11,6 +11,7 @@ import {
 	wrmsrSpecCtrl,
 } from "../../host/access.ts";
 import { HostInvariant } from "../../host/errors.ts";
+import { FN, runFunction } from "../../host/functions.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
@@ -48,6 +49,9 @@ const VMX_DO_NMI = symbol("vmx_do_nmi_irqoff");
 const VMX_VCPU_RUN_ASM = symbol("__vmx_vcpu_run");
 /** The label in vmenter.S at which the processor goes on behind a VM exit. */
 const VMX_VMEXIT = symbol("vmx_vmexit");
+/** On each side of the entry: 16 loads, or stores and XORs of all registers, and what is around them. Their time is `gpr_swap`'s. */
+const ASM_INSTRUCTIONS = 50;
+const SPEC_CTRL_RESTORE_HOST = symbol("vmx_spec_ctrl_restore_host");
 
 /** Whether the exit is an exception or NMI of this vector. */
 function isException(v: Vcpu, vector: number): boolean {
@@ -119,6 +123,7 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 	cpu.enter(VMX_VCPU_RUN_ASM);
 	if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, vmx.specCtrl);
 	cpu.op(OP.gpr_swap);
+	cpu.firstLevel?.run(cpu, ASM_INSTRUCTIONS);
 	copyBlock(v.regs8, cpu.gprs);
 	if (cpu.currentVmcs !== vmx.vmcs) throw new HostInvariant("VM entry while another VMCS is current");
 	if (vmx.vmcs.activeOn !== cpu.number)
@@ -137,14 +142,30 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		cpu.enter(VMX_VMEXIT);
 		copyBlock(cpu.gprs, v.regs8);
 		cpu.op(OP.gpr_swap);
+		cpu.firstLevel?.run(cpu, ASM_INSTRUCTIONS);
 		cpu.op(OP.rsb_fill);
-		// vmx_spec_ctrl_restore_host(). The guest has written it without exits since its first value other than 0.
+		cpu.enter(SPEC_CTRL_RESTORE_HOST);
+		// The guest has written it without exits since its first value other than 0.
 		if (v.specCtrlNoIntercept) vmx.specCtrl = rdmsrSpecCtrl(cpu);
 		if (vmx.specCtrl !== v.kernel.specCtrl) wrmsrSpecCtrl(cpu, v.kernel.specCtrl);
+		cpu.leave();
 		returnFromAssembly(cpu);
 		cpu.leave();
 	},
 };
+
+/**
+ * atomic_switch_perf_msrs(): while perf counts on the host, two fields for the counters of host and guest are written, and
+ * PEBS is off before the MSR areas of entry and exit switch the rest of it.
+ */
+function atomicSwitchPerfMsrs(v: Vcpu): void {
+	if (!v.kernel.hostPebs) return;
+	const { cpu } = v;
+	runFunction(cpu, FN.intel_guest_get_msrs);
+	cpu.op(OP.vmwrite);
+	cpu.op(OP.vmwrite);
+	cpu.op(OP.wrmsr);
+}
 
 /** CR2 is switched by nobody else: the guest's page faults leave it behind, the host's would overwrite it. */
 function loadCr2(v: Vcpu): void {
@@ -202,7 +223,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 	step("refresh HOST_CR3", refreshHostCr3, 6),
 	step("refresh HOST_CR4", refreshHostCr4, 5),
 	call("kvm_load_guest_xsave_state"),
-	step("pt_guest_enter, atomic_switch_perf_msrs", nothing, 12),
+	step("pt_guest_enter, atomic_switch_perf_msrs", atomicSwitchPerfMsrs, 12),
 	step("vmx_update_hv_timer", updateHvTimer, 8),
 	step("kvm_wait_lapic_expire", nothing, 5),
 	call("vmx_vcpu_enter_exit"),

@@ -37,6 +37,14 @@ export interface GuardRate {
 	readonly keys: { readonly baseCycles: number; readonly seriesCycles: number };
 }
 
+/** A table of the seed, compared while one cause is left out of the model. */
+export interface WithoutCause {
+	/** What is left out; "" for nothing. */
+	readonly cause: string;
+	readonly workload: string;
+	readonly comparison: Comparison;
+}
+
 export interface Findings {
 	readonly cpu: string;
 	/** Cycles a second. */
@@ -44,6 +52,8 @@ export interface Findings {
 	readonly gains: readonly SeriesGain[];
 	readonly rates: readonly GuardRate[];
 	readonly seeds: Readonly<Record<string, Comparison>>;
+	/** Of runs that are a quarter as long. */
+	readonly withoutCauses: readonly WithoutCause[];
 }
 
 const WORKLOADS = [
@@ -141,6 +151,38 @@ function rateOf(run: Run, workTurns: number, hz: number): GuardRate {
 	return { workTurns, piecesPerSecond: hz / keys.baseCycles, pages: both("page-permissions"), keys };
 }
 
+/** What the tables of the seed come from besides the steps that are executed, and a workload without it; null: it has none of it. */
+const CAUSES: readonly (readonly [cause: string, without: (workload: Workload) => Workload | null])[] = [
+	["", (workload) => workload],
+	[
+		"PEBS' MSRs, which perf's sampling makes KVM switch",
+		(one) => (one.perfTop ? { ...one, perfTop: false } : null),
+	],
+	[
+		"misses of first-level caches that the guest fills",
+		(one) => (one.evicts ? { ...one, evicts: false } : null),
+	],
+	[
+		"stores of the guest that a VM exit waits for",
+		(one) => (one.streams ? { ...one, streams: false } : null),
+	],
+	[
+		"lines of the cache that other CPUs' ticks write",
+		(one) => (one.kernel?.tickHz === undefined ? null : { ...one, kernel: { ...one.kernel, tickHz: 0 } }),
+	],
+];
+
+function withoutCauses(record: (workload: Workload, iterations: number) => Recording): WithoutCause[] {
+	return CAUSES.flatMap(([cause, without]) =>
+		Object.entries(SEED_TABLES).flatMap(([name, table]) => {
+			const workload = without(findWorkload(name));
+			if (workload === null) return [];
+			const rows = rowsOf(record(workload, Math.ceil(workload.iterations / 4)));
+			return [{ cause, workload: name, comparison: compareWithSeed(table, rows) }];
+		}),
+	);
+}
+
 /** Runs everything. @param model one with VMX, as the mail's machine */
 export function pkuFindings(model: CpuModel): Findings {
 	const shared = { vendor: "vmx", model, periodCycles: PERIOD_CYCLES } as const;
@@ -154,5 +196,8 @@ export function pkuFindings(model: CpuModel): Findings {
 		return gainOf(run, name, base);
 	});
 	const rates = WORK_TURNS.map((workTurns) => rateOf(run, workTurns, model.tscHz));
-	return { cpu: model.name, hz: model.tscHz, gains, rates, seeds };
+	const causes = withoutCauses((workload, iterations) =>
+		record({ ...shared, workload, iterations, tree: findTree(BASE) }),
+	);
+	return { cpu: model.name, hz: model.tscHz, gains, rates, seeds, withoutCauses: causes };
 }

@@ -24,6 +24,15 @@ export interface Workload {
 	readonly hugePages?: boolean;
 	readonly parameters?: Omit<GuestParameters, "iterations">;
 	readonly kernel?: KernelOptions;
+	/**
+	 * The guest that it stands for, unlike ours, fills the first-level caches between two exits: host code comes from the second
+	 * level then (silicon/cpu/first-level.ts).
+	 */
+	readonly evicts?: boolean;
+	/** It writes page after page, so that each exit waits for its stores (silicon/cpu/store-buffer.ts). */
+	readonly streams?: boolean;
+	/** While it is profiled, the host pays for that: `perf top` samples by PEBS, and the guest has a vPMU (`hostPebs`). */
+	readonly perfTop?: boolean;
 	/** Starts what runs beside the vCPUs: threads of the VMM. Called when the guest is loaded. */
 	readonly start?: (machine: Machine) => void;
 }

@@ -4,6 +4,7 @@ import { hint } from "../../kvm/flow/patch.ts";
 import { ProfileError } from "../errors.ts";
 import { LINUX_BOOT } from "./linux.ts";
 import type { Workload } from "./workload.ts";
+import { startMainLoop } from "./main-loop.ts";
 import { startZapper } from "./zapper.ts";
 
 const GUEST_ITERATIONS = 20_000;
@@ -12,23 +13,24 @@ const VMS = ["vmx", "svm"] as const;
 const MIB = 2 ** 20;
 /** What a Linux guest runs with, and patch 3 measures: OSXSAVE set, an XCR0 and an XSS unlike the host's. */
 const SWAPS = { osxsave: true, quiet: true } as const;
-/** The same with the host's IA32_XSS (silicon/models), so that XCR0 alone is swapped. */
-const SWAPS_XCR0 = { ...SWAPS, xss: 0x1800 } as const;
 /** The host of the mail's tables: they have no `write_ibpb`, which would be first of the third. */
 const SEED_HOST = { vmscape: "off" } as const;
 /** kvm.halt_poll_ns, Linux' default. */
 const HALT_POLL_NS = 200_000;
+/** CONFIG_HZ=1000, of the host as of the guest. */
+const TICK_HZ = 1000;
 /** Pages of each vCPU in guests/mmu-stress.c. */
 const REGION_BYTES = 64 * 4096;
 /** Fitted to the first table: turns of halt-poll's loop before it wakes the other. */
-const WAKE_WORK_TURNS = 2000;
+const WAKE_WORK_TURNS = 4000;
 /** By the second table's ratio of its two slow paths. */
 const STRESS_VCPUS = 16;
-/** Fitted to the second table: a vCPU's turns between two faults, and time in user space between two calls that take memory away. */
-const STRESS_WORK_TURNS = 350;
+/** Fitted to the second table's first row: a vCPU's turns between two faults. */
+const STRESS_WORK_TURNS = 450;
+/** Time in user space between two calls that take memory away. Assumed. */
 const ZAP_PAUSE_CYCLES = 4000;
-/** Fitted to the third table: how often timer-userspace moves its timer in a tick. */
-const TIMER_MOVES = 3;
+/** Fitted to the third table's last row: files that the VMM's main loop polls. */
+const POLLED_FILES = 8;
 
 /** Workloads that are more than a guest in a loop. */
 export const WORKLOADS: readonly Workload[] = [
@@ -37,6 +39,7 @@ export const WORKLOADS: readonly Workload[] = [
 		label:
 			"pairs of vCPUs that halt and wake each other by IPIs, with KVM's halt polling: the seed's first table",
 		guest: "halt-poll",
+		perfTop: true,
 		vendors: VMS,
 		vcpus: 2,
 		iterations: 1000,
@@ -47,13 +50,16 @@ export const WORKLOADS: readonly Workload[] = [
 		name: "mmu-stress",
 		label: "vCPUs fault memory in while a thread takes it away, all for mmu_lock: the seed's second table",
 		guest: "mmu-stress",
+		evicts: true,
+		streams: true,
+		perfTop: true,
 		vendors: VMS,
 		vcpus: STRESS_VCPUS,
 		moreCpus: 1,
 		iterations: 20,
 		guestRamBytes: 32 * MIB,
 		hugePages: false,
-		parameters: { ...SWAPS_XCR0, workTurns: STRESS_WORK_TURNS },
+		parameters: { ...SWAPS, workTurns: STRESS_WORK_TURNS },
 		kernel: { ...SEED_HOST, kvm: { tdpMmu: false } },
 		start: (machine) =>
 			startZapper(machine, {
@@ -65,14 +71,18 @@ export const WORKLOADS: readonly Workload[] = [
 	},
 	{
 		name: "timer-userspace",
-		label: "a timer and exits to user space at a high rate, without halt polling: the seed's third table",
+		label:
+			"a timer, exits to user space and a thread of the VMM that polls, without halt polling: the seed's third table",
 		guest: "timer-userspace",
+		evicts: true,
+		perfTop: true,
 		vendors: VMS,
 		vcpus: 1,
 		moreCpus: 1,
 		iterations: 1000,
-		parameters: { ...SWAPS_XCR0, workTurns: TIMER_MOVES },
-		kernel: SEED_HOST,
+		parameters: SWAPS,
+		kernel: { ...SEED_HOST, tickHz: TICK_HZ },
+		start: (machine) => startMainLoop(machine, { files: POLLED_FILES }),
 	},
 	{
 		name: "invd",

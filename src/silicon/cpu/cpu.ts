@@ -11,6 +11,7 @@ import { OP, OP_SLOTS } from "../ops.ts";
 import { GuestPhysicalTlb } from "../paging/guest-physical-tlb.ts";
 import { WalkMemo } from "../paging/walk-memo.ts";
 import { FillList } from "./fill-list.ts";
+import type { FirstLevelCache } from "./first-level.ts";
 import * as L from "./layout.ts";
 
 /** RFLAGS.IF, in the low word. */
@@ -207,6 +208,8 @@ export class Cpu {
 	/** Who looks at the call stack when CYCLES has reached `sampleAt`, or null. */
 	sampler: StackSampler | null = null;
 	sampleAt = Number.POSITIVE_INFINITY;
+	/** First-level caches whose misses cost time, or null: all that runs is in them. The call stack must be kept. */
+	firstLevel: FirstLevelCache | null = null;
 	/** The current VMCS, by VMPTRLD; null if there is none. */
 	currentVmcs: object | null = null;
 	/** Set of PENDING bits. */
@@ -322,6 +325,13 @@ export class Cpu {
 	code(instructions: number): void {
 		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[CODE]! * instructions;
 		this.opCounts[CODE] = this.opCounts[CODE]! + instructions;
+		if (this.firstLevel !== null) this.firstLevel.run(this, instructions);
+	}
+
+	/** Charges plain instructions whose time, misses and all, is part of a greater figure. */
+	codeOfFigure(instructions: number): void {
+		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[CODE]! * instructions;
+		this.opCounts[CODE] = this.opCounts[CODE]! + instructions;
 	}
 
 	/** Enters a host function, for the call stack. Pair with `leave`. */
@@ -359,6 +369,7 @@ export class Cpu {
 
 	/** The guest has executed its last instruction before a VM exit. */
 	guestExited(): void {
+		if (this.firstLevel !== null) this.firstLevel.evict();
 		if (this.sampler !== null) this.sampler.onGuestExit(this);
 		if (this.observer !== null) this.observer.onGuestExit?.(this);
 	}

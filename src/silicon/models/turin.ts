@@ -19,7 +19,7 @@ const costs = opCosts([
 	["rdtsc",                    37,   "assumed",    "35.3 cycles measured on Genoa, 37.8 on Granite Ridge (InstLatx64); no figure for this model"],
 	["pause",                    65,   "assumed",    "65 cycles on Zen 2 to Zen 4 (uops.info); no figure for this model"],
 	...absent("VMX"),
-	["vmrun",                    589,  "calibrated", WHY.loop],
+	["vmrun",                    573,  "calibrated", WHY.loop],
 	["#vmexit",                  528,  "calibrated", WHY.loop],
 	["vmload",                   60,   "assumed",    "WRGSBASE instead of VMLOAD saves 20-30 cycles (EPYC, mailing list, December 2020)"],
 	["vmsave",                   60,   "assumed",    "as VMLOAD"],
