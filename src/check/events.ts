@@ -3,7 +3,7 @@
  * Whether and when it is delivered is the machine's: interrupts wait for IF, everything waits for GIF, an NMI for the
  * end of the one before. A new kind is a new row here and a name in `EventKind`.
  */
-import { HOST_VECTOR } from "../host/kernel.ts";
+import { HOST_VECTOR, type Kernel } from "../host/kernel.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
@@ -93,18 +93,19 @@ const noneInProgress = ({ cpu }: Machine) =>
 	(cpu.read32(L.MCG_STATUS) & MCG_STATUS_MCIP) === 0;
 
 /** Of the vCPU's thread: raised on this CPU, so that the handler's way out or the next check sees the flag. */
-const reschedule = ({ apic }: Machine) => apic.raise(HOST_VECTOR.reschedule);
+const reschedule = ({ apic }: Kernel) => apic.raise(HOST_VECTOR.reschedule);
 
 /**
  * A request from another CPU, and kvm_vcpu_kick(): an IPI only to a vCPU that says it is in the guest; whoever is outside
  * will look for requests before it enters. The IPI goes to vcpu->cpu.
  */
-function requestAndKick(machine: Machine, request: number): void {
-	const { vcpu } = machine;
+function requestAndKick(vcpu: Vcpu, request: number): void {
+	const { kernel, thread } = vcpu;
 	vcpu.requests |= request;
+	if (thread !== null && kernel.smp?.wake(thread) === true) return;
 	if (vcpu.mode !== VCPU_MODE.IN_GUEST_MODE) return;
 	vcpu.mode = VCPU_MODE.EXITING_GUEST_MODE;
-	if (vcpu.cpuNumber === vcpu.cpu.number) reschedule(machine);
+	if (vcpu.cpuNumber === vcpu.cpu.number) reschedule(kernel);
 }
 
 /**
@@ -117,7 +118,7 @@ function interruptGuest(machine: Machine): void {
 	const apicv = vcpu.vmx?.apicv ?? null;
 	if (apicv === null || (!apicv.active && !vm.apicvInhibited)) {
 		vcpu.apic!.mergeIrr(SCRIPT_DEVICE_VECTOR >> 5, 1 << (SCRIPT_DEVICE_VECTOR & 31));
-		requestAndKick(machine, KVM_REQ.EVENT);
+		requestAndKick(vcpu, KVM_REQ.EVENT);
 		return;
 	}
 	const { posted } = apicv;
@@ -184,7 +185,7 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.needResched,
 		inject: (machine) => {
 			machine.kernel.current.needResched = true;
-			reschedule(machine);
+			reschedule(machine.kernel);
 		},
 		isNew: ({ kernel }) => !kernel.current.needResched,
 	},
@@ -196,7 +197,7 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.signalPending,
 		inject: (machine) => {
 			machine.kernel.vcpuTask.signalPending = true;
-			reschedule(machine);
+			reschedule(machine.kernel);
 		},
 		isNew: ({ kernel }) => !kernel.vcpuTask.signalPending,
 	},
@@ -206,7 +207,7 @@ export const EVENTS: readonly EventRow[] = [
 		places: ["host", "guest"],
 		waits: interruptWaits,
 		sets: FLAG_READ.requests,
-		inject: (machine) => requestAndKick(machine, KVM_REQ.OUTSIDE_GUEST_MODE),
+		inject: ({ vcpu }) => requestAndKick(vcpu, KVM_REQ.OUTSIDE_GUEST_MODE),
 		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.OUTSIDE_GUEST_MODE) === 0,
 	},
 	{
@@ -270,7 +271,7 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.requests,
 		inject: (machine) => {
 			machine.vm.mmu.clear();
-			requestAndKick(machine, KVM_REQ.TLB_FLUSH);
+			requestAndKick(machine.vcpu, KVM_REQ.TLB_FLUSH);
 		},
 		isNew: ({ vcpu }) => (vcpu.requests & KVM_REQ.TLB_FLUSH) === 0,
 	},
@@ -307,6 +308,34 @@ export const EVENTS: readonly EventRow[] = [
 		sets: FLAG_READ.requests,
 		inject: (machine) => pairOf(machine)?.other.slice(),
 		isNew: (machine) => pairOf(machine)?.other.canRun === true,
+	},
+	{
+		kind: "init",
+		title: "INIT for the other vCPU",
+		places: ["host", "guest"],
+		exists: (vendor) => vendor !== "tdx",
+		existsIn: ({ vcpus }) => vcpus === "2",
+		inject: ({ vm }) => {
+			const other = vm.vcpus[1];
+			other?.apic?.noteInit();
+			if (other !== undefined) requestAndKick(other, KVM_REQ.EVENT);
+		},
+		isNew: (machine) =>
+			pairOf(machine)?.other.canRun === true && machine.vm.vcpus[1]!.apic?.hasPendingInitOrSipi === false,
+	},
+	{
+		kind: "vm-dead",
+		title: "the VM is given up by another thread",
+		places: ["host", "guest"],
+		// It ends a run. The default configuration, which is searched with the most events, is spared it.
+		existsIn: ({ cpu }) => cpu === "changes",
+		waits: interruptWaits,
+		sets: FLAG_READ.requests,
+		inject: ({ vm }) => {
+			vm.dead = true;
+			for (const vcpu of vm.vcpus) requestAndKick(vcpu, KVM_REQ.VM_DEAD);
+		},
+		isNew: ({ vm }) => !vm.dead,
 	},
 	{
 		kind: "mce",

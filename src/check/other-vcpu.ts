@@ -20,7 +20,7 @@ import { KVM_EXIT, VCPU_MODE } from "../kvm/requests.ts";
 import { type Cpu, type OpObserver, symbol } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
 import { flushTlb } from "../silicon/paging/tlb.ts";
-import { PROPERTIES } from "./properties/properties.ts";
+import { GUEST_ENDS, PROPERTIES } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 
 /** A slice that has more nodes than this goes round in circles. */
@@ -46,7 +46,7 @@ const KICKING: ReadonlySet<number> = new Set(
 function* nothing(): Generator<void, void> {}
 
 /** Told of a property that a vCPU's run violates. */
-type Fail = (property: Property, detail: string, cpu: Cpu) => void;
+type Fail = (property: Pick<Property, "name" | "degree">, detail: string, cpu: Cpu) => void;
 
 /** The two CPUs of a check. There is no clock between them: who runs is the schedule's to say. */
 export class CpuPair implements OtherCpus {
@@ -149,12 +149,18 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 		this.communicated = false;
 		try {
 			for (let nodes = 0; this.canRun && !this.communicated; nodes++) {
-				if (nodes === NODES_MAX) throw new RangeError("the second vCPU goes round in circles");
-				this.node();
+				if (nodes < NODES_MAX) this.node();
+				else this.livelock();
 			}
 		} finally {
 			pair.running = before;
 		}
+	}
+
+	private livelock(): void {
+		const ends = { name: GUEST_ENDS, degree: "violation" } as const;
+		this.fail(ends, "vCPU 1: the run loop goes round and round", this.machine.cpu);
+		this.ended = true;
 	}
 
 	/** Runs up to its first guest instruction, where a check begins. */
@@ -176,7 +182,7 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 			cpu.poll();
 			kernel.vcpuTask.signalPending = false;
 			const { exitReason } = vcpu.run;
-			this.ended = exitReason !== KVM_EXIT.UNKNOWN && exitReason !== KVM_EXIT.INTR;
+			this.ended = machine.vm.dead || (exitReason !== KVM_EXIT.UNKNOWN && exitReason !== KVM_EXIT.INTR);
 			if (!this.ended) runner.start();
 			return;
 		}

@@ -38,7 +38,7 @@ import {
 } from "./configuration.ts";
 import type { OtherCpu } from "./other-cpu.ts";
 import { CpuPair, pairOf } from "./other-vcpu.ts";
-import { endedByMachineCheck } from "./end-of-run.ts";
+import { endedFromOutside } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
 import { decodeCode, scriptExecutor } from "./guest/executor.ts";
 import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
@@ -78,6 +78,8 @@ export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 /** IA32_APIC_BASE of a boot processor in x2APIC mode. */
 const X2APIC_BASE = 0xfee0_0d00;
 const APIC_BASE_BSP = 1 << 8;
+/** What user space learns of a VM that KVM has given up. */
+const VM_IS_DEAD = { kind: "internal-error", message: "the VM is dead: KVM_RUN returns -EIO" } as const;
 /** What user space changes in XMM1 between two KVM_RUNs. */
 const USER_COMPUTES = 0x1_0000;
 /** PKRU's access-disable bit of key 15. */
@@ -331,7 +333,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		kernel.userWritesXmm1(kernel.current.userXmm1 ^ USER_COMPUTES);
 		machine.cpu.poll();
 		serveMutexWaiters(machine.vcpu);
-		const end = this.vmm.afterRun();
+		const end = machine.vm.dead ? VM_IS_DEAD : this.vmm.afterRun();
 		if (end === null) runner.start();
 		else this.finish(end);
 	}
@@ -342,7 +344,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const gaveUp = end.kind === "entry-failure" || end.kind === "internal-error";
 		const ended =
 			(end.kind === "exit" && end.code === this.script.exitCode) ||
-			(gaveUp && endedByMachineCheck(this.machine));
+			(gaveUp && endedFromOutside(this.machine));
 		if (!ended) this.fail({ name: GUEST_ENDS, degree: "violation" }, howItEnded(end));
 		for (const { property, index, ask } of ON_END) {
 			const detail = ask.call(property, this, this.wordsOf(index));

@@ -25,7 +25,9 @@ export type EventKind =
 	| "zap"
 	| "ioctl"
 	| "guest-irq"
-	| "vcpu";
+	| "vcpu"
+	| "init"
+	| "vm-dead";
 
 /** One event at one op of the run, counted from the first KVM_RUN. */
 export interface Injection {

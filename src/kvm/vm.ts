@@ -47,6 +47,8 @@ export class Vm {
 	pit: boolean;
 	/** apicv_inhibit_reasons is not 0: APICv stays off, whatever the vCPUs' modes. Set before they run. */
 	apicvInhibited = false;
+	/** vm_dead: KVM has given the VM up (kvm_vm_dead()), and its ioctls return -EIO. */
+	dead = false;
 	/** Accesses that user space wants no exits for. */
 	readonly ioBus = new IoBus();
 	/** kvm_x86_ops. */

@@ -59,6 +59,13 @@ describe("a vCPU that changes CPUs", () => {
 		expect(violated("tdx", edits)).toContainEqual(expect.stringMatching(/^guest-ends: .*0x80000701/));
 	});
 
+	it("does not run on when its VM was given up", () => {
+		const edits = [remove("return -EIO", "vcpu_enter_guest")];
+		expect(violated("tdx", edits, "cpu=changes", ["vm-dead"])).toContainEqual(
+			expect.stringMatching(/^guest-runs: /),
+		);
+	});
+
 	it("is not kicked where vcpu->cpu does not say that it is", () => {
 		const edits = [remove("vcpu->cpu = cpu", "kvm_arch_vcpu_load")];
 		expect(violated("svm", edits, "default", ["kick"])).toContainEqual(

@@ -32,6 +32,16 @@ describe("two vCPUs that send each other interrupts", () => {
 		);
 	});
 
+	it("run although INIT has stopped one, if the way into the guest does not look for it", () => {
+		const edits = [remove("KVM_MP_STATE_INIT_RECEIVED", ENTER)];
+		const options = { configuration: "vcpus=2", kinds: ["init"], stopAtFirst: true } as const;
+		expect(found({ vendor: "svm", edits, eventsMax: 1, ...options })).toContainEqual(
+			expect.stringMatching(
+				/^guest-runs, 1 event.*: vCPU 1: the guest runs while its vCPU is KVM_MP_STATE_INIT_RECEIVED/,
+			),
+		);
+	});
+
 	it("run on when nobody kicks them", () => {
 		const edits = [remove("kvm_vcpu_kick", "kvm_request_and_kick")];
 		expect(found({ vendor: "svm", edits, eventsMax: 0, ...SLICES })).toContainEqual(

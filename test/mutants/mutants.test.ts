@@ -1,12 +1,31 @@
 /** A slice of the mutants, always the same one: each is caught, or a row says why it is not. docs/mutants.md has the rest. */
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import { Judge } from "./judge.ts";
 import { doesNothing, mutantName } from "./mutations.ts";
+import { judgingModules, modulesOf } from "./program-key.ts";
 import { rowFor } from "./survivors.ts";
 
 /** One in this many. */
 const SLICE = 60;
+
+describe("what was found of mutants", () => {
+	const path = (name: string) => join(import.meta.dirname, name);
+
+	it("counts for the modules that the judge and the trees import, whatever becomes of the others", () => {
+		const modules = modulesOf(judgingModules(import.meta.dirname, "ts"));
+		for (const name of [
+			"check/search/search.ts",
+			"kvm/x86/vcpu-enter-guest.ts",
+			"silicon/vmx/entry.ts",
+			"host/kernel.ts",
+			"check/properties/balance.ts",
+		])
+			expect(modules).toContain(path(`../../src/${name}`));
+		expect(modules.filter((one) => /src\/(cli|web|profile|review|softkvm)\//.test(one))).toEqual([]);
+	});
+});
 
 describe("mutants of series-v2", () => {
 	const judge = new Judge(findTree("series-v2"), "tdx");

@@ -10,6 +10,7 @@ import { VENDORS, type Vendor } from "../../src/silicon/models/model.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import { Judge } from "./judge.ts";
 import { type Mutant, doesNothing, mutantName } from "./mutations.ts";
+import { programKey } from "./program-key.ts";
 import { type MutantResult, type Tally, catchers, complaints, survivorsTable, table } from "./report.ts";
 import { rowFor } from "./survivors.ts";
 
@@ -41,22 +42,7 @@ const [shard, shards] = values.shard.split("/").map(Number) as [number, number];
 const trees = values.tree ?? TREES;
 const vendors = (values.vendor ?? VENDORS) as readonly Vendor[];
 
-/** A hash of the program that is judged: what was found of another one does not count. */
-function sourceHash(): string {
-	const hash = createHash("sha256");
-	const visit = (folder: string): void => {
-		const entries = readdirSync(folder, { withFileTypes: true });
-		for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-			const path = join(folder, entry.name);
-			if (entry.isDirectory()) visit(path);
-			else if (entry.name.endsWith(".js")) hash.update(readFileSync(path));
-		}
-	};
-	visit(join(import.meta.dirname, "../../src"));
-	return hash.digest("hex").slice(0, 12);
-}
-
-const folder = join(root, "build/mutants-found", sourceHash());
+const folder = join(root, "build/mutants-found", programKey());
 mkdirSync(folder, { recursive: true });
 
 /** What was found of a tree and vendor so far, by whichever process. */

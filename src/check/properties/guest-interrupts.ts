@@ -15,7 +15,7 @@ import { O } from "../../silicon/vmx/fields.ts";
 import type { Lapic } from "../../kvm/irqchip/lapic.ts";
 import { APIC } from "../../kvm/irqchip/apic-registers.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import { endedByMachineCheck } from "../end-of-run.ts";
+import { endedFromOutside } from "../end-of-run.ts";
 import { leavesAtOnce } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
@@ -59,7 +59,7 @@ export const guestInterrupts: Property = {
 	},
 	onEnd({ machine }) {
 		const { vcpu } = machine;
-		if (vcpu.guestStateProtected || vcpu.interrupt.injected || endedByMachineCheck(machine)) return null;
+		if (vcpu.guestStateProtected || vcpu.interrupt.injected || endedFromOutside(machine)) return null;
 		const vector = vcpu.apic?.highestInService ?? -1;
 		if (vector < 0) return null;
 		return `vector 0x${vector.toString(16)} is in service, and the guest never got it`;

@@ -5,6 +5,7 @@ import { guestDebugctl } from "./guest-debugctl.ts";
 import { guestCr2 } from "./guest-cr2.ts";
 import { guestFpu } from "./guest-fpu.ts";
 import { guestMsrs } from "./guest-msrs.ts";
+import { guestRuns } from "./guest-runs.ts";
 import { guestTranslations } from "./guest-translations.ts";
 import { guestXfd } from "./guest-xfd.ts";
 import { guestXstate } from "./guest-xstate.ts";
@@ -62,6 +63,7 @@ export const PROPERTIES: readonly Property[] = [
 	guestMsrs,
 	guestCr2,
 	guestTimer,
+	guestRuns,
 	guestTranslations,
 	guestInterrupts,
 	interruptDelivered,

@@ -320,8 +320,7 @@ export class Lapic {
 				return true;
 			case APIC_DM.INIT:
 				if (levelTriggered && !asserted) return false;
-				this.initPending = true;
-				this.sipiVector = -1;
+				this.noteInit();
 				requestAndKick(vcpu, KVM_REQ.EVENT);
 				return true;
 			case APIC_DM.STARTUP:
@@ -391,6 +390,12 @@ export class Lapic {
 			vector: entry & 0xff,
 			levelTriggered: (entry & APIC_INT_LEVELTRIG) !== 0,
 		});
+	}
+
+	/** KVM_APIC_INIT of pending_events, without the request that tells the vCPU. */
+	noteInit(): void {
+		this.initPending = true;
+		this.sipiVector = -1;
 	}
 
 	/** kvm_apic_has_pending_init_or_sipi(). */

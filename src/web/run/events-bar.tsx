@@ -40,7 +40,8 @@ export function EventsBar({ run }: { readonly run: Recording }) {
 	const hasSecond = guest.value === "script" && configuration.includes("vcpus=2");
 	const there =
 		catalogue.value?.events.filter(
-			({ kind: one, vendors }) => vendors.includes(vendor) && (one !== "vcpu" || hasSecond),
+			({ kind: one, vendors }) =>
+				vendors.includes(vendor) && ((one !== "vcpu" && one !== "init") || hasSecond),
 		) ?? [];
 	const titles = new Map(there.map((one) => [one.kind, one.title]));
 	return (
