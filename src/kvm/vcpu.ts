@@ -5,6 +5,7 @@
 import type { KvmTracer, SwapState } from "./x86/trace-exit.ts";
 import type { FpState } from "../host/fpu.ts";
 import type { Kernel } from "../host/kernel.ts";
+import type { PreemptNotifier } from "../host/task.ts";
 import type { Thread } from "../host/thread.ts";
 import type { Cpu } from "../silicon/cpu/cpu.ts";
 import type { NodeObserver } from "./flow/compile.ts";
@@ -84,6 +85,15 @@ export class Vcpu {
 	ledger: GuestLedger | null = null;
 
 	// ---- struct kvm_vcpu ----
+	/** kvm_preempt_ops: kvm_sched_out() and kvm_sched_in(). */
+	readonly preemptNotifier: PreemptNotifier = {
+		schedOut: () => {
+			this.vm.tree.helpers.kvm_arch_vcpu_put(this);
+		},
+		schedIn: () => {
+			this.vm.tree.helpers.kvm_arch_vcpu_load(this);
+		},
+	};
 	srcuDepth = 0;
 	guestDebug = false;
 	readonly run: KvmRun = {

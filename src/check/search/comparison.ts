@@ -4,6 +4,7 @@
  *
  * A thread has one such memory: whoever compares and did not do so last puts its snapshot there.
  */
+import { type SavedBlock, type WordScan, wordScan } from "./field-code.ts";
 import { Code, OPCODE, TYPE, encodeModule } from "../../silicon/wasm/builder.ts";
 import { SIMD } from "../../silicon/wasm/simd.ts";
 
@@ -95,19 +96,37 @@ const FEW_WORDS = 24;
 /** Compares the blocks of one machine. */
 export class Comparison {
 	private readonly places: Place[] = [];
+	/** The many words of blocks that are compared as a whole come first in the memory, and end here. */
+	private readonly wholeEnd: number;
+	private readonly many: readonly Place[];
+	/** Number among a snapshot's words of each word in the memory before `wholeEnd`. */
+	private readonly numbers: Int32Array;
+	private readonly few: WordScan;
 	/** Words of the blocks in the memory: behind those of the snapshot come the machine's. */
 	private readonly span: number;
 	private saved: SavedWords | null = null;
 	/** Whose memory the views are of. */
 	private bench: Workbench | null = null;
 
-	constructor(blocks: readonly Words[]) {
+	/** @param whole so many of them, the first ones, are always saved as a whole, and compared by `whole` */
+	constructor(blocks: readonly Words[], whole = 0) {
 		let at = 0;
 		for (const { words, first, count } of blocks) {
 			this.places.push({ words, first, count, at, views: [] });
 			if (count > FEW_WORDS) at += Math.ceil(count / VECTOR_WORDS) * VECTOR_WORDS;
 		}
 		this.span = at;
+		this.wholeEnd = this.places[whole]?.at ?? at;
+		this.numbers = new Int32Array(this.wholeEnd);
+		const few: SavedBlock[] = [];
+		let before = 0;
+		for (const place of this.places.slice(0, whole)) {
+			if (place.count <= FEW_WORDS) few.push({ ...place, before });
+			else for (let i = 0; i < place.count; i++) this.numbers[place.at + i] = before + i;
+			before += place.count;
+		}
+		this.few = wordScan(few);
+		this.many = this.places.slice(0, whole).filter(({ count }) => count > FEW_WORDS);
 	}
 
 	/** Compares with this snapshot from now on: also when it is the same one with another content. */
@@ -133,7 +152,28 @@ export class Comparison {
 	}
 
 	/**
-	 * Finds words of a block that are unlike the snapshot's.
+	 * Finds words of the blocks that are compared as a whole.
+	 * @param numbers takes their numbers among the snapshot's words @param now takes what they are
+	 * @returns how many there are
+	 */
+	whole(numbers: Int32Array, now: Uint32Array): number {
+		let listed = this.few(this.saved!.words, numbers, now, 0);
+		for (const place of this.many) this.fetch(place, place.count);
+		const { words, differ } = workbench!;
+		const { span, wholeEnd } = this;
+		for (let at = 0; ; at += VECTOR_WORDS) {
+			at = differ(4 * at, 4 * wholeEnd, 4 * span) >> 2;
+			if (at >= wholeEnd) return listed;
+			for (let i = at; i < at + VECTOR_WORDS; i++) {
+				if (words[i] === words[span + i]) continue;
+				numbers[listed] = this.numbers[i]!;
+				now[listed++] = words[span + i]!;
+			}
+		}
+	}
+
+	/**
+	 * Finds words of another block that are unlike the snapshot's.
 	 * @param used words that are looked at, as many as that has
 	 * @param found takes their numbers in the block, in order
 	 * @returns how many there are

@@ -1,4 +1,4 @@
-/** Straight code that reads and writes the fields of a machine's objects: a field takes about a nanosecond. */
+/** Straight code that reads and writes the fields of a machine's objects, and reads few words: one takes about a nanosecond. */
 
 /** A field of an object. */
 export interface Field {
@@ -32,19 +32,20 @@ export interface FieldCode {
 	scan(values: readonly unknown[], numbers: Int32Array, now: unknown[]): number;
 }
 
-type Maker = (...owners: readonly object[]) => Parts;
+type Maker = (...owners: readonly object[]) => unknown;
 
 /** By parameters and text: machines that are built alike share what V8 learned about the code and optimized. */
 const makers = new Map<string, Maker>();
 
-function makerOf(names: readonly string[], source: string): Maker {
-	const key = `${names.length} ${source}`;
+/** Makes code for objects, which it calls by their letter and number. */
+function make<Code>(letter: string, owners: readonly object[], source: string): Code {
+	const key = `${letter} ${owners.length} ${source}`;
 	let maker = makers.get(key);
 	if (maker === undefined) {
-		maker = new Function(...names, source) as Maker;
+		maker = new Function(...owners.map((_, at) => `${letter}${at}`), source) as Maker;
 		makers.set(key, maker);
 	}
-	return maker;
+	return maker(...owners) as Code;
 }
 
 /** Functions of a few hundred lines are as far as V8 likes to optimize at once. */
@@ -70,10 +71,7 @@ export function fieldCode(owners: readonly object[], fields: readonly Field[]): 
 save: ${partsOf(save, "(v) => { ")},
 restore: ${partsOf(restore, "(v) => { ")},
 scan: ${partsOf(scan, "(v, at, now, n) => { let x; ", " return n;")} };`;
-	const parts = makerOf(
-		owners.map((_, at) => `o${at}`),
-		source,
-	)(...owners);
+	const parts = make<Parts>("o", owners, source);
 	return {
 		save(values) {
 			for (const part of parts.save) part(values);
@@ -86,5 +84,39 @@ scan: ${partsOf(scan, "(v, at, now, n) => { let x; ", " return n;")} };`;
 			for (const part of parts.scan) count = part(values, numbers, now, count);
 			return count;
 		},
+	};
+}
+
+/** Words of a typed array, and where a snapshot has them. */
+export interface SavedBlock {
+	readonly words: Uint32Array;
+	readonly first: number;
+	readonly count: number;
+	/** Number of the first one among a snapshot's words. */
+	readonly before: number;
+}
+
+/**
+ * Finds words that are unlike a snapshot's.
+ * @param saved the snapshot's @param numbers takes their numbers among those, from `count` on @param now takes what they are
+ * @returns how many are listed then
+ */
+export type WordScan = (saved: Uint32Array, numbers: Int32Array, now: Uint32Array, count: number) => number;
+
+/** Makes the code that compares few words, each in a line. */
+export function wordScan(blocks: readonly SavedBlock[]): WordScan {
+	const lines = blocks.flatMap(({ first, count, before }, block) =>
+		Array.from({ length: count }, (_, i) => {
+			const number = before + i;
+			return `if ((x = w${block}[${first + i}]) !== s[${number}]) { at[n] = ${number}; now[n++] = x; }`;
+		}),
+	);
+	const source = `"use strict"; return ${partsOf(lines, "(s, at, now, n) => { let x; ", " return n;")};`;
+	const owners = blocks.map(({ words }) => words);
+	const parts = make<readonly WordScan[]>("w", owners, source);
+	return (saved, numbers, now, before) => {
+		let count = before;
+		for (const part of parts) count = part(saved, numbers, now, count);
+		return count;
 	};
 }

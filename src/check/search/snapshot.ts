@@ -28,9 +28,9 @@ type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
 export interface Snapshot {
 	/** Of the fields, and behind them the contents of the containers. */
 	readonly values: unknown[];
-	/** Words of the blocks, one behind the other; of those with a live part, that part. */
+	/** Words of the blocks, one behind the other: those that are whole, then the live parts of the others. */
 	words: Uint32Array;
-	/** Of each block: where its words begin, how many there are, the first one that is hashed, and its hash. */
+	/** Of each block: where its words begin, how many there are, the first one that is hashed; and if it is not whole, its hash. */
 	readonly starts: Int32Array;
 	readonly used: Int32Array;
 	readonly from: Int32Array;
@@ -125,7 +125,13 @@ export class Snapshotter {
 	private readonly owners: object[] = [];
 	private readonly fields: Field[] = [];
 	private readonly containers: { readonly value: Container; readonly hashed: boolean }[] = [];
+	/** Those that are always saved as a whole come first. */
 	private readonly blocks: Block[] = [];
+	private wholeBlocks = 0;
+	private wholeWords = 0;
+	/** Of each word of these, its block's number, and whether it is hashed. */
+	private readonly blockOfWord: Uint16Array;
+	private readonly isHashedWord: Uint8Array;
 	private readonly buffers = new Set<ArrayBufferLike>();
 	private readonly free: Snapshot[] = [];
 	private wordCount = 0;
@@ -147,6 +153,10 @@ export class Snapshotter {
 	private readonly changedNow: unknown[] = [];
 	private readonly changedContainers: number[] = [];
 	private readonly changedBlocks: number[] = [];
+	/** Words that differ of whole blocks, by number, and what they are. */
+	private readonly changedWords: Int32Array;
+	private readonly changedWordsNow: Uint32Array;
+	private changedWordCount = 0;
 	private readonly usedNow: Int32Array;
 	/** Words of a block that differ. */
 	private readonly found: Int32Array;
@@ -168,6 +178,17 @@ export class Snapshotter {
 				unhashed: unhashed ?? null,
 				hashedFrom: hashedFrom ?? null,
 			});
+		this.orderBlocks();
+		this.blockOfWord = new Uint16Array(this.wholeWords);
+		this.isHashedWord = new Uint8Array(this.wholeWords);
+		for (const [number, block] of this.blocks.slice(0, this.wholeBlocks).entries()) {
+			const { before, count, hashed, unhashed } = block;
+			this.blockOfWord.fill(number, before, before + count);
+			for (let i = 0; i < count; i++)
+				this.isHashedWord[before + i] = hashed && unhashed?.has(i) !== true ? 1 : 0;
+		}
+		this.changedWords = new Int32Array(this.wholeWords);
+		this.changedWordsNow = new Uint32Array(this.wholeWords);
 		this.code = fieldCode(this.owners, this.fields);
 		this.firstValues = new Array<unknown>(this.fields.length).fill(null);
 		this.code.save(this.firstValues);
@@ -175,7 +196,7 @@ export class Snapshotter {
 		this.firstWords = new Uint32Array(this.wordCount);
 		for (const { words, first, count, before } of this.blocks)
 			copy(words, first, this.firstWords, before, count);
-		this.comparison = new Comparison(this.blocks);
+		this.comparison = new Comparison(this.blocks, this.wholeBlocks);
 		this.sum = new Mixer(this.known, rules);
 		this.one = new Mixer(this.known, rules);
 		this.changed = new Int32Array(this.fields.length);
@@ -242,9 +263,20 @@ export class Snapshotter {
 	}
 
 	private addBlock(block: Omit<Block, "before">): void {
-		if (block.count === 0) return;
-		this.blocks.push({ ...block, before: this.wordCount });
-		this.wordCount += block.count;
+		if (block.count > 0) this.blocks.push({ ...block, before: 0 });
+	}
+
+	/** Puts whole blocks first, and numbers the words. */
+	private orderBlocks(): void {
+		const isWhole = ({ live, hashedFrom }: Block) => live === null && hashedFrom === null;
+		const whole = this.blocks.filter(isWhole);
+		const ordered = [...whole, ...this.blocks.filter((block) => !isWhole(block))];
+		for (const [number, block] of ordered.entries()) {
+			this.blocks[number] = { ...block, before: this.wordCount };
+			this.wordCount += block.count;
+			if (number < whole.length) this.wholeWords = this.wordCount;
+		}
+		this.wholeBlocks = whole.length;
 	}
 
 	// ---- save and restore --------------------------------------------------------------------------------
@@ -327,6 +359,7 @@ export class Snapshotter {
 		this.changedCount = 0;
 		this.changedContainers.length = 0;
 		this.changedBlocks.length = 0;
+		this.changedWordCount = 0;
 	}
 
 	/** Takes back what was found to differ. */
@@ -339,6 +372,12 @@ export class Snapshotter {
 		for (const number of this.changedContainers)
 			fillContainer(containers[number]!.value, snapshot.values[fields.length + number] as unknown[]);
 		for (const number of this.changedBlocks) this.restoreBlock(number, snapshot, this.usedNow[number]!);
+		const { blocks, blockOfWord, changedWords, changedWordCount } = this;
+		for (let at = 0; at < changedWordCount; at++) {
+			const number = changedWords[at]!;
+			const { words, first, before } = blocks[blockOfWord[number]!]!;
+			words[first + number - before] = snapshot.words[number]!;
+		}
 	}
 
 	private restoreAll(snapshot: Snapshot): void {
@@ -431,6 +470,8 @@ export class Snapshotter {
 		}
 		if (base.looseValues.length > 0) this.hashLooseFields(base);
 		this.hashContainers(base);
+		this.comparison.begin();
+		this.hashWholeBlocks(base.words);
 		this.hashBlocks(base);
 		this.settled = true;
 		this.high = sum.high;
@@ -462,11 +503,35 @@ export class Snapshotter {
 		}
 	}
 
+	/** @param saved words of the snapshot */
+	private hashWholeBlocks(saved: Uint32Array): void {
+		const { sum, comparison, changedWords, changedWordsNow, isHashedWord, firstWords } = this;
+		let { high, low } = sum;
+		const count = comparison.whole(changedWords, changedWordsNow);
+		this.changedWordCount = count;
+		for (let at = 0; at < count; at++) {
+			const number = changedWords[at]!;
+			if (isHashedWord[number] === 0) continue;
+			const was = saved[number]!;
+			const is = changedWordsNow[at]!;
+			const initially = firstWords[number]!;
+			if (was !== initially) {
+				high = (high - highOf(number, was)) | 0;
+				low = (low - lowOf(number, was)) | 0;
+			}
+			if (is !== initially) {
+				high = (high + highOf(number, is)) | 0;
+				low = (low + lowOf(number, is)) | 0;
+			}
+		}
+		sum.high = high;
+		sum.low = low;
+	}
+
 	private hashBlocks(base: Snapshot): void {
 		const { blocks, changedBlocks, usedNow, sum, one, comparison, found } = this;
 		changedBlocks.length = 0;
-		comparison.begin();
-		for (let number = 0; number < blocks.length; number++) {
+		for (let number = this.wholeBlocks; number < blocks.length; number++) {
 			const block = blocks[number]!;
 			const { live, count, hashed, hashedFrom } = block;
 			const used = live === null ? count : Math.min(live(), count);
@@ -491,12 +556,12 @@ export class Snapshotter {
 
 	/** Takes words that were found to differ out of the hash, and puts in what they are now. */
 	private exchange(block: Block, saved: Uint32Array, start: number, from: number, count: number): void {
-		const { words, first, before, unhashed } = block;
+		const { words, first, before } = block;
 		const { sum, firstWords, found } = this;
 		let { high, low } = sum;
 		for (let at = 0; at < count; at++) {
 			const i = found[at]!;
-			if (i < from || unhashed?.has(i) === true) continue;
+			if (i < from) continue;
 			const was = saved[start + i]!;
 			const is = words[first + i]!;
 			const initially = firstWords[before + i]!;
@@ -524,13 +589,13 @@ export class Snapshotter {
 
 	/** Hashes a block's words into `one`. */
 	private sumBlock(block: Block, used: number, from: number): void {
-		const { words, first, live, before, unhashed } = block;
+		const { words, first, live, before } = block;
 		const { firstWords } = this;
 		let high = 0;
 		let low = 0;
 		for (let i = from; i < used; i++) {
 			const value = words[first + i]!;
-			if (value === firstWords[before + i] || unhashed?.has(i) === true) continue;
+			if (value === firstWords[before + i]) continue;
 			high = (high + highOf(before + i, value)) | 0;
 			low = (low + lowOf(before + i, value)) | 0;
 		}
@@ -555,7 +620,15 @@ export class Snapshotter {
 			high = (high + one.high) | 0;
 			low = (low + one.low) | 0;
 		}
-		for (const [number, block] of this.blocks.entries()) {
+		const { isHashedWord, firstWords, wholeWords } = this;
+		for (let number = 0; number < wholeWords; number++) {
+			const word = snapshot.words[number]!;
+			if (word === firstWords[number] || isHashedWord[number] === 0) continue;
+			high = (high + highOf(number, word)) | 0;
+			low = (low + lowOf(number, word)) | 0;
+		}
+		for (let number = this.wholeBlocks; number < this.blocks.length; number++) {
+			const block = this.blocks[number]!;
 			if (!block.hashed) continue;
 			this.sumBlock(block, snapshot.used[number]!, snapshot.from[number]!);
 			snapshot.blockSums.set([one.high, one.low], 2 * number);

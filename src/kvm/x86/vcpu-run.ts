@@ -22,17 +22,9 @@ import { xferToGuestModeHandleWork, xferToGuestModeWorkPending } from "./work.ts
 
 /** preempt_notifier_register(): the scheduler tells when it switches the vCPU's thread. */
 function registerPreemptNotifier(v: Vcpu): void {
-	const { helpers } = v.vm.tree;
 	const task = v.kernel.current;
 	if (task.preemptNotifier !== null) throw new HostInvariant("the preempt notifier is registered already");
-	task.preemptNotifier = {
-		schedOut: () => {
-			helpers.kvm_arch_vcpu_put(v);
-		},
-		schedIn: () => {
-			helpers.kvm_arch_vcpu_load(v);
-		},
-	};
+	task.preemptNotifier = v.preemptNotifier;
 }
 
 /** fpu_swap_kvm_fpstate(): the task's registers become the guest's, or back. */
