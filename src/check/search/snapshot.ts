@@ -51,6 +51,8 @@ interface LooseObject {
 }
 
 const NONE: readonly never[] = [];
+/** No field's value. */
+const NOTHING = Symbol("nothing");
 
 interface Block {
 	readonly words: Uint32Array;
@@ -139,6 +141,11 @@ export class Snapshotter {
 	/** What the machine was at first: a part that is as it was then adds nothing to a hash. */
 	private readonly firstValues: unknown[];
 	private readonly firstWords: Uint32Array;
+	private readonly isHashedField: Uint8Array;
+	/** Of each field two values, and what they add to a hash. */
+	private readonly remembered: unknown[];
+	private readonly rememberedSums: Int32Array;
+	private turn = 0;
 	private readonly comparison: Comparison;
 	private readonly sum: Mixer;
 	private readonly one: Mixer;
@@ -193,6 +200,9 @@ export class Snapshotter {
 		this.firstValues = new Array<unknown>(this.fields.length).fill(null);
 		this.code.save(this.firstValues);
 		for (const { value } of this.containers) this.firstValues.push(contentOf(value));
+		this.isHashedField = Uint8Array.from(this.fields, ({ hashed }) => (hashed ? 1 : 0));
+		this.remembered = new Array<unknown>(2 * this.fields.length).fill(NOTHING);
+		this.rememberedSums = new Int32Array(4 * this.fields.length);
 		this.firstWords = new Uint32Array(this.wordCount);
 		for (const { words, first, count, before } of this.blocks)
 			copy(words, first, this.firstWords, before, count);
@@ -304,7 +314,10 @@ export class Snapshotter {
 		const { values, starts, used, from } = snapshot;
 		this.code.save(values);
 		let at = this.fields.length;
-		for (const { value } of this.containers) values[at++] = contentOf(value);
+		for (const { value } of this.containers) {
+			const list = this.base.values[at] as readonly unknown[] | null;
+			values[at++] = list !== null && holds(value, list) ? list : contentOf(value);
+		}
 		let total = 0;
 		for (const [number, { live, count, hashedFrom }] of this.blocks.entries()) {
 			starts[number] = total;
@@ -455,18 +468,18 @@ export class Snapshotter {
 	 * @param seed what else belongs to the state
 	 */
 	hash(seed: number): void {
-		const { base, sum, changed, changedNow, fields, firstValues } = this;
+		const { base, sum, changed, changedNow, isHashedField } = this;
 		sum.set(base.high, base.low);
 		sum.number(-1, seed);
 		const count = this.code.scan(base.values, changed, changedNow);
 		this.changedCount = count;
 		for (let at = 0; at < count; at++) {
 			const number = changed[at]!;
-			if (!fields[number]!.hashed) continue;
-			const before = base.values[number];
+			if (isHashedField[number] === 0) continue;
 			const now = changedNow[at];
-			if (before !== firstValues[number] && !this.isLoose(before)) sum.part(number, before, -1);
-			if (now !== firstValues[number]) sum.part(number, now, 1);
+			this.addField(number, base.values[number], -1);
+			if (this.isLoose(now)) sum.part(number, now, 1);
+			else this.addField(number, now, 1);
 		}
 		if (base.looseValues.length > 0) this.hashLooseFields(base);
 		this.hashContainers(base);
@@ -476,6 +489,28 @@ export class Snapshotter {
 		this.settled = true;
 		this.high = sum.high;
 		this.low = sum.low;
+	}
+
+	/**
+	 * Adds what a field's value is to the sum, or takes it out. Objects that the code does not know are left out: they may
+	 * hold something else by now.
+	 */
+	private addField(number: number, value: unknown, sign: 1 | -1): void {
+		const { remembered, rememberedSums, sum, one } = this;
+		let at = 2 * number;
+		// Most fields have one of the two values that they had last.
+		if (remembered[at] !== value && remembered[++at] !== value) {
+			if (this.isLoose(value)) return;
+			this.turn ^= 1;
+			at = 2 * number + this.turn;
+			one.set(0, 0);
+			if (value !== this.firstValues[number]) one.part(number, value, 1);
+			remembered[at] = value;
+			rememberedSums[2 * at] = one.high;
+			rememberedSums[2 * at + 1] = one.low;
+		}
+		sum.high = (sum.high + sign * rememberedSums[2 * at]!) | 0;
+		sum.low = (sum.low + sign * rememberedSums[2 * at + 1]!) | 0;
 	}
 
 	/** Fields that lead to the same object as in the snapshot, which may hold something else by now. */
@@ -606,11 +641,11 @@ export class Snapshotter {
 
 	/** Hashes all of a snapshot that was just made of the machine. */
 	private sumUp(snapshot: Snapshot): void {
-		const { sum, one, fields, firstValues } = this;
+		const { sum, one, fields, firstValues, isHashedField } = this;
 		sum.set(0, 0);
 		for (let at = 0; at < fields.length; at++) {
 			const value = snapshot.values[at];
-			if (value !== firstValues[at] && fields[at]!.hashed && !this.isLoose(value)) sum.part(at, value, 1);
+			if (value !== firstValues[at] && isHashedField[at] !== 0) this.addField(at, value, 1);
 		}
 		let { high, low } = sum;
 		for (const [number, { hashed }] of this.containers.entries()) {
