@@ -12,7 +12,8 @@ const bigWords = new Uint32Array(big.buffer);
 /** How deep objects that the code does not know may lie in each other. */
 const DEPTH_MAX = 8;
 
-type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
+/** What holds values in an order. */
+export type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
 
 /** Whether an object is an array, map or set. */
 export function isContainer(value: object): value is Container {

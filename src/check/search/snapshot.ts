@@ -19,10 +19,9 @@
  */
 import { Comparison } from "./comparison.ts";
 import { type Field, type FieldCode, fieldCode } from "./field-code.ts";
-import { Mixer, contentOf, isContainer, scramble } from "./mixing.ts";
+import { type Block, Inventory } from "./inventory.ts";
+import { type Container, Mixer, contentOf, isContainer, scramble } from "./mixing.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
-
-type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
 
 /** A saved machine. */
 export interface Snapshot {
@@ -53,27 +52,6 @@ interface LooseObject {
 const NONE: readonly never[] = [];
 /** No field's value. */
 const NOTHING = Symbol("nothing");
-
-interface Block {
-	readonly words: Uint32Array;
-	readonly first: number;
-	readonly count: number;
-	readonly live: (() => number) | null;
-	readonly hashed: boolean;
-	readonly unhashed: ReadonlySet<number> | null;
-	readonly hashedFrom: (() => number) | null;
-	/** Where its first content stands. */
-	readonly before: number;
-}
-
-type View =
-	| Uint8Array
-	| Uint16Array
-	| Uint32Array
-	| Int32Array
-	| Float64Array
-	| BigUint64Array
-	| BigInt64Array;
 
 function fillContainer(container: Container, list: readonly unknown[]): void {
 	if (Array.isArray(container)) {
@@ -123,20 +101,19 @@ export class Snapshotter {
 	low = 0;
 	private readonly rules: SnapshotRules;
 	/** Objects that the code knows, with their numbers. */
-	private readonly known = new Map<object, number>();
-	private readonly owners: object[] = [];
-	private readonly fields: Field[] = [];
-	private readonly containers: { readonly value: Container; readonly hashed: boolean }[] = [];
+	private readonly known: ReadonlyMap<object, number>;
+	private readonly owners: readonly object[];
+	private readonly fields: readonly Field[];
+	private readonly containers: Inventory["containers"];
 	/** Those that are always saved as a whole come first. */
-	private readonly blocks: Block[] = [];
-	private wholeBlocks = 0;
-	private wholeWords = 0;
+	private readonly blocks: readonly Block[];
+	private readonly wholeBlocks: number;
+	private readonly wholeWords: number;
 	/** Of each word of these, its block's number, and whether it is hashed. */
 	private readonly blockOfWord: Uint16Array;
 	private readonly isHashedWord: Uint8Array;
-	private readonly buffers = new Set<ArrayBufferLike>();
 	private readonly free: Snapshot[] = [];
-	private wordCount = 0;
+	private readonly wordCount: number;
 	private readonly code: FieldCode;
 	/** What the machine was at first: a part that is as it was then adds nothing to a hash. */
 	private readonly firstValues: unknown[];
@@ -174,18 +151,15 @@ export class Snapshotter {
 	 */
 	constructor(roots: readonly object[], rules: SnapshotRules) {
 		this.rules = rules;
-		for (const root of roots) this.walk(root, "root", true);
-		for (const { words, first, count, live, unhashed, hashedFrom } of rules.ranges)
-			this.addBlock({
-				words,
-				first,
-				count,
-				live: live ?? null,
-				hashed: true,
-				unhashed: unhashed ?? null,
-				hashedFrom: hashedFrom ?? null,
-			});
-		this.orderBlocks();
+		const inventory = new Inventory(roots, rules);
+		this.known = inventory.known;
+		this.owners = inventory.owners;
+		this.fields = inventory.fields;
+		this.containers = inventory.containers;
+		this.blocks = inventory.blocks;
+		this.wholeBlocks = inventory.wholeBlocks;
+		this.wholeWords = inventory.wholeWords;
+		this.wordCount = inventory.wordCount;
 		this.blockOfWord = new Uint16Array(this.wholeWords);
 		this.isHashedWord = new Uint8Array(this.wholeWords);
 		for (const [number, block] of this.blocks.slice(0, this.wholeBlocks).entries()) {
@@ -219,74 +193,6 @@ export class Snapshotter {
 	/** Fields, containers and words that are saved: for reports. */
 	get size(): { readonly objects: number; readonly fields: number; readonly words: number } {
 		return { objects: this.owners.length, fields: this.fields.length, words: this.wordCount };
-	}
-
-	// ---- finding what there is ------------------------------------------------------------------------
-
-	private walk(value: object, where: string, hashed: boolean): void {
-		if (this.known.has(value) || this.rules.opaque.has(value)) return;
-		if (ArrayBuffer.isView(value)) throw new SnapshotError(`${where}: a view outside of a field`);
-		this.known.set(value, this.owners.length);
-		const owner = this.owners.push(value) - 1;
-		if (isContainer(value)) {
-			this.containers.push({ value, hashed });
-			for (const element of contentOf(value)) this.visit(element, `${where}[]`, hashed);
-			return;
-		}
-		for (const name of Object.keys(value)) this.field(value, owner, name, where, hashed);
-	}
-
-	private field(object: object, owner: number, name: string, where: string, parentHashed: boolean): void {
-		const rule = this.rules.rule(object, name);
-		if (rule === "left") return;
-		const hashed = parentHashed && rule === "saved";
-		const value = (object as Record<string, unknown>)[name];
-		if (ArrayBuffer.isView(value)) {
-			this.view(object, name, value as View, hashed);
-			return;
-		}
-		this.fields.push({ owner, name, hashed });
-		this.visit(value, `${where}.${name}`, hashed);
-	}
-
-	private visit(value: unknown, where: string, hashed: boolean): void {
-		if (typeof value === "object" && value !== null) this.walk(value, where, hashed);
-	}
-
-	private view(object: object, name: string, view: View, hashed: boolean): void {
-		const { buffer } = view;
-		if (this.rules.foreign.has(buffer) || this.buffers.has(buffer)) return;
-		this.buffers.add(buffer);
-		if (buffer.byteLength % 4 !== 0)
-			throw new SnapshotError(`${name}: ${buffer.byteLength} bytes, no whole words`);
-		const words = new Uint32Array(buffer, 0, buffer.byteLength >> 2);
-		const live = this.rules.liveWords(object, name);
-		this.addBlock({
-			words,
-			first: 0,
-			count: words.length,
-			live,
-			hashed,
-			unhashed: null,
-			hashedFrom: null,
-		});
-	}
-
-	private addBlock(block: Omit<Block, "before">): void {
-		if (block.count > 0) this.blocks.push({ ...block, before: 0 });
-	}
-
-	/** Puts whole blocks first, and numbers the words. */
-	private orderBlocks(): void {
-		const isWhole = ({ live, hashedFrom }: Block) => live === null && hashedFrom === null;
-		const whole = this.blocks.filter(isWhole);
-		const ordered = [...whole, ...this.blocks.filter((block) => !isWhole(block))];
-		for (const [number, block] of ordered.entries()) {
-			this.blocks[number] = { ...block, before: this.wordCount };
-			this.wordCount += block.count;
-			if (number < whole.length) this.wholeWords = this.wordCount;
-		}
-		this.wholeBlocks = whole.length;
 	}
 
 	// ---- save and restore --------------------------------------------------------------------------------
