@@ -65,7 +65,7 @@ const VENDORS = ["vmx", "svm"] as const;
 const tree = findTree("v6.18");
 
 /** Host memory for the translated code of a machine: each case brings its own, and hardly any comes twice. */
-const CODE_BYTES_MAX = 96 << 20;
+const CODE_BYTES_MAX = 32 << 20;
 
 function limitCode(memory: MachineMemory): void {
 	translatorOf(memory).codeBytesMax = CODE_BYTES_MAX;

@@ -5,8 +5,8 @@ import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { fuzzCase, KINDS } from "./cases.ts";
 
-/** Four machines, each with translated code of at most 96 MiB (cases.ts), garbage that waits to be collected, and Node itself. */
-const RSS_MIB_MAX = 2048;
+/** Four machines, each with translated code of at most 32 MiB (cases.ts), garbage that waits to be collected, and Node itself. */
+const RSS_MIB_MAX = 1024;
 /** A case that takes longer hangs. */
 const HANG_MS = 60_000;
 const REPORT_EVERY = 32;
@@ -20,7 +20,11 @@ interface Task {
 }
 
 type Message =
-	| { readonly type: "ending"; readonly counts: readonly (readonly [string, number])[] }
+	| {
+			readonly type: "ending";
+			readonly counts: readonly (readonly [string, number])[];
+			readonly heapBytes: number;
+	  }
 	| { readonly type: "failure"; readonly text: string }
 	| { readonly type: "done" };
 
@@ -31,7 +35,7 @@ function work({ kinds, first, minutes, progress }: Task, post: (message: Message
 	const until = performance.now() + minutes * 60_000;
 	let counts = new Map<string, number>();
 	const report = () => {
-		post({ type: "ending", counts: [...counts] });
+		post({ type: "ending", counts: [...counts], heapBytes: process.memoryUsage().heapUsed });
 		counts = new Map();
 	};
 	for (let number = first; performance.now() < until; number++) {
@@ -56,7 +60,23 @@ function work({ kinds, first, minutes, progress }: Task, post: (message: Message
 interface Totals {
 	readonly endings: Map<string, number>;
 	failures: number;
+	/** Resident memory of the process, and the JavaScript heap of the worker when it last reported. */
+	rssMiB: number;
 	rssMiBMax: number;
+	heapMiB: number;
+}
+
+const casesOf = (totals: Totals) => [...totals.endings.values()].reduce((sum, count) => sum + count, 0);
+
+/** Prints where a run is, once a minute, so that memory that grows is seen growing. */
+function printProgress(totals: Totals, started: number): NodeJS.Timeout {
+	return setInterval(() => {
+		const minutes = ((performance.now() - started) / 60_000).toFixed(0);
+		const { rssMiB, rssMiBMax, heapMiB } = totals;
+		console.log(
+			`minute ${minutes}: ${casesOf(totals)} cases, resident memory ${rssMiB.toFixed(0)} MiB, peak ${rssMiBMax.toFixed(0)} MiB, JavaScript heap ${heapMiB.toFixed(0)} MiB`,
+		);
+	}, 60_000);
 }
 
 /** One worker, from a first case on. @returns the case to go on from, or -1 when the time is up */
@@ -75,6 +95,7 @@ function supervise(task: Task, totals: Totals): Promise<number> {
 		};
 		const timer = setInterval(() => {
 			const rssMiB = process.memoryUsage().rss / 2 ** 20;
+			totals.rssMiB = rssMiB;
 			totals.rssMiBMax = Math.max(totals.rssMiBMax, rssMiB);
 			const [number, index, count] = task.progress as unknown as [number, number, number];
 			const current = replay(task.kinds[index]!, number);
@@ -94,10 +115,12 @@ function supervise(task: Task, totals: Totals): Promise<number> {
 		worker.on("message", (message: Message) => {
 			if (message.type === "failure") fail(message.text);
 			else if (message.type === "done") finish(-1);
-			else
+			else {
+				totals.heapMiB = message.heapBytes / 2 ** 20;
 				for (const [ending, count] of message.counts) {
 					totals.endings.set(ending, (totals.endings.get(ending) ?? 0) + count);
 				}
+			}
 		});
 		worker.on("error", (error) => {
 			fail(`${replay(task.kinds[task.progress[1]!]!, task.progress[0]!)}\n${String(error)}`);
@@ -127,20 +150,23 @@ async function main(): Promise<number> {
 		for (const kind of kinds) console.log(`${kind} ${values.case}: ${fuzzCase(kind, Number(values.case))}`);
 		return 0;
 	}
-	const totals: Totals = { endings: new Map(), failures: 0, rssMiBMax: 0 };
+	const totals: Totals = { endings: new Map(), failures: 0, rssMiB: 0, rssMiBMax: 0, heapMiB: 0 };
 	const started = performance.now();
+	const progress = printProgress(totals, started);
 	const seed = first;
 	while (first >= 0) {
 		const left = minutes - (performance.now() - started) / 60_000;
 		if (left <= 0) break;
-		const progress = new Int32Array(new SharedArrayBuffer(12));
-		first = await supervise({ kinds, first, minutes: left, progress }, totals);
+		const current = new Int32Array(new SharedArrayBuffer(12));
+		first = await supervise({ kinds, first, minutes: left, progress: current }, totals);
 	}
+	clearInterval(progress);
 	for (const [ending, count] of [...totals.endings].sort())
 		console.log(`${String(count).padStart(9)}  ${ending}`);
-	const cases = [...totals.endings.values()].reduce((sum, count) => sum + count, 0);
+	const minutesTaken = ((performance.now() - started) / 60_000).toFixed(1);
+	const { failures, rssMiB, rssMiBMax } = totals;
 	console.log(
-		`${cases} cases from ${seed} in ${((performance.now() - started) / 60_000).toFixed(1)} minutes, ${totals.failures} failures, at most ${totals.rssMiBMax.toFixed(0)} MiB`,
+		`${casesOf(totals)} cases from ${seed} in ${minutesTaken} minutes, ${failures} failures, resident memory ${rssMiB.toFixed(0)} MiB, peak ${rssMiBMax.toFixed(0)} MiB`,
 	);
 	return totals.failures > 0 ? 1 : 0;
 }

@@ -192,7 +192,7 @@ export class Vmm {
 		if (this.machine.smp !== null) return this.runThreads(this.machine.smp, budget);
 		const { kernel } = this.machine;
 		const limit = this.spent + budget;
-		const watchdog = budget === Number.POSITIVE_INFINITY ? null : this.startWatchdog(limit);
+		const watchdog = budget === Number.POSITIVE_INFINITY ? null : this.startWatchdog(limit, budget);
 		try {
 			for (;;) {
 				const result = this.step(limit);
@@ -282,10 +282,10 @@ export class Vmm {
 	}
 
 	/** A timer that interrupts the vCPU thread by a signal when the budget may be used up. */
-	private startWatchdog(limit: number): Hrtimer {
+	private startWatchdog(limit: number, budget: number): Hrtimer {
 		const { cpu, kernel } = this.machine;
-		const interval = () =>
-			Math.max((limit - this.spent) * CYCLES_PER_INSTRUCTION_LEAST, BUDGET_CHECK_CYCLES_LEAST);
+		const least = Math.min(BUDGET_CHECK_CYCLES_LEAST, Math.max(budget, 1));
+		const interval = () => Math.max((limit - this.spent) * CYCLES_PER_INSTRUCTION_LEAST, least);
 		const timer: Hrtimer = {
 			expiresCycles: 0,
 			callback: () => {

@@ -29,19 +29,22 @@ function bitnessOf(v: Vcpu): Bitness {
 const decoded = new Map<number, { readonly insn: Insn; readonly bytes: Uint8Array }>();
 const DECODED_MAX = 4096;
 
-/** Decodes, or finds what the same bytes at the same address were decoded to. */
-function decodeAt(bytes: Uint8Array, rip: bigint, bitness: Bitness): Insn {
+/** The bytes at RIP of the instruction under way. */
+const fetched = new Uint8Array(INSTRUCTION_BYTES_MAX);
+
+/** Decodes the first `count` bytes of `fetched`, or finds what the same bytes at the same address were decoded to. */
+function decodeFetched(count: number, rip: bigint, bitness: Bitness): Insn {
 	const key = Number(BigInt.asUintN(32, rip));
 	const known = decoded.get(key);
 	if (known !== undefined && known.insn.rip === rip && known.insn.bitness === bitness) {
-		let same = known.bytes.length <= bytes.length;
-		for (let at = 0; same && at < known.bytes.length; at++) same = known.bytes[at] === bytes[at];
+		let same = known.bytes.length <= count;
+		for (let at = 0; same && at < known.bytes.length; at++) same = known.bytes[at] === fetched[at];
 		if (same) return known.insn;
 	}
-	const insn = decode(bytes, rip, bitness);
+	const insn = decode(fetched.subarray(0, count), rip, bitness);
 	if (insn.mnemonic !== Mnemonic.INVALID) {
 		if (decoded.size >= DECODED_MAX) decoded.clear();
-		decoded.set(key, { insn, bytes: bytes.slice(0, insn.length) });
+		decoded.set(key, { insn, bytes: fetched.slice(0, insn.length) });
 	}
 	return insn;
 }
@@ -53,15 +56,14 @@ function fetchInstruction(v: Vcpu): Insn {
 	const rip = ops.getRip(v);
 	const base = bitness === 64 ? 0n : ops.getSegment(v, L.CS).base;
 	const access = ACCESS.fetch | (ops.getCpl(v) === 3 ? ACCESS.user : 0);
-	const bytes = new Uint8Array(INSTRUCTION_BYTES_MAX);
 	const linear = BigInt.asUintN(bitness === 64 ? 64 : 32, base + rip);
 	// The next page may be absent: what lies in this one is enough for most instructions.
 	const inPage = Math.min(INSTRUCTION_BYTES_MAX, 4096 - Number(linear & 0xfffn));
-	readGuestVirtual(v, linear, bytes.subarray(0, inPage), access);
-	const insn = decodeAt(bytes.subarray(0, inPage), rip, bitness);
+	readGuestVirtual(v, linear, fetched, access, 0, inPage);
+	const insn = decodeFetched(inPage, rip, bitness);
 	if (inPage === INSTRUCTION_BYTES_MAX || insn.mnemonic !== Mnemonic.INVALID) return insn;
-	readGuestVirtual(v, linear + BigInt(inPage), bytes.subarray(inPage), access);
-	return decodeAt(bytes, rip, bitness);
+	readGuestVirtual(v, linear + BigInt(inPage), fetched, access, inPage);
+	return decodeFetched(INSTRUCTION_BYTES_MAX, rip, bitness);
 }
 
 /** Moves RIP past the emulated instruction: exit hardware gives no length for faults. @returns 1 */

@@ -18,6 +18,10 @@ export const ACCESS = { write: 2, user: 4, fetch: 16 } as const;
 const PTE = { present: 1, write: 2, user: 4, large: 0x80 } as const;
 const PTE_NX = 0x8000_0000;
 
+/** An address, and its halves: arithmetic on BigInts would allocate. */
+const address64 = new BigUint64Array(1);
+const address32 = new Uint32Array(address64.buffer);
+
 function fault(linear: bigint, present: boolean, access: number): GuestFault {
 	return new GuestFault(VECTOR.PF, access | (present ? 1 : 0), linear);
 }
@@ -33,20 +37,17 @@ export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
 	const longMode = (Number(v.efer) & EFER.LMA) !== 0;
 	const pae = (v.cr4Bits & CR4.PAE) !== 0;
 	const entryBytes = pae ? 8 : 4;
-	const bits = pae ? 9 : 10;
 	const deep = longMode && (v.cr4Bits & CR4.LA57) !== 0;
 	let level = longMode ? (deep ? 5 : 4) : pae ? 3 : 2;
 	let table = Number(v.cr3 & (longMode ? 0x000f_ffff_ffff_f000n : pae ? 0xffff_ffe0n : 0xffff_f000n));
-	const address = BigInt.asUintN(longMode ? 64 : 32, linear);
-	const entryMask = (1n << BigInt(bits)) - 1n;
+	address64[0] = linear;
+	const lo = address32[0]!;
+	const hi = longMode ? address32[1]! : 0;
 	let writable = true;
 	let user = true;
 	let noExecute = false;
 	for (;;) {
-		const shift = 12 + (level - 1) * bits;
-		// Of 57 address bits a number would lose some.
-		const index = Number((address >> BigInt(shift)) & entryMask);
-		const at = entryAt(v, table + index * entryBytes, linear, access);
+		const at = entryAt(v, table + tableIndex(lo, hi, level, pae) * entryBytes, linear, access);
 		const low = v.vm.memory.u32[at]!;
 		const high = pae ? v.vm.memory.u32[at + 1]! : 0;
 		if ((low & PTE.present) === 0) throw fault(linear, false, access);
@@ -66,12 +67,21 @@ export function gvaToGpa(v: Vcpu, linear: bigint, access: number): number {
 					!writable &&
 					((access & ACCESS.user) !== 0 || (cr0 & CR0.WP) !== 0));
 			if (denied) throw fault(linear, true, access);
-			const pageBytes = 2 ** shift;
-			return base - (base % pageBytes) + Number(BigInt.asUintN(shift, linear));
+			const pageBytes = 2 ** (12 + (level - 1) * (pae ? 9 : 10));
+			return base - (base % pageBytes) + (lo % pageBytes);
 		}
 		table = base;
 		level--;
 	}
+}
+
+/** Index of the entry for an address, from its halves, in a table of a level. @param pae entries have 8 bytes, tables 9 bits */
+function tableIndex(lo: number, hi: number, level: number, pae: boolean): number {
+	if (!pae) return level === 1 ? (lo >>> 12) & 1023 : lo >>> 22;
+	if (level === 1) return (lo >>> 12) & 511;
+	if (level === 2) return (lo >>> 21) & 511;
+	if (level === 3) return ((hi & 0x7f) << 2) | (lo >>> 30);
+	return (hi >>> (level === 4 ? 7 : 16)) & 511;
 }
 
 /** Index in u32 of a table entry; a table outside memory reads as not present. */
@@ -89,17 +99,27 @@ export function readGuestPhysical(vm: Vm, gpa: number, into: Uint8Array): boolea
 	let complete = true;
 	for (let done = 0; done < into.length; ) {
 		const count = Math.min(into.length - done, PAGE_BYTES - ((gpa + done) % PAGE_BYTES));
-		const hpa = vm.gpaToHpa(gpa + done);
-		if (hpa < 0) {
-			into.fill(0xff, done, done + count);
-			complete = false;
-		} else {
-			const from = vm.memory.ramBase + hpa;
-			into.set(vm.memory.u8.subarray(from, from + count), done);
-		}
+		if (!readPart(vm, gpa + done, into, done, count)) complete = false;
 		done += count;
 	}
 	return complete;
+}
+
+/** With fewer bytes a view of them takes longer to make than they take to copy. */
+const VIEW_BYTES_LEAST = 64;
+
+/** Reads `count` bytes within one page into a part of an array. @returns whether they lie in a slot */
+function readPart(vm: Vm, gpa: number, into: Uint8Array, at: number, count: number): boolean {
+	const hpa = vm.gpaToHpa(gpa);
+	if (hpa < 0) {
+		into.fill(0xff, at, at + count);
+		return false;
+	}
+	const { u8, ramBase } = vm.memory;
+	const from = ramBase + hpa;
+	if (count >= VIEW_BYTES_LEAST) into.set(u8.subarray(from, from + count), at);
+	else for (let byte = 0; byte < count; byte++) into[at + byte] = u8[from + byte]!;
+	return true;
 }
 
 /**
@@ -155,14 +175,23 @@ function differs(memory: Uint8Array, at: number, bytes: Uint8Array, from: number
 }
 
 /**
- * kvm_read_guest_virt(). @throws GuestFault #PF
+ * kvm_read_guest_virt().
+ * @param from part of the array that takes the bytes, to one before `to`; default all of it
+ * @throws GuestFault #PF
  */
-export function readGuestVirtual(v: Vcpu, linear: bigint, into: Uint8Array, access: number): void {
+export function readGuestVirtual(
+	v: Vcpu,
+	linear: bigint,
+	into: Uint8Array,
+	access: number,
+	from = 0,
+	to: number = into.length,
+): void {
 	srcuDereference(v);
-	for (let done = 0; done < into.length; ) {
-		const gpa = gvaToGpa(v, linear + BigInt(done), access);
-		const count = Math.min(into.length - done, PAGE_BYTES - (gpa % PAGE_BYTES));
-		readGuestPhysical(v.vm, gpa, into.subarray(done, done + count));
+	for (let done = from; done < to; ) {
+		const gpa = gvaToGpa(v, done === from ? linear : linear + BigInt(done - from), access);
+		const count = Math.min(to - done, PAGE_BYTES - (gpa % PAGE_BYTES));
+		readPart(v.vm, gpa, into, done, count);
 		done += count;
 	}
 }

@@ -34,6 +34,12 @@ export class FillList {
 		return this.words[index]!;
 	}
 
+	/** Forgets a remembered entry, which was emptied alone; another takes its index. Only while `isComplete`. */
+	remove(index: number): void {
+		this.count--;
+		this.words[index] = this.words[this.count]!;
+	}
+
 	/**
 	 * Empties the table: the first two words of every filled entry become all ones.
 	 * @param u32 the memory of the machine in words

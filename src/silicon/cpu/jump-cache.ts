@@ -11,6 +11,9 @@ const BYTES = L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES;
  * half of a RIP that belongs elsewhere.
  */
 const EMPTY_ENTRY_0 = 1;
+const EMPTY = 0xffffffff;
+/** With more entries listed, emptying the caches takes less time than looking for those of one page. */
+const DROPPED_FROM_MOST = 1024;
 
 /**
  * Word index of the entry for a RIP's low half. core.ts computes the same in code.
@@ -22,8 +25,8 @@ export function jumpEntry(cpu: Cpu, bank: number, ripLow: number): number {
 }
 
 /** Where `pages` notes a page of code. */
-function pageFilter(ripLow: number): number {
-	return (ripLow >>> 12) & 1023;
+function pageFilter(ripLow: number, ripHigh: number): number {
+	return ((ripLow >>> 12) ^ (Math.imul(ripHigh, 0x9e3779b1) >>> 22)) & 1023;
 }
 
 /**
@@ -45,7 +48,7 @@ export function fillJumpEntry(
 	u32[entry + 1] = high;
 	u32[entry + 2] = slot;
 	jumpFilled[bank === 0 ? 0 : 1]!.add(entry);
-	jumpPages[pageFilter(low)] = 1;
+	jumpPages[pageFilter(low, high)] = 1;
 }
 
 /** Empties both caches. To be called whenever the address space or the mode of the processor changes. */
@@ -59,7 +62,42 @@ export function flushJumpCache(cpu: Cpu): void {
 	cpu.jumpsUnlisted = false;
 }
 
-/** Whether code at offsets in the page of RIP may be in a cache. False is certain. */
-export function mayHaveJumpsTo(cpu: Cpu, ripLow: number): boolean {
-	return cpu.jumpPages[pageFilter(ripLow)] !== 0;
+/** An instruction that begins in one page may end in the next. */
+const INSTRUCTION_BYTES_MAX = 15;
+
+/** Whether code at offsets in the page of RIP, or code that runs into it, may be in a cache. False is certain. */
+function mayHaveJumpsTo(cpu: Cpu, low: number, high: number): boolean {
+	const before = (low - 4096) >>> 0;
+	const beforeHigh = before > low ? (high - 1) >>> 0 : high;
+	return cpu.jumpPages[pageFilter(low, high)] !== 0 || cpu.jumpPages[pageFilter(before, beforeHigh)] !== 0;
+}
+
+/**
+ * Drops the entries of the code in a page, and of instructions that run into it.
+ * @param low half of any RIP in the page, and `high`, unsigned
+ * @param shift log2 of the page's bytes
+ */
+export function dropJumpsTo(cpu: Cpu, low: number, high: number, shift: number): void {
+	if (shift === 12 && !mayHaveJumpsTo(cpu, low, high)) return;
+	const { u32, jumpFilled } = cpu;
+	if (jumpFilled[0].length + jumpFilled[1].length > DROPPED_FROM_MOST) {
+		flushJumpCache(cpu);
+		return;
+	}
+	for (const [index, bank] of [0, L.USER_BANK].entries()) {
+		const first = (cpu.base + bank + L.JUMP_CACHE) >> 2;
+		const list = jumpFilled[index]!;
+		for (let at = list.length - 1; at >= 0; at--) {
+			const entry = list.at(at);
+			const from = u32[entry]!;
+			const to = (from + INSTRUCTION_BYTES_MAX - 1) >>> 0;
+			const fromHigh = u32[entry + 1]!;
+			const toHigh = to < from ? (fromHigh + 1) >>> 0 : fromHigh;
+			const inside = (from ^ low) >>> shift === 0 && fromHigh === high;
+			if (!inside && ((to ^ low) >>> shift !== 0 || toHigh !== high)) continue;
+			u32[entry] = entry === first ? EMPTY_ENTRY_0 : EMPTY;
+			u32[entry + 1] = EMPTY;
+			list.remove(at);
+		}
+	}
 }

@@ -125,13 +125,16 @@ const any = () => true;
 const low32 = (value: bigint) => value <= MASK32;
 const mask = (bits: bigint) => (value: bigint) => (value & ~bits) === 0n;
 const canonical = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu);
-const aligned4 = (value: bigint, cpu: Cpu) => isCanonicalForRegister(value, cpu) && (value & 3n) === 0n;
+/** Whether IA32_PL0_SSP to IA32_PL3_SSP may hold a value: canonical, and a multiple of 4. */
+export const isShadowStackPointer = (value: bigint, cpu: Cpu) =>
+	isCanonicalForRegister(value, cpu) && (value & 3n) === 0n;
 const isIntel = (cpu: Cpu) => cpu.model.vendorString === "GenuineIntel";
 const isAmd = (cpu: Cpu) => cpu.model.vendorString === "AuthenticAMD";
 const hasXss = (bit: number) => (cpu: Cpu) => (cpu.model.features.xss & bit) !== 0;
 const hasCetOf = (cpu: Cpu) => hasCet(cpu.model.features);
 const hasShadowStacks = (cpu: Cpu) => cpu.model.features.cetSs;
-const cetValue = (value: bigint, cpu: Cpu) =>
+/** Whether IA32_U_CET or IA32_S_CET may hold a value, its bitmap's base included. */
+export const isCetValue = (value: bigint, cpu: Cpu) =>
 	isCetControl(value, cpu.model.features) && isCanonicalForRegister(value, cpu);
 
 /** Every byte of IA32_PAT is one of the memory types UC, WC, WT, WP, WB, UC- (SDM Vol. 3A, 13.12.2). */
@@ -191,7 +194,7 @@ export function writeXfdErr(cpu: Cpu, value: number): Fault | null {
 }
 
 const hasXfd = (cpu: Cpu) => cpu.model.features.xfd !== 0;
-const ssp = (offset: number) => field(offset, aligned4, hasShadowStacks);
+const ssp = (offset: number) => field(offset, isShadowStackPointer, hasShadowStacks);
 
 // biome-ignore format: a table
 const rows: readonly (readonly [number, Row])[] = [
@@ -224,8 +227,8 @@ const rows: readonly (readonly [number, Row])[] = [
 	[MSR.IA32_DEBUGCTL, field(L.DEBUGCTL, isDebugctl)],
 	[MSR.IA32_PAT, field(L.PAT, isPat)],
 	[MSR.IA32_MTRR_DEF_TYPE, fixed(0xc06n)],
-	[MSR.IA32_U_CET, field(L.U_CET, cetValue, hasCetOf)],
-	[MSR.IA32_S_CET, field(L.S_CET, cetValue, hasCetOf)],
+	[MSR.IA32_U_CET, field(L.U_CET, isCetValue, hasCetOf)],
+	[MSR.IA32_S_CET, field(L.S_CET, isCetValue, hasCetOf)],
 	[MSR.IA32_PL0_SSP, ssp(L.PL0_SSP)],
 	[MSR.IA32_PL1_SSP, ssp(L.PL1_SSP)],
 	[MSR.IA32_PL2_SSP, ssp(L.PL2_SSP)],

@@ -119,6 +119,47 @@ function isMisaligned(cpu: Cpu, lo: number, bytes: number, access: number): bool
 	return true;
 }
 
+/**
+ * Finds a range in the TLB: the short way to what is used all the time, such as stacks and descriptor tables.
+ * @param lo low half of its linear address, and `hi`, unsigned
+ * @param access as for `readLinear`; with PF.write for stores, which pages of code are not found for
+ * @returns the Wasm offset; -1 if only the long way can tell, with nothing noted
+ */
+export function knownRange(cpu: Cpu, lo: number, hi: number, bytes: number, access: number): number {
+	if (cpu.emulated !== null || (lo & 0xfff) + bytes > PAGE) return -1;
+	// #AC is for the long way to find. Addresses that the TLB has are canonical.
+	if ((access & PF.user) !== 0 && (lo & 7) !== 0) return -1;
+	const table = (access & PF.write) !== 0 ? L.TLB_WRITE : L.TLB_READ;
+	return lookUpTlb(cpu, table + bankOf(access), lo, hi);
+}
+
+/**
+ * Reads doublewords of linear memory.
+ * @param into takes them, from its first element on
+ * @returns false with a fault noted
+ */
+export function readWords(
+	cpu: Cpu,
+	linear: bigint,
+	into: Uint32Array,
+	count: number,
+	access: number,
+): boolean {
+	const at = knownRange(cpu, low(linear), high(linear), 4 * count, access);
+	if (at >= 0) {
+		const { view } = cpu.memory;
+		for (let index = 0; index < count; index++) into[index] = view.getUint32(at + 4 * index, true);
+		return true;
+	}
+	for (let index = 0; index < count; index += 2) {
+		split64[0] = readLinear(cpu, linear + BigInt(4 * index), 8, access);
+		if (faulted(cpu)) return false;
+		into[index] = split32[0]!;
+		into[index + 1] = split32[1]!;
+	}
+	return true;
+}
+
 /** The linear address of the page behind the one at (lo, hi), which ends a crossing access. */
 function nextPageHigh(lo: number, hi: number): number {
 	return lo >>> 12 === 0xfffff ? (hi + 1) >>> 0 : hi;
@@ -184,6 +225,31 @@ export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigi
 		const at = i < room ? plus(first, i) : plus(second, i - room);
 		writeAt(cpu, at, 1, (value >> BigInt(8 * i)) & 0xffn);
 	}
+}
+
+/**
+ * Writes quadwords to linear memory. The caller has probed the range.
+ * @param from the first of `values` to write, which goes to `linear`; the others follow
+ * @returns false with a fault noted
+ */
+export function writeQuadwords(
+	cpu: Cpu,
+	linear: bigint,
+	values: BigUint64Array,
+	from: number,
+	access: number,
+): boolean {
+	const bytes = 8 * (values.length - from);
+	const at = knownRange(cpu, low(linear), high(linear), bytes, access | PF.write);
+	if (at >= 0) {
+		const { view } = cpu.memory;
+		for (let index = from; index < values.length; index++)
+			view.setBigUint64(at + 8 * (index - from), values[index]!, true);
+		return true;
+	}
+	for (let index = from; index < values.length; index++)
+		writeLinear(cpu, linear + BigInt(8 * (index - from)), 8, values[index]!, access);
+	return !faulted(cpu);
 }
 
 /**

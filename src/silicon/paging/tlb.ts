@@ -10,7 +10,7 @@ import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { DR7 } from "../cpu/debug.ts";
 import type { FillList } from "../cpu/fill-list.ts";
-import { flushJumpCache, mayHaveJumpsTo } from "../cpu/jump-cache.ts";
+import { dropJumpsTo, flushJumpCache } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
 import { tlbOffset } from "../cpu/tlb-index.ts";
 import { PF } from "./physical.ts";
@@ -163,8 +163,9 @@ export function flushPage(cpu: Cpu, linear: bigint): void {
 	}
 	const large = largePages[largeFilter(lo, hi)] !== 0 || largePages[GIGABYTE_FILTER] !== 0;
 	if (large) dropLarge(cpu, lo, hi);
-	// Jumps are kept by offset in CS, which is the linear address only with a base of 0.
-	if (large || mayHaveJumpsTo(cpu, lo) || cpu.read32(L.SEG + L.CS * L.SEG_BYTES) !== 0) flushJumpCache(cpu);
+	// Jumps are kept by offset in CS, which is the linear address only with a base of 0. No page is bigger than 1 GiB.
+	if (cpu.read32(L.SEG + L.CS * L.SEG_BYTES) !== 0) flushJumpCache(cpu);
+	else dropJumpsTo(cpu, lo, hi, large ? 30 : 12);
 }
 
 /**

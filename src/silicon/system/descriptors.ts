@@ -13,7 +13,7 @@ import {
 	segmentLimit,
 	setSegment,
 } from "../cpu/segments.ts";
-import { faulted, readLinear, writeLinear } from "../paging/access.ts";
+import { faulted, readWords, writeLinear } from "../paging/access.ts";
 import { IMPLICIT } from "../paging/walk.ts";
 
 /** A descriptor as read from the GDT or LDT. */
@@ -28,6 +28,8 @@ export interface Descriptor {
 	/** Type bits 3:0, with S as bit 4. */
 	readonly type: number;
 }
+
+const words = new Uint32Array(2);
 
 /** Selector without its RPL: the error code of faults about it. */
 export function selectorError(selector: number): number {
@@ -60,10 +62,9 @@ export function readDescriptor(
 		return null;
 	}
 	const linear = segmentBase(cpu, table) + BigInt(offset);
-	const raw = readLinear(cpu, linear, 8, IMPLICIT);
-	if (faulted(cpu)) return null;
-	const low = Number(raw & 0xffffffffn);
-	const high = Number(raw >> 32n);
+	if (!readWords(cpu, linear, words, 2, IMPLICIT)) return null;
+	const low = words[0]!;
+	const high = words[1]!;
 	const attributes = descriptorAttributes(high);
 	return { selector, linear, low, high, attributes, dpl: (attributes >>> 5) & 3, type: attributes & 0x1f };
 }

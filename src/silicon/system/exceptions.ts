@@ -14,7 +14,14 @@ import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/mode
 import { isCanonical } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
 import { ATTR, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
-import { faulted, probeLinear, readLinear, writeLinear } from "../paging/access.ts";
+import {
+	faulted,
+	probeLinear,
+	readLinear,
+	readWords,
+	writeLinear,
+	writeQuadwords,
+} from "../paging/access.ts";
 import { PF } from "../paging/physical.ts";
 import { contextChanged } from "../paging/tlb.ts";
 import { IMPLICIT } from "../paging/walk.ts";
@@ -172,6 +179,11 @@ export function deliverFault(cpu: Cpu): boolean {
 	return deliverEvent(cpu, vector, "exception", errorCode, 0);
 }
 
+/** The gate under way, and the offset in it. */
+const gate = new Uint32Array(4);
+const target64 = new BigUint64Array(1);
+const target = new Uint32Array(target64.buffer);
+
 /** One delivery. @returns false with a fault noted and nothing changed */
 function attempt(
 	cpu: Cpu,
@@ -187,21 +199,19 @@ function attempt(
 	const gateBytes = long ? 16 : 8;
 	if (vector * gateBytes + gateBytes - 1 > segmentLimit(cpu, L.IDTR)) return refuse(cpu, VECTOR.GP, error);
 	const at = segmentBase(cpu, L.IDTR) + BigInt(vector * gateBytes);
-	const raw = readLinear(cpu, at, 8, IMPLICIT);
-	if (faulted(cpu)) return false;
-	const upper = long ? readLinear(cpu, at + 8n, 8, IMPLICIT) : 0n;
-	if (faulted(cpu)) return false;
-
-	const high = Number(raw >> 32n);
+	if (!readWords(cpu, at, gate, gateBytes >> 2, IMPLICIT)) return false;
+	const high = gate[1]!;
 	const gateType = (high >>> 8) & 0x1f;
 	// 64-bit and 32-bit interrupt and trap gates; 16-bit and task gates are not implemented.
 	if (gateType !== 0xe && gateType !== 0xf) return refuse(cpu, VECTOR.GP, error);
 	const level = cpl(cpu);
 	if (type === "software" && ((high >>> 13) & 3) < level) return refuse(cpu, VECTOR.GP, error);
 	if ((high & 0x8000) === 0) return refuse(cpu, VECTOR.NP, error);
-	const offset = ((upper & 0xffffffffn) << 32n) | BigInt(((high & 0xffff0000) | Number(raw & 0xffffn)) >>> 0);
+	target[0] = (high & 0xffff0000) | (gate[0]! & 0xffff);
+	target[1] = long ? gate[2]! : 0;
+	const offset = target64[0]!;
 
-	const selector = Number((raw >> 16n) & 0xffffn);
+	const selector = gate[0]! >>> 16;
 	if (isNull(selector)) return refuse(cpu, VECTOR.GP, external);
 	const code = readDescriptor(cpu, selector, VECTOR.GP, external);
 	if (code === null) return false;
@@ -246,6 +256,10 @@ function linearRip(cpu: Cpu, rip: bigint): bigint {
 	return is64Bit(cpu) ? rip : BigInt.asUintN(32, segmentBase(cpu, L.CS) + rip);
 }
 
+/** The frame under way: error code, RIP, CS, RFLAGS, RSP, SS. */
+const frame64 = new BigUint64Array(6);
+const frame32 = new Uint32Array(frame64.buffer);
+
 /** Builds the frame of a 64-bit gate and enters its handler (SDM 7.14). */
 function enter64(
 	cpu: Cpu,
@@ -276,18 +290,13 @@ function enter64(
 	if (!probeLinear(cpu, frame, bytes, access | PF.write)) return false;
 	const shadow = checkEventEntry(cpu, newLevel, ist, segmentSelector(cpu, L.CS), linearRip(cpu, returnRip));
 	if (shadow === null) return false;
-	let at = frame;
-	const put = (value: bigint): void => {
-		writeLinear(cpu, at, 8, value, access);
-		at += 8n;
-	};
-	if (errorCode !== null) put(BigInt(errorCode >>> 0));
-	put(returnRip);
-	put(BigInt(segmentSelector(cpu, L.CS)));
-	put(BigInt(flags >>> 0));
-	put(cpu.gpr(L.RSP));
-	put(BigInt(segmentSelector(cpu, L.SS)));
-	if (faulted(cpu)) return false;
+	frame64[0] = BigInt((errorCode ?? 0) >>> 0);
+	frame64[1] = returnRip;
+	frame32[4] = segmentSelector(cpu, L.CS);
+	frame32[6] = flags;
+	frame64[4] = cpu.gpr(L.RSP);
+	frame32[10] = segmentSelector(cpu, L.SS);
+	if (!writeQuadwords(cpu, frame, frame64, errorCode === null ? 1 : 0, access)) return false;
 	loadFromDescriptor(cpu, L.CS, (code.selector & ~3) | newLevel, code);
 	if (faulted(cpu)) return false;
 	finishEventEntry(cpu, newLevel, shadow);

@@ -170,10 +170,18 @@ function shadowReturn(cpu: Cpu, found: Descriptor, rip: bigint, iret: boolean): 
 	return checkFarReturn(cpu, { selector: found.selector, lip, long }, iret);
 }
 
-/** Size of the values that RETF and IRET pop, by the encoding's suffix. */
+/** Encodings of RETF and IRET by the size of the values that they pop, if that is not 2. */
+const POP_BYTES = new Map<number, number>([
+	[Code.Retfq, 8],
+	[Code.Retfq_imm16, 8],
+	[Code.Iretq, 8],
+	[Code.Retfd, 4],
+	[Code.Retfd_imm16, 4],
+	[Code.Iretd, 4],
+]);
+
 function popBytes(insn: Insn): number {
-	const name = Code[insn.code]!;
-	return /^(Retfq|Iretq)/.test(name) ? 8 : /^(Retfd|Iretd)/.test(name) ? 4 : 2;
+	return POP_BYTES.get(insn.code) ?? 2;
 }
 
 /** Checks the code segment that RETF or IRET returns to. @returns null with a fault noted */

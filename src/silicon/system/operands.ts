@@ -7,7 +7,14 @@ import { cpl, is64Bit } from "../cpu/modes.ts";
 import { isCanonical } from "../cpu/msr.ts";
 import { checkSegment } from "../cpu/segment-access.ts";
 import { ATTR, segmentAttributes, segmentBase } from "../cpu/segments.ts";
-import { explicitAccess, faulted, probeLinear, readLinear, writeLinear } from "../paging/access.ts";
+import {
+	explicitAccess,
+	faulted,
+	knownRange,
+	probeLinear,
+	readLinear,
+	writeLinear,
+} from "../paging/access.ts";
 import type { Insn } from "../translate/insn.ts";
 import { placeOf } from "../translate/registers.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
@@ -173,8 +180,18 @@ export function push(cpu: Cpu, bytes: number, ...values: readonly bigint[]): voi
 	setStackPointer(cpu, top);
 }
 
+/** Where a quadword of the stack of 64-bit mode lies, if the TLB knows: a Wasm offset, or -1. */
+function knownOnStack(cpu: Cpu, skip: number): number {
+	const lo = cpu.read32(L.GPR + L.RSP * 8) + skip;
+	return lo > 0xffffffff
+		? -1
+		: knownRange(cpu, lo, cpu.read32(L.GPR + L.RSP * 8 + 4), 8, explicitAccess(cpu));
+}
+
 /** Reads the stack `skip` bytes above its top, without moving it; 0 with a fault noted. */
 export function peek(cpu: Cpu, bytes: number, skip: number): bigint {
+	const known = bytes === 8 && is64Bit(cpu) ? knownOnStack(cpu, skip) : -1;
+	if (known >= 0) return cpu.memory.view.getBigUint64(known, true);
 	const offset = BigInt.asUintN(stackBits(cpu), cpu.gpr(L.RSP) + BigInt(skip));
 	const linear = linearAt(cpu, L.SS, offset, bytes);
 	return faulted(cpu) ? 0n : readLinear(cpu, linear, bytes, explicitAccess(cpu));

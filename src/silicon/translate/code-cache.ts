@@ -42,11 +42,15 @@ export interface Region {
 /** Regions made for one RIP at most; more bytes than that in one place are a just-in-time compiler's. */
 const VARIANTS = 8;
 
+/** Valid regions that hold a byte of code, after which one that begins there is not worth much. */
+const OVERLAPS = 4;
+
 /** All regions of a machine. */
 export class CodeCache {
 	private readonly memory: MachineMemory;
 	/** By mode and high half of RIP, then by low half. */
 	private readonly byHigh = new Map<number, Map<number, Region>>();
+	/** By page: regions made from it, and how many of them each byte is in, up to 255. */
 	private readonly byPage = new Map<number, { regions: Region[]; covered: Uint8Array }>();
 
 	constructor(memory: MachineMemory) {
@@ -166,8 +170,10 @@ export class CodeCache {
 			}
 			this.memory.codePages[page] = 1;
 			if (entry.regions.at(-1) !== region) entry.regions.push(region);
+			const { covered } = entry;
 			const offset = start & 0xfff;
-			entry.covered.fill(1, offset, offset + piece.bytes.length);
+			const end = offset + piece.bytes.length;
+			for (let byte = offset; byte < end; byte++) if (covered[byte] !== 255) covered[byte]!++;
 		}
 	}
 
@@ -177,6 +183,16 @@ export class CodeCache {
 		if (covered === undefined) return false;
 		for (let at = offset; at < offset + bytes; at++) if (covered[at] !== 0) return true;
 		return false;
+	}
+
+	/**
+	 * Whether a byte of code is in so many regions that another one from there on would hardly be used: the guest enters
+	 * this code at one place after the other, as behind instructions that all exit.
+	 * @param at byte offset in the machine's memory
+	 */
+	isCrowded(at: number): boolean {
+		const covered = this.byPage.get((at - this.memory.ramBase) >>> 12)?.covered;
+		return covered !== undefined && covered[at & 0xfff]! >= OVERLAPS;
 	}
 
 	/** Makes the regions of a page invalid. @returns whether there were any */

@@ -14,7 +14,7 @@ export interface Edge {
 	readonly rip: bigint;
 	/** Number of the block that lies there, or -1 outside of the region. */
 	block: number;
-	/** It leads backward, so the deadline is checked on it. Depends on the guest's code alone. */
+	/** It leads backward or to another page, so the deadline is checked on it. Depends on the guest's code alone. */
 	readonly check: boolean;
 	/** A branch that leads beyond the limit of CS: it faults when it is taken. */
 	readonly faults: boolean;
@@ -82,8 +82,13 @@ export function endingOf(insn: Insn, mode: Mode): Ending {
 	return definitionOf(insn) === undefined || isDisabled(insn, mode) ? "system" : "fall";
 }
 
-function isBackward(insn: Insn, target: bigint): boolean {
-	return target <= insn.rip;
+/**
+ * Whether the deadline is checked on the way from an instruction to the next: on the way back, since a loop may have no
+ * end, and to another page, since page tables can make a straight way of 2^47 bytes.
+ * @param target offset in CS
+ */
+export function isChecked(insn: Insn, target: bigint): boolean {
+	return target <= insn.rip || target >> 12n !== insn.rip >> 12n;
 }
 
 /** Collects the blocks of a region. Block 0 is the entry. */
@@ -182,7 +187,7 @@ export class Discovery {
 			const insn = this.insns.get(offset);
 			const next = this.rip + BigInt(offset - this.entryOffset);
 			if (insn === undefined || (offset !== start && numbers.has(offset))) {
-				const edges = [this.edge(next, numbers, false)];
+				const edges = [this.edge(next, numbers, isChecked(insns.at(-1)!, next))];
 				return { rip: insns[0]!.rip, insns, ending: "fall", edges, live: [] };
 			}
 			insns.push(insn);
@@ -197,9 +202,10 @@ export class Discovery {
 		const operand = insn.operands[0];
 		if (ending === "timed") return [this.edge(insn.rip + BigInt(insn.length), numbers, true)];
 		if ((ending !== "condition" && ending !== "jump") || operand?.kind !== "near") return [];
-		const taken = this.edge(operand.target, numbers, isBackward(insn, operand.target), true);
+		const taken = this.edge(operand.target, numbers, isChecked(insn, operand.target), true);
 		if (ending === "jump") return [taken];
-		return [taken, this.edge(insn.rip + BigInt(insn.length), numbers, false)];
+		const next = insn.rip + BigInt(insn.length);
+		return [taken, this.edge(next, numbers, isChecked(insn, next))];
 	}
 }
 
@@ -213,12 +219,13 @@ export function singleBlock(
 ): Block {
 	const insn = decode(bytes, rip, mode.bitness, has);
 	const ending = endingOf(insn, mode);
-	const next = { rip: rip + BigInt(insn.length), block: -1, check: false, faults: false };
+	const behind = rip + BigInt(insn.length);
+	const next = { rip: behind, block: -1, check: isChecked(insn, behind), faults: false };
 	const operand = insn.operands[0];
 	let edges: Edge[] = ending === "fall" ? [next] : ending === "timed" ? [{ ...next, check: true }] : [];
 	if (operand?.kind === "near" && (ending === "condition" || ending === "jump")) {
 		const faults = codeLimit >= 0 && operand.target > BigInt(codeLimit);
-		const taken = { rip: operand.target, block: -1, check: isBackward(insn, operand.target), faults };
+		const taken = { rip: operand.target, block: -1, check: isChecked(insn, operand.target), faults };
 		edges = ending === "jump" ? [taken] : [taken, next];
 	}
 	const block: Block = { rip, insns: [insn], ending, edges, live: [] };

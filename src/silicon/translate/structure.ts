@@ -11,8 +11,9 @@ import { Mnemonic as M } from "./decode.ts";
 import type { Emitter } from "./emitter.ts";
 import { EXIT, STRETCH_CYCLES } from "./exits.ts";
 import { pushCondition } from "./flags.ts";
+import type { Insn } from "./insn.ts";
 import { definitionOf, jumpCondition } from "./instructions/definitions.ts";
-import type { Block, Edge } from "./region.ts";
+import { type Block, type Edge, isChecked } from "./region.ts";
 import { emitTimed } from "./timed.ts";
 
 /** Cycles of an instruction, by mnemonic. */
@@ -160,7 +161,7 @@ class Structure {
 			e.live = block.live[number]!;
 			definitionOf(insn)!(e);
 			this.count(insn.mnemonic);
-			if (e.mayHaveModifiedCode) this.leaveIfModified(insn.rip + BigInt(insn.length));
+			if (e.mayHaveModifiedCode) this.leaveIfModified(insn);
 		}
 		if (block.ending === "fall") {
 			e.retire(e.blockInstructions, e.blockCycles);
@@ -177,12 +178,13 @@ class Structure {
 		this.e.blockCycles += this.costOf(mnemonic);
 	}
 
-	private leaveIfModified(next: bigint): void {
+	private leaveIfModified(insn: Insn): void {
 		const { e } = this;
+		const next = insn.rip + BigInt(insn.length);
 		e.code.get(e.selfModified);
 		e.code.if();
 		e.retire(e.blockInstructions, e.blockCycles);
-		e.leaveTo(next, false);
+		e.leaveTo(next, isChecked(insn, next));
 		e.code.end();
 	}
 
@@ -286,7 +288,7 @@ class Structure {
 		e.checkTarget(operand.target);
 		this.pushReturnAddress();
 		this.finish(e.insn.mnemonic);
-		e.leaveTo(operand.target, operand.target <= e.insn.rip);
+		e.leaveTo(operand.target, isChecked(e.insn, operand.target));
 	}
 
 	private return(): void {

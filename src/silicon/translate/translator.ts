@@ -3,8 +3,8 @@
  * it came back.
  *
  * Nothing that a guest can see depends on what was translated before or how big: the deadline is checked on
- * backward branches, indirect branches, calls backward and after every instruction that is not translated, wherever
- * regions begin and end.
+ * branches and calls backward, indirect branches, wherever code goes on in another page, and after every instruction
+ * that is not translated, wherever regions begin and end.
  */
 import type { Cpu } from "../cpu/cpu.ts";
 import { hasPendingDebug, runsAlone } from "../cpu/debug.ts";
@@ -31,6 +31,8 @@ import { vectorMemory } from "./vector-slow.ts";
 const COLD: Limits = { instructions: 64, blocks: 12 };
 const HOT: Limits = { instructions: 1000, blocks: 160 };
 const ALONE: Limits = { instructions: 1, blocks: 1 };
+/** And where many regions hold its entry already. */
+const SHORT: Limits = { instructions: 4, blocks: 1 };
 /** Where the state block keeps the mode that each jump cache is about, and base and limit of CS with it. */
 const JUMP_MODE = L.SCRATCH + 16;
 const JUMP_MODE_BYTES = 16;
@@ -240,7 +242,8 @@ export class Translator {
 	/** Translates the region at RIP. @returns null with a fault noted if it cannot be fetched */
 	private translate(cpu: Cpu, mode: Mode, rip: bigint, at: number, hot: boolean): Region | null {
 		if (this.code.isFull) this.evict();
-		const limits = mode.single ? ALONE : hot ? HOT : COLD;
+		const short = !hot && this.cache.isCrowded(at);
+		const limits = mode.single ? ALONE : hot ? HOT : short ? SHORT : COLD;
 		const codeLimit = this.codeLimit(cpu, mode);
 		const blocks = this.discover(cpu, mode, rip, at, limits, codeLimit);
 		if (blocks === null) return null;
@@ -252,7 +255,7 @@ export class Translator {
 		const next = straddles ? this.fetchNext(cpu, mode, rip, at) : -1;
 		const region = this.cache.add(rip, mode.key, at, next, codeLimit, blocks, hot || mode.single);
 		const found = [{ region, blocks }];
-		if (!region.hot && next < 0 && codeLimit < 0) this.followers(found, mode, at);
+		if (!region.hot && !short && next < 0 && codeLimit < 0) this.followers(found, mode, at);
 		this.code.compile(found, mode);
 		return region;
 	}

@@ -2,6 +2,7 @@
 import { XFEATURE, xinuse } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { type Fault, GP0, NM } from "../cpu/fault.ts";
+import { isCetValue, isShadowStackPointer } from "../cpu/msr.ts";
 import * as L from "../cpu/layout.ts";
 import {
 	STATE_COMPONENTS,
@@ -61,11 +62,44 @@ export function xrstorFrom(cpu: Cpu, image: XsaveImage, rfbm: number): Fault | n
  * XRSTORS. The #GP for an image with components outside XCR0 | IA32_XSS is what a context switch runs into
  * when the guest's XCR0 is still loaded.
  * @param rfbm requested components: EDX:EAX AND (XCR0 | IA32_XSS)
- * @returns #GP(0) for the standard format, a bad header or reserved MXCSR bits, #NM for XFD, or null
+ * @returns #GP(0) for the standard format, a bad header, reserved MXCSR bits, or a value that an MSR of CET does not take;
+ *   #NM for XFD; or null
  */
 export function xrstorsFrom(cpu: Cpu, image: XsaveImage, rfbm: number): Fault | null {
 	if (!image.compacted || !checkCompacted(image, cpu.xcr0 | cpu.xss)) return GP0;
 	return restore(cpu, image, rfbm, true);
+}
+
+const CET_COMPONENTS = XFEATURE.cetUser | XFEATURE.cetSupervisor;
+
+/** Byte offsets in the image under way, by component. */
+const offsets = new Int32Array(32);
+
+/** Finds where the components of an image lie: in the compacted format behind each other (SDM Vol. 1, 13.4.3). */
+function findComponents(cpu: Cpu, image: XsaveImage, compacted: boolean): void {
+	let at = XSAVE_FIXED_BYTES;
+	for (const component of STATE_COMPONENTS) {
+		if (!compacted) offsets[component.index] = component.supervisor ? 0 : standardOffset(cpu.model, component);
+		else if ((image.xcompBv & (1 << component.index)) !== 0) {
+			if (component.aligned) at = (at + 63) & ~63;
+			offsets[component.index] = at;
+			at += component.bytes;
+		}
+	}
+}
+
+/** Whether WRMSR would take the MSRs that components of CET are loaded into (SDM Vol. 1, 13.5.8 and 13.5.9). */
+function checkCet(cpu: Cpu, image: XsaveImage, loaded: number): boolean {
+	for (const component of STATE_COMPONENTS) {
+		if ((loaded & CET_COMPONENTS & (1 << component.index)) === 0) continue;
+		for (let number = 0; number < component.bytes >> 3; number++) {
+			const word = (offsets[component.index]! >> 2) + 2 * number;
+			const value = (BigInt(image.words[word + 1]!) << 32n) | BigInt(image.words[word]!);
+			const control = component.index === CET_U && number === 0;
+			if (!(control ? isCetValue(value, cpu) : isShadowStackPointer(value, cpu))) return false;
+		}
+	}
+	return true;
 }
 
 function restore(cpu: Cpu, image: XsaveImage, rfbm: number, compacted: boolean): Fault | null {
@@ -74,6 +108,8 @@ function restore(cpu: Cpu, image: XsaveImage, rfbm: number, compacted: boolean):
 	const loadMxcsr = compacted ? (loaded & XFEATURE.sse) !== 0 : (rfbm & (XFEATURE.sse | XFEATURE.avx)) !== 0;
 	if (loadMxcsr && (image.words[MXCSR_AT]! & ~MXCSR_MASK) !== 0) return GP0;
 	if (!checkXfd(cpu, loaded)) return NM;
+	findComponents(cpu, image, compacted);
+	if ((loaded & CET_COMPONENTS) !== 0 && !checkCet(cpu, image, loaded)) return GP0;
 
 	const registers = (cpu.base + L.XSTATE) >> 2;
 	if ((rfbm & XFEATURE.x87) !== 0) restoreX87(cpu, image, (loaded & XFEATURE.x87) !== 0);
@@ -84,20 +120,11 @@ function restore(cpu: Cpu, image: XsaveImage, rfbm: number, compacted: boolean):
 	if (loadMxcsr) cpu.u32[registers + MXCSR_AT] = image.words[MXCSR_AT]!;
 	else if ((rfbm & XFEATURE.sse) !== 0) cpu.u32[registers + MXCSR_AT] = MXCSR_INIT;
 
-	let at = XSAVE_FIXED_BYTES;
 	const inUse = xinuse(cpu);
 	for (const component of STATE_COMPONENTS) {
 		const bit = 1 << component.index;
-		let from = component.supervisor ? 0 : standardOffset(cpu.model, component);
-		if (compacted) {
-			if ((image.xcompBv & bit) !== 0) {
-				if (component.aligned) at = (at + 63) & ~63;
-				from = at;
-				at += component.bytes;
-			}
-		}
 		if ((rfbm & bit) === 0) continue;
-		if ((loaded & bit) !== 0) loadComponent(cpu, component, image, from);
+		if ((loaded & bit) !== 0) loadComponent(cpu, component, image, offsets[component.index]!);
 		else if ((inUse & bit) !== 0) initComponent(cpu, component);
 	}
 	cpu.write32(L.XINUSE, (cpu.read32(L.XINUSE) & ~rfbm) | (loaded & ~OWN_REGISTERS));

@@ -72,6 +72,16 @@ describe.each(VENDORS)("on %s", (vendor, model) => {
 		expect(vmm.run(1_000_000).kind).toBe("budget");
 	});
 
+	test("a straight way through memory, without any branch, ends at its budget", () => {
+		const vmm = new Vmm(machineFor(vendor, model));
+		const bytes = new Uint8Array(1 << 20).fill(0x90);
+		const segments = [{ gpa: 0x10_0000, bytes }];
+		vmm.load({ protocol: "long-mode", entry: 0x10_0000, segments, endGpa: 0x10_0000 + bytes.length });
+		const result = vmm.run(5_000);
+		expect(result.kind).toBe("budget");
+		expect(vmm.machine.cpu.instructions).toBeLessThan(100_000);
+	});
+
 	test("a vCPU that waits for ever while a timer ticks that cannot wake it ends at its budget", () => {
 		const machine = machineFor(vendor, model);
 		const vmm = new Vmm(machine);

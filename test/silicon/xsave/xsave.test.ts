@@ -32,7 +32,20 @@ function filledImage(components: number, seed: number): XsaveImage {
 	image.words[6] = 0x1f80;
 	image.xstateBv = components;
 	image.setCompacted(components);
+	// IA32_U_CET, and pointers of shadow stacks.
+	if ((components & XFEATURE.cetUser) !== 0) setQuadwords(image, XFEATURE.cetUser, [1n, BigInt(8 * seed)]);
+	if ((components & XFEATURE.cetSupervisor) !== 0) {
+		setQuadwords(image, XFEATURE.cetSupervisor, [BigInt(8 * seed), 0x1000n, -4n]);
+	}
 	return image;
+}
+
+/** Sets what a component of an image in the compacted format begins with. */
+function setQuadwords(image: XsaveImage, component: number, values: readonly bigint[]): void {
+	// None of what lies before those of CET is aligned.
+	const at = compactedSize(image.xcompBv & (component - 1));
+	for (const [number, value] of values.entries())
+		new DataView(image.bytes.buffer).setBigInt64(at + 8 * number, value, true);
 }
 
 /** An image that puts every component into its initial configuration. */
@@ -100,6 +113,28 @@ describe("XSAVES and XRSTORS", () => {
 			image.xstateBv = 3;
 			// The layout alone is enough: nothing of the component is even there.
 			expect(xrstorsFrom(cpu, image, everything(cpu))).toBe(GP0);
+		}
+	});
+
+	it("XRSTORS is #GP for what WRMSR refuses to the MSRs of CET, and then restores nothing", () => {
+		const cpu = enabledCpu();
+		const high = 1n << 62n;
+		const bad = [
+			...[0x40n, 0xc00n, high].map((value) => [XFEATURE.cetUser, [value, 0n]] as const),
+			...[1n, 2n, high].map((value) => [XFEATURE.cetUser, [0n, value]] as const),
+			...[0, 1, 2].flatMap((at) =>
+				[1n, 2n, high].map(
+					(value) => [XFEATURE.cetSupervisor, [0, 1, 2].map((other) => (other === at ? value : 0n))] as const,
+				),
+			),
+		];
+		for (const [component, values] of bad) {
+			xrstorsFrom(cpu, filledImage(3 | CET, 5), everything(cpu));
+			const image = filledImage(3 | CET, 9);
+			setQuadwords(image, component, values);
+			expect(xrstorsFrom(cpu, image, everything(cpu)), String(values)).toBe(GP0);
+			expect([cpu.read64(L.PL3_SSP), cpu.read64(L.PL0_SSP)]).toEqual([40n, 40n]);
+			expect(xrstorsFrom(cpu, image, 3)).toBeNull();
 		}
 	});
 
