@@ -1,8 +1,16 @@
-/** ioctls whose argument is a head and a list behind it. */
+/** ioctls whose argument is a head and a list behind it, or names memory by its address. */
 import { type Msr, KvmError } from "../uapi/api.ts";
 import type { IoctlName } from "../uapi/ioctl.ts";
 import { buffer } from "../uapi/layout.ts";
-import { type KvmCpuidEntry2, kvmCpuid2, kvmCpuidEntry2, kvmMsrEntry, kvmMsrs } from "../uapi/structs.ts";
+import {
+	type KvmCpuidEntry2,
+	kvmCpuid2,
+	kvmCpuidEntry2,
+	kvmMsrEntry,
+	kvmMsrs,
+	kvmOneReg,
+	kvmRegList,
+} from "../uapi/structs.ts";
 import type { Fd } from "./fd.ts";
 
 /** KVM_MAX_CPUID_ENTRIES. */
@@ -56,4 +64,33 @@ export function getMsrs(fd: Fd, indices: readonly number[]): Msr[] {
 /** KVM_SET_MSRS. @throws KvmError naming the first MSR that cannot be written */
 export function setMsrs(fd: Fd, msrs: readonly Msr[]): void {
 	moveMsrs(fd, "KVM_SET_MSRS", msrs);
+}
+
+const REGS_MAX = 64;
+
+/** KVM_GET_REG_LIST: ids of registers. */
+export function getRegList(fd: Fd): bigint[] {
+	const { bytes, view } = buffer(kvmRegList.bytes + REGS_MAX * 8);
+	kvmRegList.write(view, 0, { n: BigInt(REGS_MAX) });
+	fd.ioctl("KVM_GET_REG_LIST", bytes);
+	const { n } = kvmRegList.read(view, 0);
+	return Array.from({ length: Number(n) }, (_, at) => view.getBigUint64(kvmRegList.bytes + 8 * at, true));
+}
+
+/** KVM_GET_ONE_REG or KVM_SET_ONE_REG, whose value lies in memory that the argument names. @returns the value */
+export function moveOneReg(
+	fd: Fd,
+	name: "KVM_GET_ONE_REG" | "KVM_SET_ONE_REG",
+	id: bigint,
+	value: bigint,
+): bigint {
+	const mapping = fd.libc.map(4096);
+	try {
+		const view = new DataView(mapping.bytes.buffer, mapping.bytes.byteOffset, 8);
+		view.setBigUint64(0, value, true);
+		fd.set(name, kvmOneReg, { id, addr: mapping.address });
+		return view.getBigUint64(0, true);
+	} finally {
+		fd.libc.unmap(mapping);
+	}
 }

@@ -24,7 +24,7 @@ import {
 } from "../uapi/structs.ts";
 import type { Fd } from "./fd.ts";
 import type { Mapping } from "./libc.ts";
-import { getCpuid, getMsrs, setCpuid, setMsrs } from "./lists.ts";
+import { getCpuid, getMsrs, getRegList, moveOneReg, setCpuid, setMsrs } from "./lists.ts";
 import { RunPage } from "./run-page.ts";
 import { DevVcpuThread } from "./thread.ts";
 
@@ -99,6 +99,15 @@ export class DevVcpu implements KvmVcpu {
 	}
 	setMsrs(msrs: readonly Msr[]): void {
 		setMsrs(this.fd, msrs);
+	}
+	getRegList(): bigint[] {
+		return getRegList(this.fd);
+	}
+	getOneReg(id: bigint): bigint {
+		return moveOneReg(this.fd, "KVM_GET_ONE_REG", id, 0n);
+	}
+	setOneReg(id: bigint, value: bigint): void {
+		moveOneReg(this.fd, "KVM_SET_ONE_REG", id, value);
 	}
 	getCpuid2(): KvmCpuidEntry2[] {
 		return getCpuid(this.fd, "KVM_GET_CPUID2");

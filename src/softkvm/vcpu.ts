@@ -21,6 +21,7 @@ import { getCpuid2, setCpuid2 } from "./cpuid.ts";
 import { getVcpuEvents, setVcpuEvents } from "./events.ts";
 import { readExit } from "./exit.ts";
 import { getMsrs, setMsrs } from "./msrs.ts";
+import { getOneReg, regList, setOneReg } from "./one-reg.ts";
 import { SoftVcpuThread, sliceTimer } from "./thread.ts";
 import { getFpu, getXsaveArea, setFpu, setXsaveArea } from "./xsave.ts";
 
@@ -125,6 +126,16 @@ export class SoftVcpu implements KvmVcpu {
 	}
 	setMsrs(msrs: readonly Msr[]): void {
 		this.ioctl((v) => setMsrs(v, msrs));
+	}
+
+	getRegList(): bigint[] {
+		return this.ioctl(regList);
+	}
+	getOneReg(id: bigint): bigint {
+		return this.ioctl((v) => getOneReg(v, id));
+	}
+	setOneReg(id: bigint, value: bigint): void {
+		this.ioctl((v) => setOneReg(v, id, value));
 	}
 
 	getDebugregs(): KvmDebugregs {

@@ -193,6 +193,12 @@ export interface KvmVcpu {
 	getMsrs(indices: readonly number[]): Msr[];
 	/** KVM_SET_MSRS. @throws KvmError naming the first MSR that cannot be written */
 	setMsrs(msrs: readonly Msr[]): void;
+	/** KVM_GET_REG_LIST: registers that are no MSRs, which a VMM has to save too. KVM_CAP_ONE_REG, Linux 6.18. */
+	getRegList(): bigint[];
+	/** KVM_GET_ONE_REG. @param id KVM_X86_REG_GUEST_SSP or `kvmX86RegMsr` */
+	getOneReg(id: bigint): bigint;
+	/** KVM_SET_ONE_REG. */
+	setOneReg(id: bigint, value: bigint): void;
 	getCpuid2(): KvmCpuidEntry2[];
 	setCpuid2(entries: readonly KvmCpuidEntry2[]): void;
 	/** KVM_GET_MP_STATE: one of KVM_MP_STATE. */

@@ -18,7 +18,7 @@ export const KVM_CAP = {
 	MP_STATE: 14, COALESCED_MMIO: 15, SYNC_MMU: 16, USER_NMI: 22, SET_GUEST_DEBUG: 23, IRQFD: 32, PIT2: 33,
 	SET_BOOT_CPU_ID: 34, IOEVENTFD: 36, SET_IDENTITY_MAP_ADDR: 37, ADJUST_CLOCK: 39, INTERNAL_ERROR_DATA: 40,
 	VCPU_EVENTS: 41, DEBUGREGS: 50, ENABLE_CAP: 54, XSAVE: 55, XCRS: 56, TSC_CONTROL: 60, GET_TSC_KHZ: 61,
-	MAX_VCPUS: 66, TSC_DEADLINE_TIMER: 72, SIGNAL_MSI: 77, READONLY_MEM: 81, X86_SMM: 117, IMMEDIATE_EXIT: 136,
+	MAX_VCPUS: 66, ONE_REG: 70, TSC_DEADLINE_TIMER: 72, SIGNAL_MSI: 77, READONLY_MEM: 81, X86_SMM: 117, IMMEDIATE_EXIT: 136,
 	GET_MSR_FEATURES: 153, NESTED_STATE: 157, COALESCED_PIO: 162, X86_DISABLE_EXITS: 143, XSAVE2: 208,
 	VM_TSC_CONTROL: 214,
 } as const;
@@ -32,6 +32,13 @@ export const KVM_MP_STATE = {
 	HALTED: 3,
 	SIPI_RECEIVED: 4,
 } as const;
+
+/** Registers of KVM_GET_ONE_REG on x86: architecture, size of 64 bits and type above an index of 32 bits. */
+const REG_X86_U64 = 0x2030n << 48n;
+/** KVM_X86_REG_MSR(). @param index of the MSR @returns the register's id */
+export const kvmX86RegMsr = (index: number): bigint => REG_X86_U64 | (2n << 32n) | BigInt(index);
+/** KVM_X86_REG_KVM(KVM_REG_GUEST_SSP): the shadow-stack pointer, which no MSR holds. */
+export const KVM_X86_REG_GUEST_SSP: bigint = REG_X86_U64 | (3n << 32n);
 
 /** Flags of a memory region. */
 export const KVM_MEM = { LOG_DIRTY_PAGES: 1, READONLY: 2 } as const;

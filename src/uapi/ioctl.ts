@@ -80,6 +80,9 @@ export const IOCTL = {
 	KVM_SET_XSAVE:                iow(0xa5, S.kvmXsave),
 	KVM_GET_XCRS:                 ior(0xa6, S.kvmXcrs),
 	KVM_SET_XCRS:                 iow(0xa7, S.kvmXcrs),
+	KVM_GET_ONE_REG:              iow(0xab, S.kvmOneReg),
+	KVM_SET_ONE_REG:              iow(0xac, S.kvmOneReg),
+	KVM_GET_REG_LIST:             iowr(0xb0, S.kvmRegList),
 	KVM_SMI:                      io(0xb7),
 	KVM_GET_XSAVE2:               ior(0xcf, S.kvmXsave),
 } as const;

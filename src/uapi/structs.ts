@@ -76,6 +76,9 @@ export type KvmDebugregs = StructValue<typeof kvmDebugregs>;
 export const kvmMsrEntry = struct("kvm_msr_entry", { index: "u32", reserved: "u32", data: "u64" });
 /** Followed by `nmsrs` entries. */
 export const kvmMsrs = struct("kvm_msrs", { nmsrs: "u32", pad: "u32" });
+export const kvmOneReg = struct("kvm_one_reg", { id: "u64", addr: "u64" });
+/** Followed by `n` ids of 8 bytes. */
+export const kvmRegList = struct("kvm_reg_list", { n: "u64" });
 /** Followed by `nmsrs` indices of 4 bytes. */
 export const kvmMsrList = struct("kvm_msr_list", { nmsrs: "u32" });
 
@@ -284,6 +287,8 @@ export const STRUCTS = [
 	kvmMsrEntry,
 	kvmMsrs,
 	kvmMsrList,
+	kvmOneReg,
+	kvmRegList,
 	kvmCpuidEntry2,
 	kvmCpuid2,
 	kvmMpState,

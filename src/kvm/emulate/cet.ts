@@ -6,7 +6,7 @@ import { CET, type CetFeatures, isCetControl } from "../../silicon/cpu/cet.ts";
 import { CR4 } from "../../silicon/cpu/control.ts";
 import { featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { isCanonicalForRegister, MSR } from "../../silicon/cpu/msr.ts";
+import { isCanonicalForRegister, isShadowStackPointer, MSR } from "../../silicon/cpu/msr.ts";
 import { compactedOffset } from "../../silicon/cpu/state-components.ts";
 import { Mnemonic as M } from "../../silicon/translate/decode.ts";
 import type { Insn } from "../../silicon/translate/insn.ts";
@@ -78,6 +78,16 @@ export function setCetMsr(v: Vcpu, index: number, value: bigint): boolean {
 	if (!XSTATE_MSRS.has(index)) return v.vm.ops.setMsr(v, index, value);
 	setXstateMsr(v, index, value);
 	return true;
+}
+
+/** MSR_KVM_INTERNAL_GUEST_SSP for user space, which alone gets at it. The guest's CPUID has shadow stacks. */
+export function getGuestSsp(v: Vcpu): bigint {
+	return v.vm.ops.getMsr(v, MSR_KVM_INTERNAL_GUEST_SSP) ?? 0n;
+}
+
+/** Sets it. @returns false for an address that is not canonical, or no multiple of 4 */
+export function setGuestSsp(v: Vcpu, value: bigint): boolean {
+	return isShadowStackPointer(value, v.cpu) && v.vm.ops.setMsr(v, MSR_KVM_INTERNAL_GUEST_SSP, value);
 }
 
 /** The guest's FPU image is in the processor: KVM_RUN is under way. */

@@ -79,7 +79,8 @@ const offsets = new Int32Array(32);
 function findComponents(cpu: Cpu, image: XsaveImage, compacted: boolean): void {
 	let at = XSAVE_FIXED_BYTES;
 	for (const component of STATE_COMPONENTS) {
-		if (!compacted) offsets[component.index] = component.supervisor ? 0 : standardOffset(cpu.model, component);
+		if (!compacted)
+			offsets[component.index] = component.supervisor ? 0 : standardOffset(cpu.model, component);
 		else if ((image.xcompBv & (1 << component.index)) !== 0) {
 			if (component.aligned) at = (at + 63) & ~63;
 			offsets[component.index] = at;

@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 import { gapOf } from "../../../src/backends/gaps.ts";
+import { KVM_X86_REG_GUEST_SSP, kvmX86RegMsr } from "../../../src/uapi/constants.ts";
 import { ASM, onEachMachine, realModeGuest } from "./driver.ts";
 
 const XSTATE_BV = 512;
@@ -153,6 +154,33 @@ onEachMachine("a vCPU's registers", (bench) => {
 		);
 		expect(() => vcpu.getMsrs([0xdead])).toThrow(/KVM_GET_MSRS: EINVAL: MSR 0xdead/);
 		expect(() => vcpu.setMsrs([{ index: 0xc000_0082, data: 1n << 60n }])).toThrow(/EINVAL: MSR 0xc0000082/);
+	});
+
+	bench.states("KVM_SET_ONE_REG: MSRs, and the SSP of guests with shadow stacks, are kept", () => {
+		const vcpu = vcpuOf();
+		const sysenterCs = kvmX86RegMsr(0x174);
+		if (bench.kvm.checkExtension("ONE_REG") === 0) {
+			expect(() => vcpu.getOneReg(sysenterCs)).toThrow(/KVM_GET_ONE_REG: E/);
+			return;
+		}
+		vcpu.setOneReg(sysenterCs, 0x10n);
+		expect([vcpu.getOneReg(sysenterCs), vcpu.getMsrs([0x174])[0]!.data]).toEqual([0x10n, 0x10n]);
+		expect(() => vcpu.getOneReg(sysenterCs | (1n << 56n))).toThrow(/KVM_GET_ONE_REG: EINVAL/);
+		const cpuid = bench.kvm.supportedCpuid();
+		const leaf7 = cpuid.find((entry) => entry.function === 7 && entry.index === 0);
+		vcpu.setCpuid2(
+			cpuid.map((entry) => (entry === leaf7 ? { ...entry, ecx: entry.ecx & ~(1 << 7) } : entry)),
+		);
+		expect(vcpu.getRegList(), "without shadow stacks").toEqual([]);
+		expect(() => vcpu.setOneReg(KVM_X86_REG_GUEST_SSP, 8n)).toThrow(/KVM_SET_ONE_REG: EINVAL/);
+		vcpu.setCpuid2(cpuid);
+		const hasShadowStacks = ((leaf7?.ecx ?? 0) & (1 << 7)) !== 0;
+		expect(vcpu.getRegList()).toEqual(hasShadowStacks ? [KVM_X86_REG_GUEST_SSP] : []);
+		if (!hasShadowStacks) return;
+		vcpu.setOneReg(KVM_X86_REG_GUEST_SSP, 0xffff_8000_0000_1004n);
+		expect(vcpu.getOneReg(KVM_X86_REG_GUEST_SSP)).toBe(0xffff_8000_0000_1004n);
+		for (const bad of [2n, 1n << 62n])
+			expect(() => vcpu.setOneReg(KVM_X86_REG_GUEST_SSP, bad)).toThrow(/KVM_SET_ONE_REG: EINVAL/);
 	});
 
 	bench.states(
