@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../src/check/configuration.ts";
 import type { EventKind } from "../../src/check/types.ts";
 import { processIo } from "../../src/cli/process-io.ts";
-import { type CheckRequest, checksOf, runChecks, tasksOf } from "../../src/cli/pool/checks.ts";
+import { type CheckRequest, checksOf, runChecks, searchedBy, tasksOf } from "../../src/cli/pool/checks.ts";
 import { type WorkerEntry, runTasks, threadsFor } from "../../src/cli/pool/pool.ts";
 import { Queue, queueWords } from "../../src/cli/pool/queue.ts";
 import { COUNTS, type Task, type TaskResult, type ThreadData } from "../../src/cli/pool/task.ts";
@@ -92,6 +92,22 @@ describe("threads", () => {
 			expect(await byWorker(requests)).toEqual(here);
 		},
 	);
+
+	it("search a program once that several trees share, and each tree's report is its own", async () => {
+		const requests = [
+			request("series-v1", "svm", ["kick"]),
+			request("series-v2", "svm", ["kick"]),
+			request("series-v1", "tdx", ["irq"]),
+			request("series-v1:1-4", "tdx", ["irq"]),
+			request("series-v2", "tdx", ["irq"]),
+		].map(({ words, options }) => ({ words, options: { ...options, eventsMax: 1 } }));
+		expect(searchedBy(requests)).toEqual([0, 0, 2, 2, 4]);
+		const together = await runChecks(processIo, requests, { threads: 1 });
+		const alone: unknown[] = [];
+		for (const one of requests) alone.push(...(await runChecks(processIo, [one], { threads: 1 })));
+		expect(together).toEqual(alone);
+		expect(together[3]!.violations[0]!.replay).toMatch(/ series-v1:1-4$/);
+	});
 
 	it("are as many as the work is worth, whoever asks", () => {
 		const tasks = tasksOf([request("v6.18", "tdx", ["nmi"])]);

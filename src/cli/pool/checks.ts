@@ -4,6 +4,7 @@ import { type Job, jobWeight, planJobs } from "../../check/plan.ts";
 import { configurationName } from "../../check/configuration.ts";
 import type { SearchResult } from "../../check/search/search.ts";
 import type { CheckOptions, CheckResult } from "../../check/types.ts";
+import { isSameProgram } from "../../kvm/flow/same-program.ts";
 import type { Io } from "../io.ts";
 import { type PoolOptions, runTasks } from "./pool.ts";
 import type { CheckWords, TargetWords, Task } from "./task.ts";
@@ -43,19 +44,37 @@ export function tasksOf(requests: readonly CheckRequest[]): (Task & { readonly k
 	return tasks.sort((a, b) => b.weight - a.weight);
 }
 
+/**
+ * Of each check the first one that asks the same of the same program: what that finds, it would find. A patch that does not
+ * reach a vendor leaves its program as it was.
+ */
+export function searchedBy(requests: readonly CheckRequest[]): number[] {
+	const questions = checksOf(requests).map(({ question }) => JSON.stringify(question));
+	return requests.map(({ options }, at) =>
+		requests.findIndex(
+			({ options: other }, first) =>
+				first === at ||
+				(questions[first] === questions[at] &&
+					other.model === options.model &&
+					isSameProgram(other, options)),
+		),
+	);
+}
+
 /** Runs checks. @throws what a tree throws: a FlowError or UsageError, of whichever thread */
 export async function runChecks(
 	io: Io,
 	requests: readonly CheckRequest[],
 	pool: PoolOptions,
 ): Promise<CheckResult[]> {
-	const tasks = tasksOf(requests);
+	const searched = searchedBy(requests);
+	const tasks = tasksOf(requests).filter(({ check }) => searched[check] === check);
 	const results = await runTasks(io, checksOf(requests), tasks, pool);
-	return requests.map(({ options }, check) =>
+	return requests.map(({ options }, at) =>
 		conclude(
 			options,
-			tasks.flatMap((task, at) =>
-				task.check === check ? [{ job: task.job, result: results[at] as SearchResult }] : [],
+			tasks.flatMap(({ check, job }, task) =>
+				check === searched[at] ? [{ job, result: results[task] as SearchResult }] : [],
 			),
 		),
 	);
