@@ -25,15 +25,14 @@ const TIMEOUT_CYCLES = 1e9;
 /** An eventfd that one thread writes and another one waits for. */
 class Eventfd {
 	isSet = false;
-	/** The lines of its file's reference count, and of the lock of its wait queue. */
-	private readonly count = new SharedLine();
+	/** The line of its wait queue's lock. */
 	private readonly lock = new SharedLine();
 
 	/** A system call on it: the file table is shared by threads, so each takes a reference. */
 	use(cpu: Cpu, body: () => void): void {
-		runFunction(cpu, FN.fdget, () => this.count.write(cpu));
+		runFunction(cpu, FN.fdget);
 		body();
-		runFunction(cpu, FN.fput, () => this.count.write(cpu));
+		runFunction(cpu, FN.fput);
 	}
 
 	/** eventfd_poll(), which may put the caller into the wait queue. */
@@ -41,7 +40,6 @@ class Eventfd {
 		runFunction(cpu, FN.eventfd_poll, () => {
 			if (!waits) return;
 			runFunction(cpu, FN.__pollwait, () => {
-				this.count.write(cpu);
 				runFunction(cpu, FN.add_wait_queue, () => lockedIrqsave(cpu, () => {}, this.lock));
 			});
 		});
@@ -50,7 +48,7 @@ class Eventfd {
 	/** free_poll_entry(). */
 	leave(cpu: Cpu): void {
 		runFunction(cpu, FN.remove_wait_queue, () => lockedIrqsave(cpu, () => {}, this.lock));
-		runFunction(cpu, FN.fput, () => this.count.write(cpu));
+		runFunction(cpu, FN.fput);
 	}
 
 	/** eventfd_signal_mask(), which wakes who waits. */
