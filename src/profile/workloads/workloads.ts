@@ -20,7 +20,7 @@ const HALT_POLL_NS = 200_000;
 /** Pages of each vCPU in guests/mmu-stress.c. */
 const REGION_BYTES = 64 * 4096;
 /** Fitted to the first table: turns of halt-poll's loop before it wakes the other. */
-const WAKE_WORK_TURNS = 3700;
+const WAKE_WORK_TURNS = 3500;
 /** By the second table's ratio of its two slow paths. */
 const STRESS_VCPUS = 16;
 /** Fitted to the second table's first row: a vCPU's turns between two faults. */
