@@ -9,6 +9,7 @@ import { type Edit, applyPatches, move, remove } from "../../src/kvm/flow/patch.
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
+import { found } from "./support/found.ts";
 
 const ENTER = "vcpu_enter_guest";
 
@@ -91,6 +92,23 @@ describe("kvm->srcu", () => {
 		expect(violated("vmx", edits)).toContainEqual(
 			expect.stringMatching(/srcu-held: kvm->srcu is held on the way/),
 		);
+	});
+});
+
+describe("instructions that KVM executes for the guest", () => {
+	it("are counted, whether KVM skips or emulates them", () => {
+		expect(violated("svm", [], [], "pmu=counting")).toEqual([]);
+		const edits = [remove("check_pmu_event_filter", "kvm_pmu_trigger_event")];
+		expect(violated("svm", edits, [], "pmu=counting")).toContainEqual(
+			expect.stringMatching(/^guest-counter: KVM counted 0 instructions for the guest, and executed 1/),
+		);
+	});
+
+	it("are not where the guest is told that its vCPU was preempted", () => {
+		const edits = [remove("at_instruction_boundary = false", "vcpu_run")];
+		expect(
+			found({ vendor: "tdx", edits, eventsMax: 2, kinds: ["irq", "preempt"], stopAtFirst: true }),
+		).toContainEqual(expect.stringMatching(/^preemption-reported, 2 events/));
 	});
 });
 

@@ -1,6 +1,6 @@
 /** What `npm run mutants` prints, and docs/mutants.md. */
 import type { Vendor } from "../../src/silicon/models/model.ts";
-import type { Caught } from "./judge.ts";
+import type { Caught, Effort } from "./judge.ts";
 import type { JudgementKind, SurvivorRow } from "./survivors.ts";
 
 /** What came of one mutant. */
@@ -12,6 +12,8 @@ export interface MutantResult {
 	readonly caught: Caught | null;
 	/** No run comes to what was changed. */
 	readonly unreached: boolean;
+	/** How close it was looked at. */
+	readonly effort: Effort;
 	/** The engine threw what is no rule of hardware or kernel. */
 	readonly crash?: string;
 }
@@ -39,12 +41,15 @@ const caughtBy = (tally: Tally): number => tally.judged.filter(({ caught }) => c
 /** Survivors that no row judges, and mutants at which the engine threw: they fail the command. */
 export function complaints(tallies: readonly Tally[]): string[] {
 	return tallies.flatMap(({ tree, vendor, judged }) =>
-		judged.flatMap(({ name, caught, row, crash }) => {
+		judged.flatMap(({ name, caught, row, crash, effort }) => {
 			if (crash !== undefined)
 				return [`${tree} on ${vendor}: ${name}: the engine threw: ${crash.split("\n")[0]}`];
-			return caught === null && row === undefined
-				? [`${tree} on ${vendor}: ${name}: survives, and test/mutants/survivors.ts has no row for it`]
-				: [];
+			if (caught !== null || row !== undefined) return [];
+			return [
+				effort === "quick"
+					? `${tree} on ${vendor}: ${name}: survives a quick look, and no row judges it: run it without --quick`
+					: `${tree} on ${vendor}: ${name}: survives, and test/mutants/survivors.ts has no row for it`,
+			];
 		}),
 	);
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { VENDORS, type Vendor } from "../../src/silicon/models/model.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
-import { Judge } from "./judge.ts";
+import { type Effort, Judge } from "./judge.ts";
 import { type Mutant, doesNothing, mutantName } from "./mutations.ts";
 import { programKey } from "./program-key.ts";
 import { type MutantResult, type Tally, catchers, complaints, survivorsTable, table } from "./report.ts";
@@ -53,7 +53,8 @@ function known(tree: string, vendor: Vendor): Map<string, MutantResult> {
 		for (const line of readFileSync(join(folder, file), "utf8").split("\n")) {
 			if (line === "") continue;
 			const result = JSON.parse(line) as MutantResult;
-			results.set(result.name, result);
+			const before = results.get(result.name);
+			if (before === undefined || !isEnough(before, result.effort)) results.set(result.name, result);
 		}
 	}
 	return results;
@@ -64,18 +65,26 @@ function isSampled(name: string): boolean {
 	return createHash("sha256").update(name).digest().readUInt32BE() % Number(values.sample) === 0;
 }
 
+/** How close a mutant is to be looked at: a row of the survivors' table judges without more. */
+function effortFor(mutant: Mutant, vendor: Vendor): Effort {
+	const isKnown = rowFor(mutant, vendor) !== undefined;
+	return values.quick || (isKnown && !values.close) ? "quick" : "close";
+}
+
+/** Whether a result says all that is asked for. */
+function isEnough({ caught, effort, crash }: MutantResult, wanted: Effort): boolean {
+	return caught !== null || crash !== undefined || effort === "close" || wanted === "quick";
+}
+
 function judgeOne(judge: Judge, mutant: Mutant, tree: string, vendor: Vendor): MutantResult {
 	const name = mutantName(mutant);
-	const isKnown = rowFor(mutant, vendor) !== undefined;
+	const effort = effortFor(mutant, vendor);
 	try {
-		const { caught, unreached } = judge.judge(
-			mutant,
-			(isKnown && !values.close) || values.quick ? "quick" : "close",
-		);
-		return { tree, vendor, name, caught, unreached };
+		const { caught, unreached } = judge.judge(mutant, effort);
+		return { tree, vendor, name, caught, unreached, effort };
 	} catch (error) {
 		const crash = error instanceof Error ? (error.stack ?? error.message) : String(error);
-		return { tree, vendor, name, caught: null, unreached: false, crash };
+		return { tree, vendor, name, caught: null, unreached: false, effort, crash };
 	}
 }
 
@@ -88,7 +97,9 @@ function tally(treeName: string, vendor: Vendor): Tally {
 	const worth = mutants.filter((mutant) => !doesNothing(mutant.node));
 	for (const [at, mutant] of worth.entries()) {
 		const name = mutantName(mutant);
-		if (values.report || at % shards !== shard - 1 || results.has(name) || !isSampled(name)) continue;
+		const known = results.get(name);
+		if (known !== undefined && isEnough(known, effortFor(mutant, vendor))) continue;
+		if (values.report || at % shards !== shard - 1 || !isSampled(name)) continue;
 		const result = judgeOne(judge, mutant, treeName, vendor);
 		results.set(name, result);
 		appendFileSync(file, `${JSON.stringify(result)}\n`);

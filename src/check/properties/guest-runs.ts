@@ -8,6 +8,7 @@
  * Not covered: guests whose registers are protected, whose states are firmware's.
  */
 import { KVM_REQ, MP_STATE } from "../../kvm/requests.ts";
+import { leavesAtOnce } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 const STATES = new Map<number, string>(Object.entries(MP_STATE).map(([name, value]) => [value, name]));
@@ -16,10 +17,14 @@ export const guestRuns: Property = {
 	name: "guest-runs",
 	title: "a guest runs only if its vCPU is to run",
 	degree: "violation",
-	onGuestEntry({ machine: { vcpu, vm } }) {
+	onGuestEntry(context) {
+		const { vcpu, vm } = context.machine;
 		if (vm.dead && (vcpu.requests & KVM_REQ.VM_DEAD) === 0)
 			return "the guest of a VM that KVM has given up runs on";
-		if (vcpu.mpState === MP_STATE.RUNNABLE || vcpu.guestStateProtected) return null;
+		if (vcpu.guestStateProtected) return null;
+		const isUnserved = (vcpu.requests & KVM_REQ.EVENT) === 0 && !leavesAtOnce(context);
+		if (vcpu.apic?.hasPendingInitOrSipi === true && isUnserved) return "the guest runs on, and INIT has come";
+		if (vcpu.mpState === MP_STATE.RUNNABLE) return null;
 		return `the guest runs while its vCPU is KVM_MP_STATE_${STATES.get(vcpu.mpState)}`;
 	},
 };

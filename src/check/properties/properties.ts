@@ -2,6 +2,7 @@
 import { atomicSchedule } from "./atomic-schedule.ts";
 import { guestDebugRegisters } from "./guest-debug-registers.ts";
 import { guestDebugctl } from "./guest-debugctl.ts";
+import { guestCounter } from "./guest-counter.ts";
 import { guestCr2 } from "./guest-cr2.ts";
 import { guestFpu } from "./guest-fpu.ts";
 import { guestMsrs } from "./guest-msrs.ts";
@@ -27,6 +28,7 @@ import { nmiDelivered } from "./nmi-delivered.ts";
 import { balance } from "./balance.ts";
 import { contextTracking } from "./context-tracking.ts";
 import { guestTime } from "./guest-time.ts";
+import { preemptionReported } from "./preemption-reported.ts";
 import { predictorBarrier } from "./predictor-barrier.ts";
 import { postedInterrupts } from "./posted-interrupts.ts";
 import { requestsSeen } from "./requests-seen.ts";
@@ -64,6 +66,8 @@ export const PROPERTIES: readonly Property[] = [
 	guestCr2,
 	guestTimer,
 	guestRuns,
+	guestCounter,
+	preemptionReported,
 	guestTranslations,
 	guestInterrupts,
 	interruptDelivered,

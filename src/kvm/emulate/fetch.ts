@@ -66,8 +66,15 @@ function fetchInstruction(v: Vcpu): Insn {
 	return decodeFetched(INSTRUCTION_BYTES_MAX, rip, bitness);
 }
 
-/** Moves RIP past the emulated instruction: exit hardware gives no length for faults. @returns 1 */
+/** An instruction was emulated: RIP moves past it, and it counts as retired (x86_emulate_instruction()). @returns 1 */
 export function advance(v: Vcpu, insn: Insn): number {
+	moveRipPast(v, insn);
+	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
+	return 1;
+}
+
+/** Moves RIP past an instruction whose end exit hardware does not tell (EMULTYPE_SKIP). @returns 1 */
+export function moveRipPast(v: Vcpu, insn: Insn): number {
 	const next = insn.rip + BigInt(insn.length);
 	v.vm.ops.setRip(v, BigInt.asUintN(insn.bitness === 64 ? 64 : 32, next));
 	return 1;

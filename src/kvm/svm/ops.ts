@@ -11,7 +11,7 @@ import type { Vcpu } from "../vcpu.ts";
 import type { VendorOps } from "../vendor-ops.ts";
 import { MSR_KVM_INTERNAL_GUEST_SSP, recalcCetIntercepts } from "../emulate/cet.ts";
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
-import { advance, emulateInstruction } from "../emulate/fetch.ts";
+import { emulateInstruction, moveRipPast } from "../emulate/fetch.ts";
 import { cancelInjection, injectException, injectIrq, injectNmi } from "./events.ts";
 import { svmHandleExit } from "./exit-handlers.ts";
 import { exitReasonName } from "./exit-names.ts";
@@ -214,7 +214,7 @@ export const svmOps: VendorOps = {
 		if (v.kernel.kvm.nrips) vmcb.skipToNextRip();
 		else {
 			v.cr3 = vmcb.cr3;
-			emulateInstruction(v, advance);
+			emulateInstruction(v, moveRipPast);
 		}
 		vmcb.interruptShadow = false;
 	},
