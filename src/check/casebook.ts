@@ -12,7 +12,7 @@ import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { type Configuration, DEFAULT_CONFIGURATION, parseConfiguration } from "./configuration.ts";
 import { findEventKind } from "./events.ts";
 import { skippedStep } from "./explain.ts";
-import { kindsOf as checkedKinds, scopesOf } from "./plan.ts";
+import { USUAL_EVENTS_MAX, kindsOf as checkedKinds, scopesOf } from "./plan.ts";
 import { runSchedule } from "./run.ts";
 import { search } from "./search/search.ts";
 import type { RunSetup } from "./subject.ts";
@@ -95,7 +95,7 @@ function caseScopes(entry: HistoryCase, vendor: Vendor, model: CpuModel, bounds:
 		return { bounds, model, kinds, scopes: [{ configuration, eventsMax: Math.max(1, kinds.length) }] };
 	}
 	const { before, after, mceHandler = DEFAULT_CONFIGURATION.mceHandler } = entry;
-	const options = { tree: before, base: after, vendor, model, mceHandler };
+	const options = { tree: before, base: after, vendor, model, mceHandler, eventsMax: USUAL_EVENTS_MAX };
 	return { bounds, model, kinds: checkedKinds(options), scopes: scopesOf(options) };
 }
 

@@ -21,6 +21,9 @@ export interface Job {
 	readonly parts: number;
 }
 
+/** Events of a run that `reenter check` and the casebook's default bounds allow. */
+export const USUAL_EVENTS_MAX = 2;
+
 /** Shares of a search with two events and more. */
 const PARTS = 8;
 

@@ -116,7 +116,19 @@ describe("JSON output has its documented form", () => {
 		const { checks } = v.parse(
 			check,
 			JSON.parse(
-				(await reenter(["check", "series-v1", "--vendor", "tdx", "--config", "default", "--json"])).out,
+				(
+					await reenter([
+						"check",
+						"series-v1",
+						"--vendor",
+						"tdx",
+						"--config",
+						"exits=3",
+						"--max-events",
+						"1",
+						"--json",
+					])
+				).out,
 			),
 		);
 		expect(checks[0]!.violations.length).toBeGreaterThan(0);

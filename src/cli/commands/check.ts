@@ -1,5 +1,6 @@
 /** `reenter check`. */
 import { ConfigurationError, parseConfiguration } from "../../check/configuration.ts";
+import { USUAL_EVENTS_MAX } from "../../check/plan.ts";
 import { parseSchedule } from "../../check/schedule.ts";
 import type { CheckGuest, CheckOptions } from "../../check/types.ts";
 import type { MceHandler } from "../../host/mce.ts";
@@ -108,7 +109,7 @@ export function registerCheck({ context, command, action }: Registry): void {
 		.option("--vendor <vendor>", "vmx, svm, tdx or a vendor module of the tree; default all")
 		.option("--cpu <model>", "CPU model")
 		.option("--base <tree>", "the tree that explains what was skipped; default what is patched, or v6.18")
-		.option("--max-events <k>", "events of a run, at most: 0 to 3", "1")
+		.option("--max-events <k>", "events of a run, at most: 0 to 3", String(USUAL_EVENTS_MAX))
 		.option(
 			"--config <name>",
 			"wide: k events in the default configuration, 1 in a set that covers all pairs; pairs: k in that set; all; or one, as xcr0=host,pke=off",
