@@ -7,7 +7,7 @@
  */
 import type { Cpu } from "./cpu.ts";
 
-/** Of a line that is in the second-level cache, in cycles: 14 to 16 on Golden Cove (Chips and Cheese, "A Peek at Sapphire Rapids"). */
+/** Of a line that is in the second-level cache, in cycles. Assumed. */
 const SECOND_LEVEL_CYCLES = 15;
 const LINE_BYTES = 64;
 /** Of an instruction of x86-64 code on average. Assumed. */
