@@ -8,6 +8,7 @@ test.each(Object.keys(KINDS))("a few cases of %s end in a documented way, the sa
 test.each([
 	["mutated", 302740],
 	["mutated", 401387],
+	["mutated", 4028419],
 	["vmcb", 300700],
 	["vmcb", 601174],
 ])("case %s %i, which hung, ends", (kind, number) => {

@@ -197,9 +197,10 @@ export class Vmm {
 			for (;;) {
 				const result = this.step(limit);
 				if (result !== null) return result;
+				watchdog?.rearm();
 			}
 		} finally {
-			if (watchdog !== null) kernel.hrtimers.cancel(watchdog);
+			if (watchdog !== null) kernel.hrtimers.cancel(watchdog.timer);
 		}
 	}
 
@@ -281,20 +282,29 @@ export class Vmm {
 		this.resting = false;
 	}
 
-	/** A timer that interrupts the vCPU thread by a signal when the budget may be used up. */
-	private startWatchdog(limit: number, budget: number): Hrtimer {
+	/**
+	 * A timer that interrupts the vCPU thread by a signal when the budget may be used up, or when the vCPU may wait for
+	 * ever. It is off then, since a wait for it would be none; `rearm` is for a vCPU that went on all the same.
+	 */
+	private startWatchdog(limit: number, budget: number): { readonly timer: Hrtimer; rearm(): void } {
 		const { cpu, kernel } = this.machine;
 		const least = Math.min(BUDGET_CHECK_CYCLES_LEAST, Math.max(budget, 1));
 		const interval = () => Math.max((limit - this.spent) * CYCLES_PER_INSTRUCTION_LEAST, least);
+		let armed = false;
+		const rearm = (): void => {
+			if (!armed) kernel.hrtimers.start(timer, cpu.cycles + interval());
+			armed = true;
+		};
 		const timer: Hrtimer = {
 			expiresCycles: 0,
 			callback: () => {
+				armed = false;
 				if (this.spent >= limit || this.isIdle()) kernel.vcpuTask.signalPending = true;
-				else kernel.hrtimers.start(timer, cpu.cycles + interval());
+				else rearm();
 			},
 		};
-		kernel.hrtimers.start(timer, cpu.cycles + interval());
-		return timer;
+		rearm();
+		return { timer, rearm };
 	}
 
 	/** The vCPU halted, nothing waits for it, and no timer is left that could wake it. */
