@@ -18,7 +18,7 @@ const FIELDS: readonly (readonly [string, number, bigint])[] = [
 	["DR2", L.DR0 + 16, ~0n], ["DR3", L.DR0 + 24, ~0n], ["DR6", L.DR6, 0xffff_ffffn], ["SFMASK", L.SFMASK, 0xffff_ffffn],
 	["STAR", L.STAR, ~0n], ["LSTAR", L.LSTAR, ~0n], ["TSC_AUX", L.TSC_AUX, 0xffff_ffffn],
 	["FS base", L.SEG + L.FS * L.SEG_BYTES, ~0n], ["GS base", L.SEG + L.GS * L.SEG_BYTES, ~0n],
-	["U_CET", L.U_CET, ~0n], ["PL0_SSP", L.PL0_SSP, ~0n], ["PL3_SSP", L.PL3_SSP, ~0n],
+	["U_CET", L.U_CET, 3n], ["PL0_SSP", L.PL0_SSP, 0x7fff_ffff_fffcn], ["PL3_SSP", L.PL3_SSP, 0x7fff_ffff_fffcn],
 ];
 /** What a TD exit leaves in them; the others keep the VMM's value. */
 const LEFT: Readonly<Record<string, bigint>> = {
