@@ -23,7 +23,6 @@ const packages = Object.keys({ ...dependencies, ...optionalDependencies });
 export const bundle = {
 	input: entries,
 	platform: "node",
-	logLevel: "warn",
 	external: packages.flatMap((name) => [name, new RegExp(`^${name}/`)]),
 	output: {
 		dir: "dist/bundle",
