@@ -8,7 +8,7 @@
  *     applyConfiguration(machine, configuration);
  *     vmm.load(image, { parameters: guestParameters(configuration, model, vendor) });
  */
-import type { KernelOptions } from "../host/kernel.ts";
+import type { KernelOptions } from "../host/kernel-options.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { OtherCpu } from "./other-cpu.ts";
 import type { GuestParameters } from "../guests/boot.ts";

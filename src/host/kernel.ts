@@ -19,6 +19,7 @@ import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
 import { switchPebsMsrs } from "./pebs.ts";
 import { type RemoteLines, rcuData, timekeeper } from "./remote-lines.ts";
+import type { KernelOptions } from "./kernel-options.ts";
 import type { KvmParameters } from "./kvm-parameters.ts";
 import { BEFORE_SWITCH, runPart } from "./shares.ts";
 import type { SharedLine } from "./shared-line.ts";
@@ -72,27 +73,6 @@ const ASM_ENTRY: ReadonlyMap<number, number> = new Map(
 		symbol(`asm_${symbolName(handler)}`),
 	]),
 );
-
-export interface KernelOptions {
-	/** XCR0 that the kernel runs with. Default: all the model has. */
-	readonly xcr0?: number;
-	/** IA32_XSS that the kernel runs with. */
-	readonly xss?: number;
-	readonly mceHandler?: MceHandler;
-	/** Protection key of the pages that user-space stacks lie on; user space allows itself that key. Default: 0. */
-	readonly userStackKey?: number;
-	/** vmscape= of the command line: "off" leaves the predictors alone on the way to user space. Default: as the processor needs. */
-	readonly vmscape?: "off";
-	/**
-	 * perf samples this host by PEBS (`perf top`'s event is cycles:P), and guests have a vPMU: each VM entry and VM exit then
-	 * switches PEBS' MSRs. Intel only. Default false.
-	 */
-	readonly hostPebs?: boolean;
-	/** CONFIG_HZ: other CPUs' ticks write what this one reads, so often (remote-lines.ts). Default 0: never. */
-	readonly tickHz?: number;
-	/** Parameters that kvm_intel and kvm_amd are loaded with. */
-	readonly kvm?: Partial<KvmParameters>;
-}
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
 const GS_BASE = segmentAt(L.GS) + L.SEG_BASE;

@@ -4,34 +4,13 @@ import { runCheck } from "../../src/check/check.ts";
 import { DEFAULT_CONFIGURATION, parseConfiguration } from "../../src/check/configuration.ts";
 import { runSchedule } from "../../src/check/run.ts";
 import { linkTree } from "../../src/kvm/flow/program.ts";
-import type { EventKind } from "../../src/check/types.ts";
 import { type Edit, applyPatches, move, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
-import type { Vendor } from "../../src/silicon/models/model.ts";
 import { found } from "./support/found.ts";
+import { violated } from "./support/violated.ts";
 
 const ENTER = "vcpu_enter_guest";
-
-/** Properties that a tree made by edits of v6.18 violates. */
-function violated(
-	vendor: Vendor,
-	edits: readonly Edit[],
-	events: readonly EventKind[] = [],
-	configuration = "",
-) {
-	const tree = applyPatches(v618, [{ title: "test", source: "", edits }], "test", "");
-	const model = defaultModel(vendor);
-	return runCheck({
-		tree,
-		base: v618,
-		vendor,
-		model,
-		mceHandler: "task-work",
-		events,
-		configuration: parseConfiguration(configuration, vendor, model),
-	}).violations.map(({ property, summary }) => `${property}: ${summary}`);
-}
 
 describe("guest time", () => {
 	it.each([

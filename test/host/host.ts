@@ -1,5 +1,6 @@
 /** A booted kernel on one processor, without KVM. */
-import { INIT_PKRU, Kernel, type KernelOptions } from "../../src/host/kernel.ts";
+import type { KernelOptions } from "../../src/host/kernel-options.ts";
+import { INIT_PKRU, Kernel } from "../../src/host/kernel.ts";
 import { LocalApic } from "../../src/silicon/apic/local-apic.ts";
 import type { Cpu } from "../../src/silicon/cpu/cpu.ts";
 import { symbolName } from "../../src/silicon/cpu/cpu.ts";

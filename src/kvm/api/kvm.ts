@@ -7,7 +7,8 @@
  */
 import { FN, runFunction } from "../../host/functions.ts";
 import { FpState, kernelFeatures } from "../../host/fpu.ts";
-import { Kernel, type KernelOptions } from "../../host/kernel.ts";
+import type { KernelOptions } from "../../host/kernel-options.ts";
+import { Kernel } from "../../host/kernel.ts";
 import { HostPages } from "../../host/pages.ts";
 import { Smp, type SmpOptions } from "../../host/smp.ts";
 import { Task } from "../../host/task.ts";

@@ -2,7 +2,7 @@
 import type { GuestParameters } from "../../guests/boot.ts";
 import type { Image } from "../../guests/image.ts";
 import type { GuestVendor } from "../../guests/programs.ts";
-import type { KernelOptions } from "../../host/kernel.ts";
+import type { KernelOptions } from "../../host/kernel-options.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import type { LoadOptions } from "../../kvm/api/vmm.ts";
 
