@@ -3,6 +3,7 @@
  * processor is in. Translated code looks into it to go from region to region. Privilege level 3 has one of its own.
  */
 import type { Cpu } from "./cpu.ts";
+import type { FillList } from "./fill-list.ts";
 import * as L from "./layout.ts";
 
 const BYTES = L.JUMP_CACHE_ENTRIES * L.JUMP_CACHE_ENTRY_BYTES;
@@ -44,10 +45,11 @@ export function fillJumpEntry(
 	slot: number,
 ): void {
 	const { u32, jumpFilled, jumpPages } = cpu;
+	const empty = entry === (cpu.base + bank + L.JUMP_CACHE) >> 2 ? EMPTY_ENTRY_0 : EMPTY;
+	if (u32[entry] === empty && u32[entry + 1] === EMPTY) jumpFilled[bank === 0 ? 0 : 1]!.add(entry);
 	u32[entry] = low;
 	u32[entry + 1] = high;
 	u32[entry + 2] = slot;
-	jumpFilled[bank === 0 ? 0 : 1]!.add(entry);
 	jumpPages[pageFilter(low, high)] = 1;
 }
 
@@ -79,25 +81,33 @@ function mayHaveJumpsTo(cpu: Cpu, low: number, high: number): boolean {
  */
 export function dropJumpsTo(cpu: Cpu, low: number, high: number, shift: number): void {
 	if (shift === 12 && !mayHaveJumpsTo(cpu, low, high)) return;
-	const { u32, jumpFilled } = cpu;
+	const { jumpFilled, jumpPages } = cpu;
 	if (jumpFilled[0].length + jumpFilled[1].length > DROPPED_FROM_MOST) {
 		flushJumpCache(cpu);
 		return;
 	}
-	for (const [index, bank] of [0, L.USER_BANK].entries()) {
-		const first = (cpu.base + bank + L.JUMP_CACHE) >> 2;
-		const list = jumpFilled[index]!;
-		for (let at = list.length - 1; at >= 0; at--) {
-			const entry = list.at(at);
-			const from = u32[entry]!;
-			const to = (from + INSTRUCTION_BYTES_MAX - 1) >>> 0;
-			const fromHigh = u32[entry + 1]!;
-			const toHigh = to < from ? (fromHigh + 1) >>> 0 : fromHigh;
-			const inside = (from ^ low) >>> shift === 0 && fromHigh === high;
-			if (!inside && ((to ^ low) >>> shift !== 0 || toHigh !== high)) continue;
-			u32[entry] = entry === first ? EMPTY_ENTRY_0 : EMPTY;
-			u32[entry + 1] = EMPTY;
-			list.remove(at);
+	// Made anew from what stays: a page whose code is gone is not looked for again.
+	jumpPages.fill(0);
+	dropFrom(cpu, jumpFilled[0], 0, low, high, shift);
+	dropFrom(cpu, jumpFilled[1], L.USER_BANK, low, high, shift);
+}
+
+function dropFrom(cpu: Cpu, list: FillList, bank: number, low: number, high: number, shift: number): void {
+	const { u32, jumpPages } = cpu;
+	const first = (cpu.base + bank + L.JUMP_CACHE) >> 2;
+	for (let at = list.length - 1; at >= 0; at--) {
+		const entry = list.at(at);
+		const from = u32[entry]!;
+		const to = (from + INSTRUCTION_BYTES_MAX - 1) >>> 0;
+		const fromHigh = u32[entry + 1]!;
+		const toHigh = to < from ? (fromHigh + 1) >>> 0 : fromHigh;
+		const inside = (from ^ low) >>> shift === 0 && fromHigh === high;
+		if (!inside && ((to ^ low) >>> shift !== 0 || toHigh !== high)) {
+			jumpPages[pageFilter(from, fromHigh)] = 1;
+			continue;
 		}
+		u32[entry] = entry === first ? EMPTY_ENTRY_0 : EMPTY;
+		u32[entry + 1] = EMPTY;
+		list.remove(at);
 	}
 }

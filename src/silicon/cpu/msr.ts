@@ -9,6 +9,7 @@ import { hasCet, isCetControl } from "./cet.ts";
 import { CR0, CR4, EFER, XFEATURE } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import { type Fault, GP0 } from "./fault.ts";
+import { highHalf } from "./halves.ts";
 import * as L from "./layout.ts";
 import { segmentAt } from "./segments.ts";
 
@@ -75,13 +76,9 @@ const MASK32 = 0xffffffffn;
 /** Machine-check banks of this machine: IA32_MCG_CAP bits 7:0. */
 const MC_BANKS = 10;
 
-const split64 = new BigUint64Array(1);
-const split32 = new Uint32Array(split64.buffer);
-
 /** Whether bits 63 to 47, or to 56, are all equal. */
 function isExtended(address: bigint, wide: boolean): boolean {
-	split64[0] = address;
-	const top = (split32[1]! | 0) >> (wide ? 24 : 15);
+	const top = (highHalf(address) | 0) >> (wide ? 24 : 15);
 	return top === 0 || top === -1;
 }
 

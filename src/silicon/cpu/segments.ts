@@ -59,6 +59,23 @@ export function setSegment(
 	cpu.write32(at + L.SEG_SELECTOR, selector);
 }
 
+/** Does what `setSegment` does, with a base below 4 GiB as descriptors of 8 bytes have it. */
+export function setSegment32(
+	cpu: Cpu,
+	segment: number,
+	selector: number,
+	base: number,
+	limit: number,
+	attributes: number,
+): void {
+	const at = segmentAt(segment);
+	cpu.write32(at + L.SEG_BASE, base);
+	cpu.write32(at + L.SEG_BASE + 4, 0);
+	cpu.write32(at + L.SEG_LIMIT, limit);
+	cpu.write32(at + L.SEG_ATTR, attributes);
+	cpu.write32(at + L.SEG_SELECTOR, selector);
+}
+
 /** Attributes in a descriptor's second doubleword. The limit's bits 19:16 lie between and are dropped. */
 export function descriptorAttributes(high: number): number {
 	return (high >>> 8) & 0xf0ff;

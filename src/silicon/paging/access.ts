@@ -8,6 +8,7 @@ import { CR0, CR4 } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { watchMemory } from "../cpu/debug.ts";
 import { raise, VECTOR } from "../cpu/fault.ts";
+import { fromHalves, highHalf, lowHalf } from "../cpu/halves.ts";
 import * as L from "../cpu/layout.ts";
 import { cpl } from "../cpu/modes.ts";
 import { FLAG } from "../cpu/rflags.ts";
@@ -28,23 +29,8 @@ export function explicitAccess(cpu: Cpu): number {
 	return cpl(cpu) === 3 ? PF.user : 0;
 }
 
-const split64 = new BigUint64Array(1);
-const split32 = new Uint32Array(split64.buffer);
-
-/** Low half of a linear address. Halves are taken through memory: arithmetic on BigInts would allocate. */
-function low(linear: bigint): number {
-	split64[0] = linear;
-	return split32[0]!;
-}
-
-/** High half of a linear address, unsigned. */
-function high(linear: bigint): number {
-	split64[0] = linear;
-	return split32[1]!;
-}
-
 /** Whether the address bits above the paging mode's are all equal, from the high half (SDM Vol. 1, 3.3.7.1). */
-function isCanonicalHigh(cpu: Cpu, hi: number): boolean {
+export function isCanonicalHigh(cpu: Cpu, hi: number): boolean {
 	const top = (hi | 0) >> ((cpu.read32(L.CR4) & CR4.LA57) !== 0 ? 24 : 15);
 	return top === 0 || top === -1;
 }
@@ -134,28 +120,32 @@ export function knownRange(cpu: Cpu, lo: number, hi: number, bytes: number, acce
 }
 
 /**
- * Reads doublewords of linear memory.
+ * Reads quadwords of linear memory, as the doublewords that they consist of.
+ * @param lo low half of its linear address, and `hi`, unsigned
  * @param into takes them, from its first element on
+ * @param count of doublewords
  * @returns false with a fault noted
  */
 export function readWords(
 	cpu: Cpu,
-	linear: bigint,
+	lo: number,
+	hi: number,
 	into: Uint32Array,
 	count: number,
 	access: number,
 ): boolean {
-	const at = knownRange(cpu, low(linear), high(linear), 4 * count, access);
+	const at = knownRange(cpu, lo, hi, 4 * count, access);
 	if (at >= 0) {
 		const { view } = cpu.memory;
 		for (let index = 0; index < count; index++) into[index] = view.getUint32(at + 4 * index, true);
 		return true;
 	}
+	const linear = fromHalves(lo, hi);
 	for (let index = 0; index < count; index += 2) {
-		split64[0] = readLinear(cpu, linear + BigInt(4 * index), 8, access);
+		const value = readLinear(cpu, BigInt.asUintN(64, linear + BigInt(4 * index)), 8, access);
 		if (faulted(cpu)) return false;
-		into[index] = split32[0]!;
-		into[index + 1] = split32[1]!;
+		into[index] = lowHalf(value);
+		into[index + 1] = highHalf(value);
 	}
 	return true;
 }
@@ -173,8 +163,8 @@ function nextPageHigh(lo: number, hi: number): number {
  */
 export function readLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint {
 	if (cpu.emulated !== null) return cpu.emulated.read(cpu, linear, bytes, access);
-	const lo = low(linear);
-	const hi = high(linear);
+	const lo = lowHalf(linear);
+	const hi = highHalf(linear);
 	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return 0n;
 	const first = resolve(cpu, lo, hi, access);
 	if (first === -1) return 0n;
@@ -206,8 +196,8 @@ export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigi
 		cpu.emulated.write(cpu, linear, bytes, value, access | PF.write);
 		return;
 	}
-	const lo = low(linear);
-	const hi = high(linear);
+	const lo = lowHalf(linear);
+	const hi = highHalf(linear);
 	if (!checkCanonical(cpu, hi, access) || isMisaligned(cpu, lo, bytes, access)) return;
 	const first = resolve(cpu, lo, hi, access | PF.write);
 	if (first === -1) return;
@@ -228,27 +218,31 @@ export function writeLinear(cpu: Cpu, linear: bigint, bytes: number, value: bigi
 }
 
 /**
- * Writes quadwords to linear memory. The caller has probed the range.
- * @param from the first of `values` to write, which goes to `linear`; the others follow
+ * Writes quadwords to linear memory, as the doublewords that they consist of. The caller has probed the range.
+ * @param lo low half of its linear address, and `hi`, unsigned
+ * @param from index of the first doubleword of `values` to write; those to its end follow
  * @returns false with a fault noted
  */
-export function writeQuadwords(
+export function writeWords(
 	cpu: Cpu,
-	linear: bigint,
-	values: BigUint64Array,
+	lo: number,
+	hi: number,
+	values: Uint32Array,
 	from: number,
 	access: number,
 ): boolean {
-	const bytes = 8 * (values.length - from);
-	const at = knownRange(cpu, low(linear), high(linear), bytes, access | PF.write);
+	const at = knownRange(cpu, lo, hi, 4 * (values.length - from), access | PF.write);
 	if (at >= 0) {
 		const { view } = cpu.memory;
 		for (let index = from; index < values.length; index++)
-			view.setBigUint64(at + 8 * (index - from), values[index]!, true);
+			view.setUint32(at + 4 * (index - from), values[index]!, true);
 		return true;
 	}
-	for (let index = from; index < values.length; index++)
-		writeLinear(cpu, linear + BigInt(8 * (index - from)), 8, values[index]!, access);
+	const linear = fromHalves(lo, hi);
+	for (let index = from; index < values.length; index += 2) {
+		const value = fromHalves(values[index]!, values[index + 1]!);
+		writeLinear(cpu, linear + BigInt(4 * (index - from)), 8, value, access);
+	}
 	return !faulted(cpu);
 }
 
@@ -260,8 +254,8 @@ export function writeQuadwords(
  */
 export function probeLinear(cpu: Cpu, linear: bigint, bytes: number, access: number): boolean {
 	if (cpu.emulated !== null) return cpu.emulated.probe(cpu, linear, bytes, access);
-	let lo = low(linear);
-	let hi = high(linear);
+	let lo = lowHalf(linear);
+	let hi = highHalf(linear);
 	let left = bytes;
 	while (left > 0) {
 		if (!checkCanonical(cpu, hi, access)) return false;
@@ -272,6 +266,11 @@ export function probeLinear(cpu: Cpu, linear: bigint, bytes: number, access: num
 		left -= room;
 	}
 	return true;
+}
+
+/** Does what `probeLinear` does, for an address in halves: the short way to pages that the TLB has. */
+export function probeWords(cpu: Cpu, lo: number, hi: number, bytes: number, access: number): boolean {
+	return knownRange(cpu, lo, hi, bytes, access) >= 0 || probeLinear(cpu, fromHalves(lo, hi), bytes, access);
 }
 
 /** Copies linear memory into an array. @returns false with a fault noted; the array is then undefined */
@@ -285,9 +284,9 @@ export function copyFromLinear(
 	let done = 0;
 	while (done < bytes) {
 		const address = linear + BigInt(done);
-		const lo = low(address);
-		if (!checkCanonical(cpu, high(address), access)) return false;
-		const at = resolve(cpu, lo, high(address), access);
+		const lo = lowHalf(address);
+		if (!checkCanonical(cpu, highHalf(address), access)) return false;
+		const at = resolve(cpu, lo, highHalf(address), access);
 		if (at === -1) return false;
 		const part = Math.min(bytes - done, PAGE - (lo & 0xfff));
 		if (at === -2) into.fill(0xff, done, done + part);
@@ -313,8 +312,8 @@ export function copyToLinear(
 	let done = from;
 	while (done < to) {
 		const address = linear + BigInt(done);
-		const lo = low(address);
-		const at = resolve(cpu, lo, high(address), access | PF.write);
+		const lo = lowHalf(address);
+		const at = resolve(cpu, lo, highHalf(address), access | PF.write);
 		if (at === -1) return;
 		const part = Math.min(to - done, PAGE - (lo & 0xfff));
 		if (at >= 0) {
@@ -334,8 +333,8 @@ export function copyToLinear(
  */
 export function fetchLinear(cpu: Cpu, linear: bigint): number {
 	if (cpu.emulated !== null) return cpu.emulated.fetch(cpu, linear);
-	const lo = low(linear);
-	const hi = high(linear);
+	const lo = lowHalf(linear);
+	const hi = highHalf(linear);
 	if (!checkCanonical(cpu, hi, 0)) return -1;
 	const at = resolve(cpu, lo, hi, explicitAccess(cpu) | PF.fetch);
 	if (at >= 0) {

@@ -10,6 +10,7 @@ import { CR0, CR4, EFER } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { DR7 } from "../cpu/debug.ts";
 import type { FillList } from "../cpu/fill-list.ts";
+import { highHalf, lowHalf } from "../cpu/halves.ts";
 import { dropJumpsTo, flushJumpCache } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
 import { tlbOffset } from "../cpu/tlb-index.ts";
@@ -146,21 +147,28 @@ function noteLargePages(cpu: Cpu): void {
 	}
 }
 
+/** Drops the entries of a page in a bank. */
+function dropOfPage(cpu: Cpu, bank: number, lo: number, hi: number): void {
+	const { u32 } = cpu;
+	const page = (lo & 0xfffff000) >>> 0;
+	const read = (cpu.base + bank + L.TLB_READ + tlbOffset(lo)) >> 2;
+	const write = read + ((L.TLB_WRITE - L.TLB_READ) >> 2);
+	const fetch = read + ((L.TLB_FETCH - L.TLB_READ) >> 2);
+	if (u32[read] === page && u32[read + 1] === hi) dropEntry(cpu, read);
+	if (u32[write] === page && u32[write + 1] === hi) dropEntry(cpu, write);
+	if (u32[fetch] === page && u32[fetch + 1] === hi) dropEntry(cpu, fetch);
+}
+
 /**
  * Drops the translations of one page, as INVLPG does: all entries of a page above 4 KiB (SDM Vol. 3A, 5.10.4.1).
  * @param linear any address in the page
  */
 export function flushPage(cpu: Cpu, linear: bigint): void {
-	const lo = Number(linear & 0xffffffffn);
-	const hi = Number((linear >> 32n) & 0xffffffffn);
-	const { base, u32, largePages } = cpu;
-	const offset = tlbOffset(lo);
-	for (const bank of [0, L.USER_BANK]) {
-		for (const table of [L.TLB_READ, L.TLB_WRITE, L.TLB_FETCH]) {
-			const word = (base + bank + table + offset) >> 2;
-			if (u32[word] === (lo & 0xfffff000) >>> 0 && u32[word + 1] === hi) dropEntry(cpu, word);
-		}
-	}
+	const lo = lowHalf(linear);
+	const hi = highHalf(linear);
+	const { largePages } = cpu;
+	dropOfPage(cpu, 0, lo, hi);
+	dropOfPage(cpu, L.USER_BANK, lo, hi);
 	const large = largePages[largeFilter(lo, hi)] !== 0 || largePages[GIGABYTE_FILTER] !== 0;
 	if (large) dropLarge(cpu, lo, hi);
 	// Jumps are kept by offset in CS, which is the linear address only with a base of 0. No page is bigger than 1 GiB.

@@ -10,8 +10,9 @@ import {
 	descriptorLimit,
 	segmentAttributes,
 	segmentBase,
+	segmentAt,
 	segmentLimit,
-	setSegment,
+	setSegment32,
 } from "../cpu/segments.ts";
 import { faulted, readWords, writeLinear } from "../paging/access.ts";
 import { IMPLICIT } from "../paging/walk.ts";
@@ -19,8 +20,6 @@ import { IMPLICIT } from "../paging/walk.ts";
 /** A descriptor as read from the GDT or LDT. */
 export interface Descriptor {
 	readonly selector: number;
-	/** Where it lies. */
-	readonly linear: bigint;
 	readonly low: number;
 	readonly high: number;
 	readonly attributes: number;
@@ -39,6 +38,11 @@ export function selectorError(selector: number): number {
 /** Whether a selector is null: index 0 of the GDT, any RPL. */
 export function isNull(selector: number): boolean {
 	return (selector & 0xfffc) === 0;
+}
+
+/** Where the descriptor of a selector lies. */
+export function descriptorLinear(cpu: Cpu, selector: number): bigint {
+	return segmentBase(cpu, (selector & 4) === 0 ? L.GDTR : L.LDTR) + BigInt(selector & 0xfff8);
 }
 
 /**
@@ -61,29 +65,32 @@ export function readDescriptor(
 		raise(cpu, vector, selectorError(selector) | external);
 		return null;
 	}
-	const linear = segmentBase(cpu, table) + BigInt(offset);
-	if (!readWords(cpu, linear, words, 2, IMPLICIT)) return null;
+	const base = segmentAt(table) + L.SEG_BASE;
+	const sum = cpu.read32(base) + offset;
+	const carry = sum > 0xffffffff ? 1 : 0;
+	if (!readWords(cpu, sum >>> 0, (cpu.read32(base + 4) + carry) >>> 0, words, 2, IMPLICIT)) return null;
 	const low = words[0]!;
 	const high = words[1]!;
 	const attributes = descriptorAttributes(high);
-	return { selector, linear, low, high, attributes, dpl: (attributes >>> 5) & 3, type: attributes & 0x1f };
+	return { selector, low, high, attributes, dpl: (attributes >>> 5) & 3, type: attributes & 0x1f };
 }
 
 /** Loads a segment register from a checked descriptor, and sets the descriptor's accessed bit. */
 export function loadFromDescriptor(cpu: Cpu, segment: number, selector: number, from: Descriptor): void {
 	const accessed = (from.type & 0x11) === 0x10;
 	if (accessed) {
-		writeLinear(cpu, from.linear + 5n, 1, BigInt(((from.high >>> 8) & 0xff) | 1), IMPLICIT);
+		const type = descriptorLinear(cpu, from.selector) + 5n;
+		writeLinear(cpu, type, 1, BigInt(((from.high >>> 8) & 0xff) | 1), IMPLICIT);
 		if (faulted(cpu)) return;
 	}
-	const base = BigInt(descriptorBase(from.low, from.high));
+	const base = descriptorBase(from.low, from.high);
 	const attributes = accessed ? from.attributes | 1 : from.attributes;
-	setSegment(cpu, segment, selector & 0xffff, base, descriptorLimit(from.low, from.high), attributes);
+	setSegment32(cpu, segment, selector & 0xffff, base, descriptorLimit(from.low, from.high), attributes);
 }
 
 /** Makes a segment register null. SS keeps the privilege level in its DPL. */
 export function loadNull(cpu: Cpu, segment: number, selector: number, dpl = 0): void {
-	setSegment(cpu, segment, selector & 0xffff, 0n, 0, ATTR.unusable | (dpl << 5));
+	setSegment32(cpu, segment, selector & 0xffff, 0, 0, ATTR.unusable | (dpl << 5));
 }
 
 /** A data segment that may be written: type 001xb with S. */
@@ -98,7 +105,7 @@ function isWritableData(type: number): boolean {
 export function loadRealSegment(cpu: Cpu, segment: number, selector: number): void {
 	const kept = segmentAttributes(cpu, segment) & (ATTR.G | ATTR.DB);
 	const type = segment === L.CS ? 0x9b : 0x93;
-	setSegment(cpu, segment, selector, BigInt(selector << 4), segmentLimit(cpu, segment), kept | type);
+	setSegment32(cpu, segment, selector, selector << 4, segmentLimit(cpu, segment), kept | type);
 }
 
 /**
@@ -186,11 +193,19 @@ export function isConforming(found: Descriptor): boolean {
  * @param level the new CPL
  */
 export function dropInnerSegments(cpu: Cpu, level: number): void {
-	for (const segment of [L.ES, L.DS, L.FS, L.GS]) {
-		const attributes = segmentAttributes(cpu, segment);
-		if ((attributes & ATTR.unusable) !== 0) continue;
-		const conforming = (attributes & 0x1c) === 0x1c;
-		if (conforming || ((attributes >>> 5) & 3) >= level) continue;
-		setSegment(cpu, segment, 0, segmentBase(cpu, segment), 0, ATTR.unusable);
-	}
+	dropInner(cpu, L.ES, level);
+	dropInner(cpu, L.DS, level);
+	dropInner(cpu, L.FS, level);
+	dropInner(cpu, L.GS, level);
+}
+
+function dropInner(cpu: Cpu, segment: number, level: number): void {
+	const attributes = segmentAttributes(cpu, segment);
+	if ((attributes & ATTR.unusable) !== 0) return;
+	const conforming = (attributes & 0x1c) === 0x1c;
+	if (conforming || ((attributes >>> 5) & 3) >= level) return;
+	const at = segmentAt(segment);
+	cpu.write32(at + L.SEG_SELECTOR, 0);
+	cpu.write32(at + L.SEG_LIMIT, 0);
+	cpu.write32(at + L.SEG_ATTR, ATTR.unusable);
 }

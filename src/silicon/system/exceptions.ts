@@ -7,20 +7,23 @@
  */
 import type { Cpu } from "../cpu/cpu.ts";
 import { checkEventEntry, finishEventEntry } from "../cet/far-transfers.ts";
+import { isCetOn } from "../cpu/cet.ts";
 import { DR6, noteDebugException } from "../cpu/debug.ts";
 import { FAULT_KIND, raise, VECTOR } from "../cpu/fault.ts";
+import { fromHalves } from "../cpu/halves.ts";
 import * as L from "../cpu/layout.ts";
 import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
-import { isCanonical } from "../cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
-import { ATTR, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
+import { ATTR, segmentAt, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
 import {
 	faulted,
+	isCanonicalHigh,
 	probeLinear,
+	probeWords,
 	readLinear,
 	readWords,
 	writeLinear,
-	writeQuadwords,
+	writeWords,
 } from "../paging/access.ts";
 import { PF } from "../paging/physical.ts";
 import { contextChanged } from "../paging/tlb.ts";
@@ -179,10 +182,24 @@ export function deliverFault(cpu: Cpu): boolean {
 	return deliverEvent(cpu, vector, "exception", errorCode, 0);
 }
 
-/** The gate under way, and the offset in it. */
+/** The gate under way, the offset in it, and where its handler is to return to, in halves. */
 const gate = new Uint32Array(4);
-const target64 = new BigUint64Array(1);
-const target = new Uint32Array(target64.buffer);
+const target = new Uint32Array(2);
+const returnTo = new Uint32Array(2);
+
+/**
+ * Reads quadwords of a table that a segment register names: the IDT, or a TSS.
+ * @param segment L.IDTR or L.TR
+ * @param offset in bytes
+ * @param into takes them; `count` doublewords
+ * @returns false with a fault noted
+ */
+function readTable(cpu: Cpu, segment: number, offset: number, into: Uint32Array, count: number): boolean {
+	const base = segmentAt(segment) + L.SEG_BASE;
+	const low = cpu.read32(base) + offset;
+	const high = cpu.read32(base + 4) + (low > 0xffffffff ? 1 : 0);
+	return readWords(cpu, low >>> 0, high >>> 0, into, count, IMPLICIT);
+}
 
 /** One delivery. @returns false with a fault noted and nothing changed */
 function attempt(
@@ -198,8 +215,7 @@ function attempt(
 	const long = isLongMode(cpu);
 	const gateBytes = long ? 16 : 8;
 	if (vector * gateBytes + gateBytes - 1 > segmentLimit(cpu, L.IDTR)) return refuse(cpu, VECTOR.GP, error);
-	const at = segmentBase(cpu, L.IDTR) + BigInt(vector * gateBytes);
-	if (!readWords(cpu, at, gate, gateBytes >> 2, IMPLICIT)) return false;
+	if (!readTable(cpu, L.IDTR, vector * gateBytes, gate, gateBytes >> 2)) return false;
 	const high = gate[1]!;
 	const gateType = (high >>> 8) & 0x1f;
 	// 64-bit and 32-bit interrupt and trap gates; 16-bit and task gates are not implemented.
@@ -209,7 +225,6 @@ function attempt(
 	if ((high & 0x8000) === 0) return refuse(cpu, VECTOR.NP, error);
 	target[0] = (high & 0xffff0000) | (gate[0]! & 0xffff);
 	target[1] = long ? gate[2]! : 0;
-	const offset = target64[0]!;
 
 	const selector = gate[0]! >>> 16;
 	if (isNull(selector)) return refuse(cpu, VECTOR.GP, external);
@@ -221,14 +236,16 @@ function attempt(
 	}
 	if ((code.attributes & ATTR.P) === 0) return refuse(cpu, VECTOR.NP, selectorError(selector) | external);
 
-	const returnRip = cpu.read64(L.RIP) + BigInt(type === "software" || type === "privileged" ? length : 0);
+	const returnLow = cpu.read32(L.RIP) + (type === "software" || type === "privileged" ? length : 0);
+	returnTo[0] = returnLow;
+	returnTo[1] = cpu.read32(L.RIP + 4) + (returnLow > 0xffffffff ? 1 : 0);
 	let flags = readRflags(cpu);
 	// Faults return with RF set, so that an instruction breakpoint does not fire again (SDM 18.3.1.1).
 	const savedFlags = type === "exception" && vector !== VECTOR.DB ? flags | FLAG.RF : flags;
 	const newLevel = isConforming(code) ? level : code.dpl;
 	const done = long
-		? enter64(cpu, code, newLevel, high & 7, offset, returnRip, savedFlags, errorCode, external)
-		: enter32(cpu, code, newLevel, offset, returnRip, savedFlags, errorCode, external);
+		? enter64(cpu, code, newLevel, high & 7, savedFlags, errorCode, external)
+		: enter32(cpu, code, newLevel, savedFlags, errorCode, external);
 	if (!done) return false;
 
 	flags &= ~(FLAG.TF | FLAG.NT | FLAG.RF | FLAG.VM);
@@ -251,14 +268,39 @@ function finishDelivery(cpu: Cpu, vector: number, type: EventType, flags: number
 	contextChanged(cpu);
 }
 
-/** Linear address of an offset in CS. */
-function linearRip(cpu: Cpu, rip: bigint): bigint {
+/** Linear address that the handler is to return to. */
+function linearReturn(cpu: Cpu): bigint {
+	const rip = fromHalves(returnTo[0]!, returnTo[1]!);
 	return is64Bit(cpu) ? rip : BigInt.asUintN(32, segmentBase(cpu, L.CS) + rip);
 }
 
-/** The frame under way: error code, RIP, CS, RFLAGS, RSP, SS. */
-const frame64 = new BigUint64Array(6);
-const frame32 = new Uint32Array(frame64.buffer);
+/** The frame under way, in halves: error code, RIP, CS, RFLAGS, RSP, SS. */
+const frame = new Uint32Array(12);
+/** A stack pointer from a TSS, in halves. */
+const stackPointer = new Uint32Array(2);
+
+/**
+ * Reads the stack pointer of a 64-bit gate's handler into `stackPointer`.
+ * @param inner the handler's privilege level is another
+ * @returns false with a fault noted
+ */
+function readStackPointer(
+	cpu: Cpu,
+	newLevel: number,
+	inner: boolean,
+	ist: number,
+	external: number,
+): boolean {
+	if (ist === 0 && !inner) {
+		stackPointer[0] = cpu.read32(L.GPR + L.RSP * 8);
+		stackPointer[1] = cpu.read32(L.GPR + L.RSP * 8 + 4);
+		return true;
+	}
+	// IST1 lies at offset 36, RSP0 at 4 (SDM figure 9-11).
+	const at = ist !== 0 ? 28 + 8 * ist : 4 + 8 * newLevel;
+	if (at + 7 <= segmentLimit(cpu, L.TR)) return readTable(cpu, L.TR, at, stackPointer, 2);
+	return refuse(cpu, VECTOR.TS, selectorError(segmentSelector(cpu, L.TR)) | external);
+}
 
 /** Builds the frame of a 64-bit gate and enters its handler (SDM 7.14). */
 function enter64(
@@ -266,44 +308,47 @@ function enter64(
 	code: Descriptor,
 	newLevel: number,
 	ist: number,
-	offset: bigint,
-	returnRip: bigint,
 	flags: number,
 	errorCode: number | null,
 	external: number,
 ): boolean {
-	const level = cpl(cpu);
-	let stack = cpu.gpr(L.RSP);
-	if (ist !== 0 || newLevel !== level) {
-		// IST1 lies at offset 36, RSP0 at 4 (SDM figure 9-11).
-		const at = ist !== 0 ? 28 + 8 * ist : 4 + 8 * newLevel;
-		const selector = segmentSelector(cpu, L.TR);
-		if (at + 7 > segmentLimit(cpu, L.TR)) return refuse(cpu, VECTOR.TS, selectorError(selector) | external);
-		stack = readLinear(cpu, segmentBase(cpu, L.TR) + BigInt(at), 8, IMPLICIT);
-		if (faulted(cpu)) return false;
-	}
-	if (!isCanonical(offset, cpu)) return refuse(cpu, VECTOR.GP, external);
+	const inner = newLevel !== cpl(cpu);
+	if (!readStackPointer(cpu, newLevel, inner, ist, external)) return false;
+	if (!isCanonicalHigh(cpu, target[1]!)) return refuse(cpu, VECTOR.GP, external);
 	const bytes = errorCode === null ? 40 : 48;
-	const frame = BigInt.asUintN(64, (stack & ~15n) - BigInt(bytes));
-	if (!isCanonical(frame, cpu) || !isCanonical(stack, cpu)) return refuse(cpu, VECTOR.SS, external);
+	const below = (stackPointer[0]! & ~15) >>> 0;
+	const low = (below - bytes) >>> 0;
+	const high = (stackPointer[1]! - (below < bytes ? 1 : 0)) >>> 0;
+	if (!isCanonicalHigh(cpu, high) || !isCanonicalHigh(cpu, stackPointer[1]!))
+		return refuse(cpu, VECTOR.SS, external);
 	const access = newLevel === 3 ? PF.user : 0;
-	if (!probeLinear(cpu, frame, bytes, access | PF.write)) return false;
-	const shadow = checkEventEntry(cpu, newLevel, ist, segmentSelector(cpu, L.CS), linearRip(cpu, returnRip));
+	if (!probeWords(cpu, low, high, bytes, access | PF.write)) return false;
+	const lip = isCetOn(cpu) ? linearReturn(cpu) : 0n;
+	const shadow = checkEventEntry(cpu, newLevel, ist, segmentSelector(cpu, L.CS), lip);
 	if (shadow === null) return false;
-	frame64[0] = BigInt((errorCode ?? 0) >>> 0);
-	frame64[1] = returnRip;
-	frame32[4] = segmentSelector(cpu, L.CS);
-	frame32[6] = flags;
-	frame64[4] = cpu.gpr(L.RSP);
-	frame32[10] = segmentSelector(cpu, L.SS);
-	if (!writeQuadwords(cpu, frame, frame64, errorCode === null ? 1 : 0, access)) return false;
+	frame[0] = errorCode ?? 0;
+	frame[2] = returnTo[0]!;
+	frame[3] = returnTo[1]!;
+	frame[4] = segmentSelector(cpu, L.CS);
+	frame[6] = flags;
+	frame[8] = cpu.read32(L.GPR + L.RSP * 8);
+	frame[9] = cpu.read32(L.GPR + L.RSP * 8 + 4);
+	frame[10] = segmentSelector(cpu, L.SS);
+	if (!writeWords(cpu, low, high, frame, errorCode === null ? 2 : 0, access)) return false;
 	loadFromDescriptor(cpu, L.CS, (code.selector & ~3) | newLevel, code);
 	if (faulted(cpu)) return false;
 	finishEventEntry(cpu, newLevel, shadow);
-	if (newLevel !== level) loadNull(cpu, L.SS, newLevel, newLevel);
-	cpu.setGpr(L.RSP, frame);
-	cpu.write64(L.RIP, offset);
+	if (inner) loadNull(cpu, L.SS, newLevel, newLevel);
+	cpu.write32(L.GPR + L.RSP * 8, low);
+	cpu.write32(L.GPR + L.RSP * 8 + 4, high);
+	enterAt(cpu);
 	return true;
+}
+
+/** Sets RIP to the gate's offset. */
+function enterAt(cpu: Cpu): void {
+	cpu.write32(L.RIP, target[0]!);
+	cpu.write32(L.RIP + 4, target[1]!);
 }
 
 /** Builds the frame of a 32-bit gate and enters its handler, on the stack of the TSS for an inner level (SDM 7.12). */
@@ -311,15 +356,13 @@ function enter32(
 	cpu: Cpu,
 	code: Descriptor,
 	newLevel: number,
-	offset: bigint,
-	returnRip: bigint,
 	flags: number,
 	errorCode: number | null,
 	external: number,
 ): boolean {
 	const inner = newLevel !== cpl(cpu);
 	const values = errorCode === null ? [] : [BigInt(errorCode >>> 0)];
-	values.push(returnRip & 0xffffffffn, BigInt(segmentSelector(cpu, L.CS)), BigInt(flags >>> 0));
+	values.push(BigInt(returnTo[0]!), BigInt(segmentSelector(cpu, L.CS)), BigInt(flags >>> 0));
 	let stackBase = segmentBase(cpu, L.SS);
 	let stack = cpu.gpr(L.RSP) & 0xffffffffn;
 	let segment: Descriptor | null = null;
@@ -347,7 +390,7 @@ function enter32(
 	const linear = (stackBase + top) & 0xffffffffn;
 	const access = newLevel === 3 ? PF.user : 0;
 	if (!probeLinear(cpu, linear, bytes, access | PF.write)) return false;
-	const shadow = checkEventEntry(cpu, newLevel, 0, segmentSelector(cpu, L.CS), linearRip(cpu, returnRip));
+	const shadow = checkEventEntry(cpu, newLevel, 0, segmentSelector(cpu, L.CS), linearReturn(cpu));
 	if (shadow === null) return false;
 	for (const [at, value] of values.entries()) writeLinear(cpu, linear + BigInt(at * 4), 4, value, access);
 	if (faulted(cpu)) return false;
@@ -356,7 +399,7 @@ function enter32(
 	finishEventEntry(cpu, newLevel, shadow);
 	if (segment !== null) loadFromDescriptor(cpu, L.SS, segment.selector, segment);
 	cpu.setGpr(L.RSP, top);
-	cpu.write64(L.RIP, offset);
+	enterAt(cpu);
 	return true;
 }
 

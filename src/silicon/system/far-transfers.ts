@@ -15,7 +15,7 @@ import {
 	segmentBase,
 	segmentLimit,
 	segmentSelector,
-	setSegment,
+	setSegment32,
 } from "../cpu/segments.ts";
 import {
 	checkFarBranch,
@@ -27,7 +27,7 @@ import {
 	shadowSystemCall,
 	shadowSystemReturn,
 } from "../cet/far-transfers.ts";
-import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
+import { explicitAccess, faulted, knownRange, readLinear } from "../paging/access.ts";
 import { contextChanged } from "../paging/tlb.ts";
 import { Code, Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
@@ -268,6 +268,35 @@ function loadOuterStack(cpu: Cpu, code: Descriptor, selector: number, level: num
 	return loadStackSegment(cpu, selector, level);
 }
 
+/** What an IRET pops: RIP, CS, RFLAGS, RSP, SS. */
+const frame64 = new BigUint64Array(5);
+const frame = new Uint32Array(frame64.buffer);
+
+/**
+ * Reads values of an IRET's frame from the stack, without moving it.
+ * @param bytes of each
+ * @param from index of the first, and `to` behind the last
+ * @returns false with a fault noted
+ */
+function peekFrame(cpu: Cpu, bytes: number, from: number, to: number): boolean {
+	const low = cpu.read32(L.GPR + L.RSP * 8) + 8 * from;
+	if (bytes === 8 && low <= 0xffffffff && is64Bit(cpu)) {
+		const high = cpu.read32(L.GPR + L.RSP * 8 + 4);
+		const at = knownRange(cpu, low, high, 8 * (to - from), explicitAccess(cpu));
+		if (at >= 0) {
+			const { view } = cpu.memory;
+			for (let half = 0; half < 2 * (to - from); half++)
+				frame[2 * from + half] = view.getUint32(at + 4 * half, true);
+			return true;
+		}
+	}
+	for (let index = from; index < to; index++) {
+		frame64[index] = peek(cpu, bytes, index * bytes);
+		if (faulted(cpu)) return false;
+	}
+	return true;
+}
+
 /** IRET, IRETD and IRETQ without task switches and virtual-8086 mode. */
 const interruptReturn: Handler = (cpu, insn) => {
 	if (intercepted(cpu, insn, INTERCEPT.iret)) return OUTCOME.stop;
@@ -275,12 +304,10 @@ const interruptReturn: Handler = (cpu, insn) => {
 	const flagsNow = readRflags(cpu);
 	const protectedMode = isProtectedMode(cpu);
 	if (protectedMode && (flagsNow & FLAG.NT) !== 0) return fail(cpu, GP0);
-	const rip = peek(cpu, bytes, 0);
-	if (faulted(cpu)) return OUTCOME.fault;
-	const selector = Number(peek(cpu, bytes, bytes) & 0xffffn);
-	if (faulted(cpu)) return OUTCOME.fault;
-	const popped = Number(peek(cpu, bytes, 2 * bytes) & 0xffffffffn);
-	if (faulted(cpu)) return OUTCOME.fault;
+	if (!peekFrame(cpu, bytes, 0, 3)) return OUTCOME.fault;
+	const rip = frame64[0]!;
+	const selector = frame[2]! & 0xffff;
+	const popped = frame[4]!;
 	const oldLevel = cpl(cpu);
 	let outcome: Outcome;
 	if (!protectedMode) {
@@ -294,11 +321,8 @@ const interruptReturn: Handler = (cpu, insn) => {
 		if (found === null || !offsetFits(cpu, found, rip)) return OUTCOME.fault;
 		// 64-bit mode always pops RSP and SS.
 		if ((selector & 3) !== oldLevel || is64Bit(cpu)) {
-			const stack = peek(cpu, bytes, 3 * bytes);
-			if (faulted(cpu)) return OUTCOME.fault;
-			const stackSelector = Number(peek(cpu, bytes, 4 * bytes) & 0xffffn);
-			if (faulted(cpu)) return OUTCOME.fault;
-			outcome = enterOuter(cpu, found, rip, stackSelector, stack, true);
+			if (!peekFrame(cpu, bytes, 3, 5)) return OUTCOME.fault;
+			outcome = enterOuter(cpu, found, rip, frame[8]! & 0xffff, frame64[3]!, true);
 		} else {
 			const shadow = shadowReturn(cpu, found, rip, true);
 			if (shadow === null) return OUTCOME.fault;
@@ -328,7 +352,7 @@ const FLAT_CODE_32 = 0xc09b;
 const FLAT_DATA = 0xc093;
 
 function setFlat(cpu: Cpu, segment: number, selector: number, attributes: number, level: number): void {
-	setSegment(cpu, segment, (selector & 0xfffc) | level, 0n, 0xffffffff, attributes | (level << 5));
+	setSegment32(cpu, segment, (selector & 0xfffc) | level, 0, 0xffffffff, attributes | (level << 5));
 }
 
 const syscall: Handler = (cpu, insn) => {

@@ -23,7 +23,14 @@ import type { Insn } from "../translate/insn.ts";
 import { segmentOf } from "../translate/registers.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
 import { umipForbids } from "./control-registers.ts";
-import { isNull, loadDataSegment, loadNull, readDescriptor, selectorError } from "./descriptors.ts";
+import {
+	descriptorLinear,
+	isNull,
+	loadDataSegment,
+	loadNull,
+	readDescriptor,
+	selectorError,
+} from "./descriptors.ts";
 import {
 	advance,
 	fail,
@@ -181,7 +188,7 @@ function loadSystemSegment(segment: number): Handler {
 			if ((selector & 0xfff8) + 15 > segmentLimit(cpu, L.GDTR)) {
 				return failWith(cpu, VECTOR.GP, selectorError(selector));
 			}
-			base |= readLinear(cpu, found.linear + 8n, 4, IMPLICIT) << 32n;
+			base |= readLinear(cpu, descriptorLinear(cpu, selector) + 8n, 4, IMPLICIT) << 32n;
 			if (faulted(cpu)) return OUTCOME.fault;
 			if (!isCanonicalForRegister(base, cpu)) return failWith(cpu, VECTOR.GP, selectorError(selector));
 		}
@@ -189,7 +196,13 @@ function loadSystemSegment(segment: number): Handler {
 		if (segment === L.TR) {
 			// Marks the TSS busy.
 			attributes |= 2;
-			writeLinear(cpu, found.linear + 5n, 1, BigInt(((found.high >>> 8) & 0xff) | 2), IMPLICIT);
+			writeLinear(
+				cpu,
+				descriptorLinear(cpu, selector) + 5n,
+				1,
+				BigInt(((found.high >>> 8) & 0xff) | 2),
+				IMPLICIT,
+			);
 			if (faulted(cpu)) return OUTCOME.fault;
 		}
 		setSegment(cpu, segment, selector, base, descriptorLimit(found.low, found.high), attributes);

@@ -63,3 +63,16 @@ test("what was dropped and is filled again is emptied with the rest", () => {
 	flushJumpCache(cpu);
 	expect(left()).toEqual([]);
 });
+
+test("two places that take turns in one entry leave the others to INVLPG as they are", () => {
+	const { cpu, left } = cacheOf([0x7000]);
+	const [one, other] = [0x5000, 0x100_5000];
+	expect(jumpEntry(cpu, 0, one)).toBe(jumpEntry(cpu, 0, other));
+	for (let turn = 0; turn < 5000; turn++) {
+		const rip = turn % 2 === 0 ? one : other;
+		fillJumpEntry(cpu, 0, jumpEntry(cpu, 0, rip), rip, HIGH, 7);
+	}
+	dropJumpsTo(cpu, other, HIGH, 12);
+	expect(left()).toEqual([0x7000]);
+	expect(cpu.jumpFilled[0].length).toBe(1);
+});
