@@ -104,6 +104,9 @@ function siliconFor(model: CpuModel, cpus: number): Silicon {
 	return silicon;
 }
 
+/** Whose machine stands on a silicon. */
+const users = new WeakMap<Silicon, Subject>();
+
 const asked = <K extends keyof Property>(question: K) =>
 	PROPERTIES.flatMap((property, index) =>
 		property[question] === undefined
@@ -147,6 +150,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	readonly runner: ProgramRunner;
 	readonly script: Script;
 	readonly ledger = new Ledger();
+	private readonly silicon: Silicon;
 	/** Ops so far: the number that an injection's `at` means. */
 	ops = 0;
 	/** Op counts of the VM entries since `entries` was last emptied, and behind which of them the guest ran. */
@@ -182,6 +186,8 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const vcpus = Number(configuration.vcpus);
 		const silicon = siliconFor(model, vcpus);
 		this.witness = witness;
+		this.silicon = silicon;
+		users.set(silicon, this);
 		this.script = scriptFor(program.vendor, configuration, model);
 		for (const { cpu } of silicon.processors) {
 			cpu.cycles = SCRIPT_NOW_CYCLES;
@@ -365,6 +371,33 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	livelock(): void {
 		this.fail({ name: GUEST_ENDS, degree: "violation" }, "the run loop goes round and round");
 		this.ledger.end = { kind: "internal-error", message: "livelock" };
+	}
+
+	/** Whether the machine is still there: another one on the same hardware ends it. */
+	get isIntact(): boolean {
+		return users.get(this.silicon) === this;
+	}
+
+	/**
+	 * Begins anew with another program, on a machine that was brought back to how it was at first and starts the same under both
+	 * (same-program.ts `startsAlike`). One with two vCPUs does not: the second one has run.
+	 */
+	restart(program: Program): void {
+		const { machine, runner } = this;
+		const { cpu, vcpu } = machine;
+		runner.program = program;
+		machine.vm.tree = program.compiled;
+		cpu.observer = this;
+		vcpu.ledger = this;
+		vcpu.stat.byReason.clear();
+		this.setSchedule([]);
+		this.ops = 0;
+		this.noting = false;
+		this.flagReads.bits = 0;
+		this.kvmRunResult = null;
+		this.fastpathReentries = 0;
+		this.arrivals.fill(0);
+		this.opCounts.fill(0);
 	}
 
 	/** Takes the hardware back from a run, so that the next one can have it. */

@@ -36,7 +36,8 @@ export class Vm {
 	readonly memory: MachineMemory;
 	readonly kernel: Kernel;
 	readonly vendor: Vendor;
-	readonly tree: CompiledTree;
+	/** A check goes on with another one: nobody else does. */
+	tree: CompiledTree;
 	readonly slots: MemorySlot[] = [];
 	readonly vcpus: Vcpu[] = [];
 	/** The TDX module's side of a TD; null for other VMs, and before the first vCPU. */

@@ -7,6 +7,7 @@ import {
 import { runCheck } from "../../src/check/check.ts";
 import { planJobs } from "../../src/check/plan.ts";
 import { JobRunner } from "../../src/check/search/jobs.ts";
+import { rigFor } from "../../src/check/search/rig.ts";
 import { TableWatch, snapshotRules } from "../../src/check/search/rules.ts";
 import { type SearchResult, search } from "../../src/check/search/search.ts";
 import { Snapshotter } from "../../src/check/search/snapshot.ts";
@@ -199,6 +200,26 @@ describe("a search", () => {
 			return new Map(results.sort(([a], [b]) => a - b));
 		};
 		expect(inOrder([2, 1, 0])).toEqual(inOrder([0, 1, 2]));
+	});
+
+	it.each(["vmx", "svm", "tdx"] as const)(
+		"of one tree on %s finds on the machine of another one's what it finds on its own",
+		(vendor) => {
+			const kinds = ["irq", "preempt", "mce", "perf"] as const;
+			const searched = (tree: string) => search({ setup: setup(tree, vendor), eventsMax: 1, kinds });
+			const alone = searched("series-v2");
+			const machine = rigFor(setup("v6.18", vendor), []);
+			searched("v6.18");
+			expect(searched("series-v2")).toEqual(alone);
+			expect(rigFor(setup("dedup", vendor), [])).toBe(machine);
+			const wide = { ...DEFAULT_CONFIGURATION, pke: "off" } as const;
+			expect(rigFor(setup("v6.18", vendor, { configuration: wide }), [])).not.toBe(machine);
+		},
+	);
+
+	it("begins on a machine of its own if kvm_arch_vcpu_load() is another one", () => {
+		const machine = rigFor(setup("v6.18", "tdx"), []);
+		expect(rigFor(setup("series-v1", "tdx"), [])).not.toBe(machine);
 	});
 
 	it("finds the host interrupt that version 1 loses behind a TD exit, with one event, and replays it", () => {

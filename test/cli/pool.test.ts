@@ -124,17 +124,39 @@ describe("threads", () => {
 		).toBe(1);
 	});
 
+	const group = (number: number, length: number, machine = number) =>
+		Array.from(
+			{ length },
+			(): Task => ({
+				kind: "case",
+				name: "",
+				vendor: "vmx",
+				bounds: "own",
+				group: number,
+				machine,
+				weight: 1,
+			}),
+		);
+
 	it("take each task once, stay with the group that they began, and help where most is left", () => {
-		const group = (number: number, length: number) =>
-			Array.from(
-				{ length },
-				(): Task => ({ kind: "case", name: "", vendor: "vmx", bounds: "own", group: number, weight: 1 }),
-			);
 		const tasks = [...group(0, 3), ...group(1, 1), ...group(2, 2)];
 		const claims = queueWords(tasks.length);
 		const [first, second] = [new Queue(tasks, claims), new Queue(tasks, claims)];
 		expect([first, second, second, first, second].map((queue) => queue.take())).toEqual([0, 3, 4, 1, 5]);
 		expect([second.take(), first.take(), second.take()]).toEqual([2, -1, -1]);
+	});
+
+	it("stay with the machine that they began", () => {
+		const tasks = [
+			...group(0, 1, 0),
+			...group(1, 1, 1),
+			...group(2, 1, 0),
+			...group(3, 1, 1),
+			...group(4, 1, 0),
+		];
+		const claims = queueWords(tasks.length);
+		const [first, second] = [new Queue(tasks, claims), new Queue(tasks, claims)];
+		expect([first, second, second, second, first].map((queue) => queue.take())).toEqual([0, 1, 3, 2, 4]);
 	});
 
 	it("end when one of them fails, with its error, and take no more tasks", async () => {

@@ -4,7 +4,6 @@
  *
  * A thread has one such memory: whoever compares and did not do so last puts its snapshot there.
  */
-import { type SavedBlock, type WordScan, wordScan } from "./field-code.ts";
 import { Code, OPCODE, TYPE, encodeModule } from "../../silicon/wasm/builder.ts";
 import { SIMD } from "../../silicon/wasm/simd.ts";
 
@@ -101,7 +100,8 @@ export class Comparison {
 	private readonly many: readonly Place[];
 	/** Number among a snapshot's words of each word in the memory before `wholeEnd`. */
 	private readonly numbers: Int32Array;
-	private readonly few: WordScan;
+	/** Blocks of few words, with the number of the first among a snapshot's words. */
+	private readonly few: readonly (Words & { readonly before: number })[];
 	/** Words of the blocks in the memory: behind those of the snapshot come the machine's. */
 	private readonly span: number;
 	private saved: SavedWords | null = null;
@@ -118,14 +118,15 @@ export class Comparison {
 		this.span = at;
 		this.wholeEnd = this.places[whole]?.at ?? at;
 		this.numbers = new Int32Array(this.wholeEnd);
-		const few: SavedBlock[] = [];
+		const few: (Words & { readonly before: number })[] = [];
 		let before = 0;
 		for (const place of this.places.slice(0, whole)) {
-			if (place.count <= FEW_WORDS) few.push({ ...place, before });
+			if (place.count <= FEW_WORDS)
+				few.push({ words: place.words, first: place.first, count: place.count, before });
 			else for (let i = 0; i < place.count; i++) this.numbers[place.at + i] = before + i;
 			before += place.count;
 		}
-		this.few = wordScan(few);
+		this.few = few;
 		this.many = this.places.slice(0, whole).filter(({ count }) => count > FEW_WORDS);
 	}
 
@@ -157,7 +158,7 @@ export class Comparison {
 	 * @returns how many there are
 	 */
 	whole(numbers: Int32Array, now: Uint32Array): number {
-		let listed = this.few(this.saved!.words, numbers, now, 0);
+		let listed = this.fewWords(numbers, now);
 		for (const place of this.many) this.fetch(place, place.count);
 		const { words, differ } = workbench!;
 		const { span, wholeEnd } = this;
@@ -170,6 +171,19 @@ export class Comparison {
 				now[listed++] = words[span + i]!;
 			}
 		}
+	}
+
+	private fewWords(numbers: Int32Array, now: Uint32Array): number {
+		const saved = this.saved!.words;
+		let listed = 0;
+		for (const { words, first, count, before } of this.few)
+			for (let i = 0; i < count; i++) {
+				const word = words[first + i]!;
+				if (word === saved[before + i]) continue;
+				numbers[listed] = before + i;
+				now[listed++] = word;
+			}
+		return listed;
 	}
 
 	/**

@@ -1,4 +1,7 @@
-/** Straight code that reads and writes the fields of a machine's objects, and reads few words: one takes about a nanosecond. */
+/**
+ * Straight code that reads and writes the fields of a machine's objects. Objects with the same fields share it, whichever
+ * machine they belong to, and it comes in small functions: what V8 has learned and compiled of it serves the next machine too.
+ */
 
 /** A field of an object. */
 export interface Field {
@@ -6,18 +9,6 @@ export interface Field {
 	readonly owner: number;
 	readonly name: string;
 	readonly hashed: boolean;
-}
-
-/** What the code does, in parts that are called one after the other. */
-interface Parts {
-	readonly save: readonly ((values: unknown[]) => void)[];
-	readonly restore: readonly ((values: readonly unknown[]) => void)[];
-	readonly scan: readonly ((
-		values: readonly unknown[],
-		numbers: Int32Array,
-		now: unknown[],
-		count: number,
-	) => number)[];
 }
 
 /** All fields at once. */
@@ -32,91 +23,74 @@ export interface FieldCode {
 	scan(values: readonly unknown[], numbers: Int32Array, now: unknown[]): number;
 }
 
-type Maker = (...owners: readonly object[]) => unknown;
+/** What is done with some fields, from the number `first` on. */
+interface Part {
+	readonly save: (values: unknown[], first: number) => void;
+	readonly restore: (values: readonly unknown[], first: number) => void;
+	readonly scan: (
+		values: readonly unknown[],
+		first: number,
+		numbers: Int32Array,
+		now: unknown[],
+		count: number,
+	) => number;
+}
 
-/** By parameters and text: machines that are built alike share what V8 learned about the code and optimized. */
+type Maker = (...objects: readonly object[]) => Part;
+
+/** By text. */
 const makers = new Map<string, Maker>();
 
-/** Makes code for objects, which it calls by their letter and number. */
-function make<Code>(letter: string, owners: readonly object[], source: string): Code {
-	const key = `${letter} ${owners.length} ${source}`;
+/** Makes the code for fields, of few objects. */
+function partOf(owners: readonly object[], fields: readonly Field[]): Part {
+	const numbers = [...new Set(fields.map(({ owner }) => owner))];
+	const read = fields.map(({ owner, name }) => {
+		const object = `o${numbers.indexOf(owner)}`;
+		return /^[A-Za-z_$][\w$]*$/.test(name) ? `${object}.${name}` : `${object}[${JSON.stringify(name)}]`;
+	});
+	const saved = read.map((_, at) => (at === 0 ? "v[k]" : `v[k + ${at}]`));
+	const save = read.map((field, at) => `${saved[at]} = ${field};`);
+	const restore = read.map((field, at) => `if (${field} !== ${saved[at]}) ${field} = ${saved[at]};`);
+	const scan = read.map(
+		(field, at) => `if ((x = ${field}) !== ${saved[at]}) { at[n] = k + ${at}; now[n++] = x; }`,
+	);
+	const source = `"use strict"; return {
+save: (v, k) => { ${save.join("\n")} },
+restore: (v, k) => { ${restore.join("\n")} },
+scan: (v, k, at, now, n) => { let x; ${scan.join("\n")} return n; } };`;
+	const objects = numbers.map((number) => owners[number]!);
+	const key = `${objects.map((object) => object.constructor?.name).join(" ")} ${source}`;
 	let maker = makers.get(key);
 	if (maker === undefined) {
-		maker = new Function(...owners.map((_, at) => `${letter}${at}`), source) as Maker;
+		maker = new Function(...objects.map((_, at) => `o${at}`), source) as Maker;
 		makers.set(key, maker);
 	}
-	return maker(...owners) as Code;
+	return maker(...objects);
 }
 
-/** Functions of a few hundred lines are as far as V8 likes to optimize at once. */
-const LINES_MAX = 200;
+/** Fields of one part, at most: what V8 takes to optimize a function grows faster than its length. */
+const FIELDS_MAX = 32;
 
-/** Functions around lines. @param head what opens one @param tail what closes it */
-function partsOf(lines: readonly string[], head: string, tail = ""): string {
-	const parts: string[] = [];
-	for (let at = 0; at < lines.length; at += LINES_MAX)
-		parts.push(`${head}${lines.slice(at, at + LINES_MAX).join("\n")}${tail} }`);
-	return `[${parts.join(",\n")}]`;
-}
-
-/** Makes the code for fields of these objects. */
+/** Makes the code for fields of these objects. Those of one object stand together. */
 export function fieldCode(owners: readonly object[], fields: readonly Field[]): FieldCode {
-	const read = fields.map(({ owner, name }) =>
-		`o${owner}[${JSON.stringify(name)}]`.replace(/\["([A-Za-z_$][\w$]*)"\]/, ".$1"),
-	);
-	const save = read.map((field, at) => `v[${at}] = ${field};`);
-	const restore = read.map((field, at) => `if (${field} !== v[${at}]) ${field} = v[${at}];`);
-	const scan = read.map((field, at) => `if ((x = ${field}) !== v[${at}]) { at[n] = ${at}; now[n++] = x; }`);
-	const source = `"use strict"; return {
-save: ${partsOf(save, "(v) => { ")},
-restore: ${partsOf(restore, "(v) => { ")},
-scan: ${partsOf(scan, "(v, at, now, n) => { let x; ", " return n;")} };`;
-	const parts = make<Parts>("o", owners, source);
+	const parts: Part[] = [];
+	const firsts: number[] = [];
+	for (let first = 0; first < fields.length; first += FIELDS_MAX) {
+		firsts.push(first);
+		parts.push(partOf(owners, fields.slice(first, first + FIELDS_MAX)));
+	}
 	return {
 		save(values) {
-			for (const part of parts.save) part(values);
+			for (let at = 0; at < parts.length; at++) parts[at]!.save(values, firsts[at]!);
 		},
 		restore(values) {
-			for (const part of parts.restore) part(values);
+			for (let at = 0; at < parts.length; at++) parts[at]!.restore(values, firsts[at]!);
 		},
 		scan(values, numbers, now) {
 			let count = 0;
-			for (const part of parts.scan) count = part(values, numbers, now, count);
+			for (let at = 0; at < parts.length; at++)
+				count = parts[at]!.scan(values, firsts[at]!, numbers, now, count);
 			return count;
 		},
-	};
-}
-
-/** Words of a typed array, and where a snapshot has them. */
-export interface SavedBlock {
-	readonly words: Uint32Array;
-	readonly first: number;
-	readonly count: number;
-	/** Number of the first one among a snapshot's words. */
-	readonly before: number;
-}
-
-/**
- * Finds words that are unlike a snapshot's.
- * @param saved the snapshot's @param numbers takes their numbers among those, from `count` on @param now takes what they are
- * @returns how many are listed then
- */
-export type WordScan = (saved: Uint32Array, numbers: Int32Array, now: Uint32Array, count: number) => number;
-
-/** Makes the code that compares few words, each in a line. */
-export function wordScan(blocks: readonly SavedBlock[]): WordScan {
-	const lines = blocks.flatMap(({ first, count, before }, block) =>
-		Array.from({ length: count }, (_, i) => {
-			const number = before + i;
-			return `if ((x = w${block}[${first + i}]) !== s[${number}]) { at[n] = ${number}; now[n++] = x; }`;
-		}),
-	);
-	const source = `"use strict"; return ${partsOf(lines, "(s, at, now, n) => { let x; ", " return n;")};`;
-	const owners = blocks.map(({ words }) => words);
-	const parts = make<readonly WordScan[]>("w", owners, source);
-	return (saved, numbers, now, before) => {
-		let count = before;
-		for (const part of parts) count = part(saved, numbers, now, count);
-		return count;
 	};
 }

@@ -70,20 +70,27 @@ export class Inventory {
 			for (const element of contentOf(value)) this.visit(element, `${where}[]`, hashed);
 			return;
 		}
-		for (const name of Object.keys(value)) this.field(value, owner, name, where, hashed);
+		const own = Object.keys(value).filter((name) => this.field(value, owner, name, hashed));
+		for (const name of own)
+			this.visit(
+				(value as Record<string, unknown>)[name],
+				`${where}.${name}`,
+				hashed && this.rules.rule(value, name) === "saved",
+			);
 	}
 
-	private field(object: object, owner: number, name: string, where: string, parentHashed: boolean): void {
+	/** Fields of one object have numbers in turn. @returns whether what the field holds is to be visited */
+	private field(object: object, owner: number, name: string, parentHashed: boolean): boolean {
 		const rule = this.rules.rule(object, name);
-		if (rule === "left") return;
+		if (rule === "left") return false;
 		const hashed = parentHashed && rule === "saved";
 		const value = (object as Record<string, unknown>)[name];
 		if (ArrayBuffer.isView(value)) {
 			this.view(object, name, value as View, hashed);
-			return;
+			return false;
 		}
 		this.fields.push({ owner, name, hashed });
-		this.visit(value, `${where}.${name}`, hashed);
+		return true;
 	}
 
 	private visit(value: unknown, where: string, hashed: boolean): void {

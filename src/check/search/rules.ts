@@ -8,6 +8,7 @@ import { GuestContext } from "../../host/guest-context.ts";
 import { Kernel } from "../../host/kernel.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import { Vmm } from "../../kvm/api/vmm.ts";
+import { ProgramRunner } from "../../kvm/flow/program.ts";
 import { Mmu } from "../../kvm/mmu/mmu.ts";
 import { Vcpu, type KvmRun } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
@@ -19,7 +20,7 @@ import type { Script } from "../guest/script.ts";
 import { Ledger, type Subject } from "../subject.ts";
 import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
-/** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change behind the first KVM_RUN. */
+/** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change in a search. */
 const LEFT: readonly (readonly [abstract new (...args: never[]) => object, readonly string[]])[] = [
 	[
 		Cpu,
@@ -39,6 +40,7 @@ const LEFT: readonly (readonly [abstract new (...args: never[]) => object, reado
 	[Vcpu, ["stat", "nodeObserver", "ledger", "cpuid"]],
 	[Vm, ["tree", "ops"]],
 	[Mmu, ["stat"]],
+	[ProgramRunner, ["program"]],
 	// Devices of user space: the script's ports are nobody's.
 	[Vmm, ["board", "onConsole"]],
 ];
@@ -145,14 +147,11 @@ export interface TableWords {
  * The rules for a machine with a script in it.
  * @param tables words of tables that runs change
  */
-export function snapshotRules(
-	{ machine, script, runner: { program } }: Subject,
-	tables: readonly TableWords[],
-): SnapshotRules {
+export function snapshotRules({ machine, script }: Subject, tables: readonly TableWords[]): SnapshotRules {
 	const { memory, cpu } = machine;
 	const { vcpus } = machine.vm;
 	return {
-		opaque: new Set<object>([memory, cpu.model, script, program]),
+		opaque: new Set<object>([memory, cpu.model, script]),
 		foreign: new Set([memory.memory.buffer]),
 		rule(owner, field) {
 			return byClass.get(owner.constructor)?.get(field) ?? "saved";

@@ -12,11 +12,11 @@
  */
 import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
 import { NO_SURROUNDINGS } from "../surroundings.ts";
-import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, Subject } from "../subject.ts";
+import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, type Subject } from "../subject.ts";
 import type { EventKind, Failure, Injection } from "../types.ts";
-import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
-import { type TableWords, TableWatch, UnsavedTables, snapshotRules } from "./rules.ts";
-import { type Snapshot, Snapshotter } from "./snapshot.ts";
+import { type Rig, rigFor } from "./rig.ts";
+import { type TableWords, UnsavedTables } from "./rules.ts";
+import type { Snapshot, Snapshotter } from "./snapshot.ts";
 import { StateSet } from "./state-set.ts";
 
 /** What one search is asked. */
@@ -112,10 +112,9 @@ interface Counts {
 /** Searches one tree, vendor, guest and configuration. One at a time on a thread: they share the hardware. */
 export class Search {
 	private readonly options: SearchOptions;
+	private readonly rig: Rig;
 	private readonly subject: Subject;
 	private readonly states: Snapshotter;
-	private readonly watch: TableWatch;
-	private readonly tables: readonly TableWords[];
 	private readonly rows: readonly EventRow[];
 	private seen = new StateSet();
 	/** States of the chain that is being run, for livelocks: two words each. */
@@ -129,10 +128,9 @@ export class Search {
 
 	constructor(options: SearchOptions) {
 		this.options = options;
-		this.tables = [...changedTables(options.setup), ...(options.tables ?? [])];
-		this.subject = new Subject(options.setup);
-		this.states = new Snapshotter(this.subject.roots, snapshotRules(this.subject, this.tables));
-		this.watch = new TableWatch(this.subject.machine);
+		this.rig = rigFor(options.setup, options.tables ?? []);
+		this.subject = this.rig.subject;
+		this.states = this.rig.states;
 		const { configuration } = options.setup;
 		this.rows = EVENTS.filter(
 			({ kind, existsIn }) => options.kinds.includes(kind) && (existsIn?.(configuration) ?? true),
@@ -166,7 +164,7 @@ export class Search {
 				onProgress((at + 1 - from) / (to - from), this.schedules, this.seen.size);
 			}
 		}
-		this.watch.assertKnown(this.tables);
+		this.rig.assertTables();
 		const now = this.counts();
 		const total = part === 0 ? now : difference(now, counts);
 		const nothing = { ops: 0, exits: 0, exitCounts: {} };
@@ -175,6 +173,8 @@ export class Search {
 
 	/** Gives the hardware back. */
 	end(): void {
+		for (const { start } of this.prepared?.root ?? []) this.states.release(start);
+		this.prepared = null;
 		this.subject.detach();
 	}
 
@@ -480,30 +480,6 @@ function isBehind(first: Injection, second: Injection): boolean {
 	if (guest !== 0) return guest > 0;
 	const later = order.get(second.event)! - order.get(first.event)!;
 	return later > 0 || (later === 0 && eventRow(first.event).repeats === true);
-}
-
-/** Words of KVM's tables that a run changes, be it that guest memory is unmapped in it. */
-function changedTables(setup: RunSetup): readonly TableWords[] {
-	const subject = new Subject(setup);
-	const watch = new TableWatch(subject.machine);
-	for (let blocks = 0; blocks < CHAIN_MAX && subject.runBlock(); blocks++);
-	subject.detach();
-	const { vm } = subject.machine;
-	if (vm.vendor !== "tdx") vm.mmu.clear();
-	const apics = vm.vcpus.flatMap(({ vmx }) =>
-		vmx?.apicv === null || vmx === null ? [] : apicWords(vmx.apicv),
-	);
-	const known = ({ first }: TableWords) =>
-		apics.some((run) => first >= run.first && first < run.first + run.count);
-	return [...watch.changed().filter((run) => !known(run)), ...apics];
-}
-
-/** The virtual-APIC page's registers and the posted-interrupt descriptor: any vector may come in a run. */
-function apicWords({ pageHpa, posted }: Apicv): TableWords[] {
-	return [
-		{ first: pageHpa >> 2, count: 256 },
-		{ first: posted.hpa >> 2, count: 16 },
-	];
 }
 
 const less = (a: Float64Array, b: Float64Array) => a.map((value, at) => value - b[at]!);

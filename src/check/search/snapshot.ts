@@ -271,6 +271,12 @@ export class Snapshotter {
 		this.settle(snapshot);
 	}
 
+	/** Makes the machine what it was at first, whatever has become of it. */
+	restart(): void {
+		this.settled = false;
+		this.restore(this.origin);
+	}
+
 	private settle(snapshot: Snapshot): void {
 		if (snapshot !== this.base) this.comparison.use(snapshot);
 		this.base = snapshot;

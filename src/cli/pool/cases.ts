@@ -30,6 +30,7 @@ export async function runCases(
 			bounds,
 			// Within the default bounds cases have the tree behind the fix in common.
 			group: bounds === "own" ? group : VENDORS.indexOf(vendor),
+			machine: VENDORS.indexOf(vendor),
 			weight: CASE_WEIGHT,
 		}),
 	);

@@ -4,7 +4,7 @@ import { type Job, jobWeight, planJobs } from "../../check/plan.ts";
 import { configurationName } from "../../check/configuration.ts";
 import type { SearchResult } from "../../check/search/search.ts";
 import type { CheckOptions, CheckResult } from "../../check/types.ts";
-import { isSameProgram } from "../../kvm/flow/same-program.ts";
+import { isSameProgram, startsAlike } from "../../kvm/flow/same-program.ts";
 import type { Io } from "../io.ts";
 import { type PoolOptions, runTasks } from "./pool.ts";
 import type { CheckWords, TargetWords, Task } from "./task.ts";
@@ -32,16 +32,35 @@ export function tasksOf(requests: readonly CheckRequest[]): (Task & { readonly k
 		groups.set(name, group);
 		return group;
 	};
+	const machineOf = machines(requests);
 	const tasks = requests.flatMap(({ options }, check) =>
 		planJobs(options).map((job) => ({
 			kind: "search" as const,
 			check,
 			job,
 			group: groupOf(check, job),
+			machine: machineOf(check, job),
 			weight: jobWeight(job),
 		})),
 	);
 	return tasks.sort((a, b) => b.weight - a.weight);
+}
+
+/** Numbers of the machines that jobs run on: trees under which one starts the same run on the same (search/rig.ts). */
+function machines(requests: readonly CheckRequest[]): (check: number, job: Job) => number {
+	const alike = requests.map(({ options }, at) =>
+		requests.findIndex(
+			({ options: other }, first) =>
+				first === at || (other.model === options.model && startsAlike(other, options)),
+		),
+	);
+	const numbers = new Map<string, number>();
+	return (check, { configuration }) => {
+		const name = `${alike[check]} ${configurationName(configuration)}`;
+		const number = numbers.get(name) ?? numbers.size;
+		numbers.set(name, number);
+		return number;
+	};
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * The tasks that threads take from one list. Who takes which one changes nothing but the time: a thread stays with the
- * group that it has begun, begins groups that nobody has, and then helps where most is left.
+ * group that it has begun, and with its machine; it begins groups on machines that nobody has, then others that nobody has begun,
+ * and then helps where most is left.
  */
 import type { Task } from "./task.ts";
 
@@ -17,12 +18,15 @@ export class Queue {
 	private readonly claims: Int32Array;
 	/** Numbers of the tasks of each group, in the order of the list. */
 	private readonly groups = new Map<number, number[]>();
+	/** Of each group its machine. */
+	private readonly machines = new Map<number, number>();
 	private own = -1;
 
 	/** @param claims what `queueWords` made */
 	constructor(tasks: readonly Task[], claims: Int32Array) {
 		this.claims = claims;
-		for (const [at, { group }] of tasks.entries()) {
+		for (const [at, { group, machine }] of tasks.entries()) {
+			this.machines.set(group, machine);
 			const members = this.groups.get(group);
 			if (members === undefined) this.groups.set(group, [at]);
 			else members.push(at);
@@ -50,17 +54,27 @@ export class Queue {
 
 	private next(): number | null {
 		if (this.left(this.own) > 0) return this.own;
+		const { groups, machines } = this;
+		const untouched: number[] = [];
+		const taken = new Set<number>();
 		let most = 0;
 		let best: number | null = null;
-		for (const [group, { length }] of this.groups) {
+		for (const [group, { length }] of groups) {
 			const left = this.left(group);
-			if (left === length) return group;
+			if (left === length) untouched.push(group);
+			else taken.add(machines.get(group)!);
 			if (left > most) {
 				most = left;
 				best = group;
 			}
 		}
-		return best;
+		const own = machines.get(this.own);
+		return (
+			untouched.find((group) => machines.get(group) === own) ??
+			untouched.find((group) => !taken.has(machines.get(group)!)) ??
+			untouched[0] ??
+			best
+		);
 	}
 
 	private left(group: number): number {

@@ -31,6 +31,8 @@ export type Task =
 			readonly job: Job;
 			/** Tasks of one group are quicker on one thread: they have work in common. */
 			readonly group: number;
+			/** Groups of one machine are quicker on one thread, one behind the other: it is made once. */
+			readonly machine: number;
 			readonly weight: number;
 	  }
 	| {
@@ -39,6 +41,7 @@ export type Task =
 			readonly vendor: Vendor;
 			readonly bounds: CaseBounds;
 			readonly group: number;
+			readonly machine: number;
 			readonly weight: number;
 	  };
 

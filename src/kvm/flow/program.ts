@@ -159,7 +159,8 @@ const DEPTH_MAX = 32;
 
 /** Runs a program on a vCPU, one node at a time. All that it keeps between two nodes are its public fields. */
 export class ProgramRunner {
-	readonly program: Program;
+	/** Exchanged before a start only. */
+	program: Program;
 	readonly vcpu: Vcpu;
 	/** Instruction that is next; -1 when the outermost flow has returned. */
 	pc = -1;

@@ -30,8 +30,14 @@ export function selectVendor(tree: Tree, name: string): VendorTree | undefined {
 	return { tree: { ...tree, ops, loadedModule: name }, vendor: module.basedOn };
 }
 
-/** A tree without the flows that this vendor never runs, and without the other module's kvm_x86_ops: to compare, not to run. */
-export function onlyReached({ tree, vendor }: VendorTree): Tree {
+/**
+ * A tree without the flows that this vendor never runs, and without the other module's kvm_x86_ops: to compare, not to run.
+ * @param entries flows that are called from outside
+ */
+export function onlyReached(
+	{ tree, vendor }: VendorTree,
+	entries: readonly string[] = [ENTRY_FLOW, ...HELPER_FLOWS],
+): Tree {
 	const module = moduleOf(vendor);
 	const flows = new Map<string, Flow>();
 	const visit = (name: string) => {
@@ -42,7 +48,7 @@ export function onlyReached({ tree, vendor }: VendorTree): Tree {
 			if (node.kind === "call")
 				visit(typeof node.flow === "string" ? node.flow : tree.ops[module][node.flow.op]);
 	};
-	for (const name of [ENTRY_FLOW, ...HELPER_FLOWS]) visit(name);
+	for (const name of entries) visit(name);
 	const other = module === "kvm_amd" ? "kvm_intel" : "kvm_amd";
 	const none = {} as Tree["ops"][typeof other];
 	return { ...tree, flows, ops: { ...tree.ops, [other]: none } };
