@@ -4,6 +4,7 @@
  *
  * Everything that translated code touches lies here, so that a load in guest code is one Wasm load.
  */
+import type { FillList } from "./cpu/fill-list.ts";
 import { CPU_AREA_BYTES } from "./cpu/layout.ts";
 
 const WASM_PAGE_BYTES = 65536;
@@ -21,6 +22,8 @@ export class MachineMemory {
 	readonly view: DataView;
 	/** 1 for each 4 KiB page of host physical memory from which code was translated. */
 	readonly codePages: Uint8Array;
+	/** Filled TLB entries of all processors: by where a bank begins. See paging/tlb.ts. */
+	readonly tlbFilled = new Map<number, FillList>();
 	/** Called before a page with translated code is written; the translator drops what it made from it. */
 	onCodeWrite: (hpaPage: number) => void = () => {};
 	/** Byte offset in the Wasm memory at which host physical address 0 lies. */

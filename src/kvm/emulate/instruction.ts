@@ -10,7 +10,7 @@ import type { Cpu, EmulatedMemory } from "../../silicon/cpu/cpu.ts";
 import { DR6 } from "../../silicon/cpu/debug.ts";
 import { raise, VECTOR } from "../../silicon/cpu/fault.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { resetCpu } from "../../silicon/cpu/modes.ts";
+import { resetState } from "../../silicon/cpu/modes.ts";
 import { isCanonical } from "../../silicon/cpu/msr.ts";
 import { FLAG, readRflags, writeRflags } from "../../silicon/cpu/rflags.ts";
 import { setSegment } from "../../silicon/cpu/segments.ts";
@@ -175,7 +175,7 @@ class EmulatorMemory implements EmulatedMemory {
 /** The guest's registers into the spare processor: init_emulate_ctxt(). */
 function loadRegisters(v: Vcpu, cpu: Cpu): void {
 	const { ops } = v.vm;
-	resetCpu(cpu);
+	resetState(cpu);
 	copyBlock(v.regs8, cpu.gprs);
 	cpu.setGpr(L.RSP, ops.getRsp(v));
 	cpu.write64(L.RIP, ops.getRip(v));

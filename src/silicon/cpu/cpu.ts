@@ -167,8 +167,9 @@ export function symbolName(id: number): string {
 	return symbolNames[id] ?? `symbol ${id}`;
 }
 
-/** Filled entries that are remembered one by one. */
-const FILLS = 4096;
+/** Filled entries that are remembered one by one: with more, emptying all of a table takes less time. */
+const TLB_FILLS = 16_384;
+const JUMP_FILLS = L.JUMP_CACHE_ENTRIES;
 const STACK_DEPTH_MAX = 256;
 const GPR_BYTES = 16 * 8;
 const TWO_32 = 2 ** 32;
@@ -264,8 +265,8 @@ export class Cpu {
 	};
 
 	/** Filled entries of the TLBs and of the jump caches: of levels 0-2, and of level 3. See paging/tlb.ts. */
-	readonly tlbFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
-	readonly jumpFilled = [new FillList(FILLS), new FillList(FILLS)] as const;
+	readonly tlbFilled = [new FillList(TLB_FILLS), new FillList(TLB_FILLS)] as const;
+	readonly jumpFilled = [new FillList(JUMP_FILLS), new FillList(JUMP_FILLS)] as const;
 	/** The jump caches may have code of pages that are not in the TLB. */
 	jumpsUnlisted = false;
 	/** Not 0: TLB entries of large pages, or jumps, may lie where the index says. */
@@ -286,6 +287,10 @@ export class Cpu {
 		this.index = index;
 		this.number = index;
 		this.base = index * L.CPU_AREA_BYTES;
+		for (const [at, bank] of [0, L.USER_BANK].entries())
+			memory.tlbFilled.set(this.base + bank, this.tlbFilled[at]!);
+		// Empty entries are all ones.
+		memory.u8.fill(0xff, this.base + L.TLB_READ, this.base + L.CPU_AREA_BYTES);
 		this.u32 = memory.u32;
 		this.u64 = memory.u64;
 		this.f64 = memory.f64;

@@ -3,11 +3,11 @@
  *
  *     0x0000  state block (this file)                          4 KiB
  *     0x1000  extended register file: x87 … AMX, laid out as the standard (non-compacted) XSAVE area
- *    0x10000  software TLB for reads     8192 entries × 16 bytes: tag i64, addend i32, page size i32 (log2, or 0 for 4 KiB)
- *    0x30000  software TLB for writes    the same
- *    0x50000  software TLB for fetches   the same
- *    0x70000  jump cache                 4096 entries × 16 bytes: rip i64, table index i32, pad
- *    0x80000  TLBs and jump cache of privilege level 3, in the same order: those above are of the levels below
+ *    0x10000  software TLB for reads     32768 entries × 16 bytes: tag i64, addend i32, page size i32 (log2, or 0 for 4 KiB)
+ *    0x90000  software TLB for writes    the same
+ *   0x110000  software TLB for fetches   8192 entries, the same
+ *   0x130000  jump cache                 4096 entries × 16 bytes: rip i64, table index i32, pad
+ *   0x140000  TLBs and jump cache of privilege level 3, in the same order: those above are of the levels below
  *
  * What is switched together lies together, so that each switch is one copy. VMX's entry and exit switch the bytes from
  * SWITCHED to SWITCHED_END (SDM Vol. 3C, Guest-State Area), VMRUN and #VMEXIT those up to VMLOADED (APM Vol. 2, VMCB
@@ -15,7 +15,7 @@
  * lies from PHYSICAL on belongs to the physical processor and is switched by nobody but software.
  */
 
-export const CPU_AREA_BYTES = 0xf0000;
+export const CPU_AREA_BYTES = 0x270000;
 
 // General-purpose registers, i64 each, in encoding order RAX RCX RDX RBX RSP RBP RSI RDI R8…R15.
 // VM entry switches RSP although it lies here (VMX, SVM), and SVM switches RAX too.
@@ -192,7 +192,9 @@ export const XMM = XSTATE + 160;
 /** Bits 255:128 of YMM0 to YMM15, 16 bytes each: component 2. */
 export const YMM_HIGH = XSTATE + 576;
 
-export const TLB_ENTRIES = 8192;
+/** For reads and for writes: 128 MiB in pages of 4 KiB. Programs that go through more than that in turn miss all the time. */
+export const TLB_ENTRIES = 32768;
+export const TLB_FETCH_ENTRIES = 8192;
 export const TLB_ENTRY_BYTES = 16;
 /**
  * An entry's offset in its table: bits of the low half of the linear address shifted right by both, XORed. With page numbers
@@ -201,11 +203,11 @@ export const TLB_ENTRY_BYTES = 16;
 export const TLB_SHIFT = 8;
 export const TLB_SHIFT_2 = 18;
 export const TLB_READ = 0x10000;
-export const TLB_WRITE = 0x30000;
-export const TLB_FETCH = 0x50000;
+export const TLB_WRITE = 0x90000;
+export const TLB_FETCH = 0x110000;
 /** Added to the offsets of the TLBs and the jump cache: those of privilege level 3. */
-export const USER_BANK = 0x70000;
+export const USER_BANK = 0x130000;
 
-export const JUMP_CACHE = 0x70000;
+export const JUMP_CACHE = 0x130000;
 export const JUMP_CACHE_ENTRIES = 4096;
 export const JUMP_CACHE_ENTRY_BYTES = 16;

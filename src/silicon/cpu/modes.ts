@@ -60,12 +60,20 @@ export function settleShadow(cpu: Cpu): void {
  * extended state in its initial configuration, XCR0 = 1. Clears the TLB and the jump cache. The clock goes on.
  */
 export function resetCpu(cpu: Cpu): void {
-	const { base } = cpu;
-	const u8 = cpu.memory.u8;
-	const cycles = cpu.cycles;
-	u8.fill(0, base, base + L.XSTATE + L.XSTATE_BYTES);
-	u8.fill(0xff, base + L.TLB_READ, base + L.CPU_AREA_BYTES);
+	for (const [index, bank] of [0, L.USER_BANK].entries()) {
+		const start = cpu.base + bank + L.TLB_READ;
+		cpu.tlbFilled[index]!.empty(cpu.u32, start, cpu.base + bank + L.JUMP_CACHE);
+	}
+	cpu.largePages.fill(0);
 	flushJumpCache(cpu);
+	resetState(cpu);
+}
+
+/** Does what `resetCpu` does, for a processor that uses neither TLB nor jump cache: that of KVM's emulator. */
+export function resetState(cpu: Cpu): void {
+	const { base } = cpu;
+	const cycles = cpu.cycles;
+	cpu.memory.u8.fill(0, base, base + L.XSTATE + L.XSTATE_BYTES);
 	cpu.guestPhysical.flush();
 	cpu.walks.flush();
 	cpu.cycles = cycles;

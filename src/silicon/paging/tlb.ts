@@ -13,12 +13,13 @@ import type { FillList } from "../cpu/fill-list.ts";
 import { highHalf, lowHalf } from "../cpu/halves.ts";
 import { dropJumpsTo, flushJumpCache } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
-import { tlbOffset } from "../cpu/tlb-index.ts";
+import type { MachineMemory } from "../machine.ts";
+import { tlbFetchOffset, tlbOffset } from "../cpu/tlb-index.ts";
 import { PF } from "./physical.ts";
 import { knownWalk } from "./walk.ts";
 
 const TWO_32 = 2 ** 32;
-const TLB_BYTES = L.TLB_FETCH - L.TLB_READ + L.TLB_ENTRIES * L.TLB_ENTRY_BYTES;
+const TLB_BYTES = L.TLB_FETCH - L.TLB_READ + L.TLB_FETCH_ENTRIES * L.TLB_ENTRY_BYTES;
 
 const PAGING_CR4 =
 	CR4.PSE | CR4.PAE | CR4.PGE | CR4.LA57 | CR4.PCIDE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS;
@@ -153,7 +154,7 @@ function dropOfPage(cpu: Cpu, bank: number, lo: number, hi: number): void {
 	const page = (lo & 0xfffff000) >>> 0;
 	const read = (cpu.base + bank + L.TLB_READ + tlbOffset(lo)) >> 2;
 	const write = read + ((L.TLB_WRITE - L.TLB_READ) >> 2);
-	const fetch = read + ((L.TLB_FETCH - L.TLB_READ) >> 2);
+	const fetch = (cpu.base + bank + L.TLB_FETCH + tlbFetchOffset(lo)) >> 2;
 	if (u32[read] === page && u32[read + 1] === hi) dropEntry(cpu, read);
 	if (u32[write] === page && u32[write + 1] === hi) dropEntry(cpu, write);
 	if (u32[fetch] === page && u32[fetch + 1] === hi) dropEntry(cpu, fetch);
@@ -225,6 +226,8 @@ export function contextChanged(cpu: Cpu): void {
 	flushLinear(cpu);
 }
 
+const FETCH_3 = L.TLB_FETCH + L.USER_BANK;
+
 /**
  * Looks a linear address up.
  * @param table TLB_READ, TLB_WRITE or TLB_FETCH, plus the bank
@@ -232,7 +235,8 @@ export function contextChanged(cpu: Cpu): void {
  */
 export function lookUpTlb(cpu: Cpu, table: number, lo: number, hi: number): number {
 	const { u32 } = cpu;
-	const entry = (cpu.base + table + tlbOffset(lo)) >> 2;
+	const offset = table === L.TLB_FETCH || table === FETCH_3 ? tlbFetchOffset(lo) : tlbOffset(lo);
+	const entry = (cpu.base + table + offset) >> 2;
 	if (u32[entry] !== (lo & 0xfffff000) >>> 0 || u32[entry + 1] !== hi) return -1;
 	return (lo + u32[entry + 2]!) >>> 0;
 }
@@ -256,7 +260,8 @@ export function fillTlb(
 	shift: number,
 ): void {
 	if ((cpu.read32(L.DR7) & DR7.enables) !== 0) return;
-	const entry = (cpu.base + bank + table + tlbOffset(lo)) >> 2;
+	const offset = table === L.TLB_FETCH ? tlbFetchOffset(lo) : tlbOffset(lo);
+	const entry = (cpu.base + bank + table + offset) >> 2;
 	const { u32 } = cpu;
 	const listed = u32[entry] !== 0xffffffff || u32[entry + 1] !== 0xffffffff;
 	// Code of the page whose entry goes may be in the jump cache still.
@@ -276,18 +281,26 @@ export function fillTlb(
  */
 export function protectCodePage(cpu: Cpu, page: number): void {
 	const { memory } = cpu;
-	const { u32 } = memory;
-	const words = L.TLB_ENTRY_BYTES >> 2;
 	const wanted = (memory.ramBase >>> 12) + page;
-	for (let area = 0; area < memory.ramBase; area += L.CPU_AREA_BYTES) {
-		for (const bank of [0, L.USER_BANK]) {
-			const start = (area + bank + L.TLB_WRITE) >> 2;
-			for (let entry = start; entry < start + L.TLB_ENTRIES * words; entry += words) {
-				// Low half of the tag plus the addend is the Wasm offset of the page.
-				if (((u32[entry]! + u32[entry + 2]!) >>> 0) >>> 12 !== wanted) continue;
-				u32[entry] = 0xffffffff;
-				u32[entry + 1] = 0xffffffff;
+	for (const [bank, list] of memory.tlbFilled) {
+		const start = (bank + L.TLB_WRITE) >> 2;
+		const end = (bank + L.TLB_FETCH) >> 2;
+		if (list.isComplete) {
+			for (let at = 0; at < list.length; at++) {
+				const word = list.at(at);
+				if (word >= start && word < end) protectFrom(memory, word, wanted);
 			}
+			continue;
 		}
+		const step = L.TLB_ENTRY_BYTES >> 2;
+		for (let word = start; word < end; word += step) protectFrom(memory, word, wanted);
 	}
+}
+
+/** Drops a write entry if it leads to a page. It stays listed. @param wanted the page's number in the Wasm memory */
+function protectFrom({ u32 }: MachineMemory, word: number, wanted: number): void {
+	// Low half of the tag plus the addend is the Wasm offset of the page.
+	if (((u32[word]! + u32[word + 2]!) >>> 0) >>> 12 !== wanted) return;
+	u32[word] = DROPPED;
+	u32[word + 1] = 0xffffffff;
 }

@@ -1,6 +1,7 @@
 /** A processor on flat memory: identity translation, HLT ends the run, faults are recorded and end it too. */
 import { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import { raise, raisePageFault, VECTOR } from "../../../src/silicon/cpu/fault.ts";
+import { flushJumpCache } from "../../../src/silicon/cpu/jump-cache.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { tlbOffset } from "../../../src/silicon/cpu/tlb-index.ts";
 import { MachineMemory } from "../../../src/silicon/machine.ts";
@@ -43,8 +44,8 @@ export class BareMachine implements Services {
 
 	constructor(bitness: 32 | 64 = 64) {
 		this.translator.onModule = (bytes) => this.modules.push(bytes);
-		this.flushTlb();
 		const { cpu } = this;
+		flushJumpCache(cpu);
 		cpu.write32(L.EFER, bitness === 64 ? 0x500 : 0);
 		cpu.write32(L.CR0, 0x11);
 		for (let segment = 0; segment < 6; segment++) {

@@ -98,7 +98,7 @@
         i32.const 18
         i32.shr_u
         i32.xor
-        i32.const 131056
+        i32.const 524272
         i32.and
         local.get 0
         i32.add

@@ -96,12 +96,12 @@
         i32.const 18
         i32.shr_u
         i32.xor
-        i32.const 131056
+        i32.const 524272
         i32.and
         local.get 0
         i32.add
         local.tee 16
-        i64.load offset=196608 align=1
+        i64.load offset=589824 align=1
         local.get 14
         i64.const 7
         i64.add
@@ -112,7 +112,7 @@
           local.get 14
           i32.wrap_i64
           local.get 16
-          i32.load offset=196616 align=1
+          i32.load offset=589832 align=1
           i32.add
           local.get 11
           i64.store align=1
@@ -152,7 +152,7 @@
         i32.const 18
         i32.shr_u
         i32.xor
-        i32.const 131056
+        i32.const 524272
         i32.and
         local.get 0
         i32.add
