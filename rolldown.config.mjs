@@ -2,6 +2,7 @@
 // All files of the bundle stand in one folder, so that a worker is found beside whoever starts it; the folder is as deep below the
 // root as src/cli, from where scripts are found.
 import { readFileSync } from "node:fs";
+import { sharedIced } from "./scripts/bundle/iced.mjs";
 
 const { dependencies, optionalDependencies } = JSON.parse(
 	readFileSync(new URL("package.json", import.meta.url), "utf8"),
@@ -18,11 +19,12 @@ const entries = {
 	"thread-worker": "dist/devkvm/thread-worker.js",
 };
 
-const packages = Object.keys({ ...dependencies, ...optionalDependencies });
+const packages = Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => name !== "iced-x86");
 
 export const bundle = {
 	input: entries,
 	platform: "node",
+	plugins: [sharedIced],
 	external: packages.flatMap((name) => [name, new RegExp(`^${name}/`)]),
 	output: {
 		dir: "dist/bundle",
