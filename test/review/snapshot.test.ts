@@ -57,6 +57,16 @@ describe("a run that goes on from a snapshot", () => {
 	});
 });
 
+test("a snapshot that was read from a file, as a Buffer in the middle of other bytes, is the same", () => {
+	const target = TARGETS[0]!;
+	const { snapshot } = run(target, { budgetInstructions: 777 });
+	const file = Buffer.concat([Buffer.from("..."), snapshot]).subarray(3);
+	const once = run(target, { snapshotIn: snapshot });
+	const again = run(target, { snapshotIn: file });
+	expect(again.text).toBe(once.text);
+	expect(again.outcome).toEqual(once.outcome);
+});
+
 test("a run of two vCPUs, one of which waits for its SIPI, goes on from a snapshot as well", () => {
 	const target = TARGETS[1]!;
 	const at = run(target, { vcpus: 2, budgetInstructions: 1500 });

@@ -98,7 +98,8 @@ function parse(bytes: Uint8Array): Parts {
 		return {
 			header: JSON.parse(decoder.decode(head)) as SnapshotHeader,
 			graph: JSON.parse(decoder.decode(objects)) as CodedGraph,
-			offsets: new Uint32Array(offsets.slice().buffer),
+			// A copy: slice() of a Node Buffer would share the memory of the whole.
+			offsets: new Uint32Array(new Uint8Array(offsets).buffer),
 			pages,
 		};
 	} catch (error) {
