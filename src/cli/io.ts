@@ -17,6 +17,8 @@ export interface Io {
 	readFile(path: string): Uint8Array;
 	/** Says in advance whether a file can be written. @throws Error of the file system if it cannot */
 	checkWritable(path: string): void;
+	/** Makes a folder, and those that it lies in, where there is none. @throws Error of the file system */
+	makeFolder(path: string): void;
 	/** Writes a whole file or nothing. @throws Error of the file system */
 	writeFile(path: string, content: string | Uint8Array): void;
 }

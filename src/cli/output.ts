@@ -1,4 +1,5 @@
 /** Where a command's text goes. */
+import { join } from "node:path";
 import { type Io, UsageError } from "./io.ts";
 import type { CommonOptions } from "./context.ts";
 
@@ -21,6 +22,16 @@ export function emitText(io: Io, options: CommonOptions, text: () => string): vo
 export function writeUserFile(io: Io, path: string, content: string | Uint8Array): void {
 	try {
 		io.writeFile(path, content);
+	} catch (error) {
+		throw unwritable(path, error);
+	}
+}
+
+/** Makes a folder that the user named, where there is none. @throws UsageError with one line */
+export function makeUserFolder(io: Io, path: string): void {
+	try {
+		io.makeFolder(path);
+		io.checkWritable(join(path, "log"));
 	} catch (error) {
 		throw unwritable(path, error);
 	}

@@ -1,5 +1,5 @@
 /** What the process gives commands: standard streams, files, its terminal. */
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { EXIT, type Io } from "./io.ts";
 import { processTerminal } from "./top/terminal.ts";
 
@@ -43,6 +43,7 @@ export const processIo: Io = {
 		(NO_COLOR === undefined || NO_COLOR === "") &&
 		(FORCE_COLOR === undefined ? process.stdout.isTTY === true : FORCE_COLOR !== "0"),
 	readFile: (path) => readFileSync(path === "-" ? 0 : path),
+	makeFolder: (path) => mkdirSync(path, { recursive: true }),
 	checkWritable: (path) => writeWhole(path, "", false),
 	writeFile: (path, content) => writeWhole(path, content, true),
 };

@@ -40,6 +40,9 @@ export async function reenter(
 			if (content === undefined) throw new Error("ENOENT: no such file or directory");
 			return typeof content === "string" ? new TextEncoder().encode(content) : content;
 		},
+		makeFolder: (path) => {
+			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
+		},
 		checkWritable: (path) => {
 			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
 		},

@@ -4,7 +4,7 @@ import { KutConfigError, parseUnittests, type UnitTest } from "../../review/kut/
 import { judge, type KutResult, machineOf, selectTests, skipReason } from "../../review/kut/plan.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
-import { checkWritable, emit, writeUserFile } from "../output.ts";
+import { checkWritable, emit, makeUserFolder, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree, type Target } from "../resolve.ts";
@@ -103,7 +103,7 @@ async function kutCommand(
 		return EXIT.holds;
 	}
 	checkWritable(io, options.junit);
-	if (options.logs !== undefined) checkWritable(io, join(options.logs, `${tests[0]!.name}.log`));
+	if (options.logs !== undefined) makeUserFolder(io, options.logs);
 	const results: KutResult[] = new Array(tests.length);
 	const live = options.json !== true && options.tap !== true && options.output === undefined;
 	let next = 0;
@@ -150,7 +150,7 @@ export function registerKut({ context, command, action }: Registry): void {
 		.option("-l, --list", "list the tests")
 		.option("-t, --tap", "print TAP")
 		.option("--junit <file>", "write JUnit's XML")
-		.option("--logs <dir>", "write what each test printed, a file a test")
+		.option("--logs <dir>", "write what each test printed, a file a test; made if it is not there")
 		.option("--timeout <seconds>", "for every test, in place of its own")
 		.option("--seed <n>", "chooses how several CPUs take turns", "1")
 		.action(

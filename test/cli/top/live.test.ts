@@ -36,6 +36,7 @@ function liveTop(argv: readonly string[]) {
 			progress: false,
 			color: false,
 			readFile: missing,
+			makeFolder: () => {},
 			checkWritable: () => {},
 			writeFile: (path, text) => written.set(path, String(text)),
 			terminal: {

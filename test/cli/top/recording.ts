@@ -15,6 +15,7 @@ export async function invdRecording(iterations: number): Promise<LiveRecording> 
 		color: false,
 		terminal: null,
 		readFile: refuse,
+		makeFolder: refuse,
 		checkWritable: refuse,
 		writeFile: refuse,
 	};
