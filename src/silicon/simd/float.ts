@@ -151,30 +151,42 @@ const fuseDoubles: VectorOperation = (cpu, immediate) => {
 
 // ---- dot products ----------------------------------------------------------------------------------
 
-/** DPPS on one half: products of the lanes that bits 7:4 pick, summed in pairs, to the lanes that bits 3:0 pick. */
-function dotSingles(cpu: Cpu, control: number, half: number): void {
-	const words = cpu.u32;
-	const [a, b, , result] = places(cpu, 2).map((place) => place + half * 4);
-	const products = [0, 1, 2, 3].map((lane) =>
-		((control >> (4 + lane)) & 1) !== 0 ? single.f32Multiply(env, words[a! + lane]!, words[b! + lane]!) : 0,
-	);
-	if (stops(cpu)) return;
-	const low = single.f32Add(env, products[0]!, products[1]!);
-	const high = single.f32Add(env, products[2]!, products[3]!);
-	if (stops(cpu)) return;
-	const sum = single.f32Add(env, low, high);
-	for (let lane = 0; lane < 4; lane++) words[result! + lane] = ((control >> lane) & 1) !== 0 ? sum : 0;
+// An instruction of several computations: each is an operation of its own, whose exceptions that are not masked keep what
+// comes behind it from being computed, and not the flags of what came before it.
+
+/** Ends one of several computations. @returns whether the next one is to be done */
+function goesOn(cpu: Cpu): boolean {
+	finish(cpu);
+	if ((env.flags & ~env.masks) !== 0) return false;
+	begin(cpu);
+	return true;
 }
 
-/** Whether an exception that is not masked was found so far: what comes behind it is not computed. */
-function stops(_cpu: Cpu): boolean {
-	return (env.flags & ~env.masks) !== 0;
+/** Sums of neighbours. */
+function sumSingles(values: readonly number[]): number[] {
+	return values.flatMap((value, at) => (at % 2 === 0 ? [single.f32Add(env, value, values[at + 1]!)] : []));
 }
 
-/** DPPS; the instruction's immediate in bits 7:0, the number of halves above. */
+/**
+ * DPPS: products of the lanes that bits 7:4 pick, summed in pairs in each half, to the lanes that bits 3:0 pick. The
+ * instruction's immediate is in bits 7:0, the number of halves above.
+ */
 const dotSingle: VectorOperation = (cpu, immediate) => {
 	begin(cpu);
-	for (let half = 0; half < immediate >> 8; half++) dotSingles(cpu, immediate & 0xff, half);
+	const words = cpu.u32;
+	const [a, b, , result] = places(cpu, 2);
+	const lanes = Array.from({ length: 4 * (immediate >> 8) }, (_, lane) => lane);
+	const products = lanes.map((lane) =>
+		((immediate >> (4 + (lane & 3))) & 1) === 0
+			? 0
+			: single.f32Multiply(env, words[a! + lane]!, words[b! + lane]!),
+	);
+	if (!goesOn(cpu)) return;
+	const pairs = sumSingles(products);
+	if (!goesOn(cpu)) return;
+	const sums = sumSingles(pairs);
+	for (const lane of lanes)
+		words[result! + lane] = ((immediate >> (lane & 3)) & 1) !== 0 ? sums[lane >> 2]! : 0;
 	finish(cpu);
 };
 
@@ -188,11 +200,10 @@ const dotDouble: VectorOperation = (cpu, immediate) => {
 			? double.f64Multiply(env, quadwords[a! + lane]!, quadwords[b! + lane]!)
 			: 0n,
 	);
-	if (!stops(cpu)) {
-		const sum = double.f64Add(env, products[0]!, products[1]!);
-		for (let lane = 0; lane < 2; lane++) {
-			quadwords[result! + lane] = ((immediate >> lane) & 1) !== 0 ? sum : 0n;
-		}
+	if (!goesOn(cpu)) return;
+	const sum = double.f64Add(env, products[0]!, products[1]!);
+	for (let lane = 0; lane < 2; lane++) {
+		quadwords[result! + lane] = ((immediate >> lane) & 1) !== 0 ? sum : 0n;
 	}
 	finish(cpu);
 };

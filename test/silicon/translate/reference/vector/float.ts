@@ -240,29 +240,24 @@ const addSubtract =
 		putBytes(r, i, 0, join(out, f.bits / 8));
 	};
 
-/** DPPS and DPPD. Products before sums, each with its own exceptions. */
+/** DPPS and DPPD: products, then sums of neighbours down to one in each half, each settled before the next. */
 const dot =
 	(f: Format): Operation =>
 	(r, i) => {
-		const c = controlOf(r.mxcsr);
 		const [x, y] = operandLanes(r, i, f);
 		const control = immediate(i);
 		const inHalf = 128 / f.bits;
-		const out: bigint[] = [];
-		for (let half = 0; half < x.length; half += inHalf) {
-			const stopped = () => (c.flags & ~c.masks) !== 0;
-			const terms: bigint[] = [];
-			for (let at = 0; at < inHalf; at++) {
-				terms.push((control >> (4 + at)) & 1 ? multiply(c, f, x[half + at]!, y[half + at]!) : 0n);
-			}
-			if (stopped()) break;
-			let sums = terms;
-			while (sums.length > 1 && !stopped()) {
-				sums = sums.flatMap((term, at) => (at % 2 === 0 ? [add(c, f, term, sums[at + 1]!)] : []));
-			}
-			for (let at = 0; at < inHalf; at++) out.push((control >> at) & 1 ? sums[0]! : 0n);
-		}
+		let c = controlOf(r.mxcsr);
+		let terms = x.map((value, at) =>
+			(control >> (4 + (at % inHalf))) & 1 ? multiply(c, f, value, y[at]!) : 0n,
+		);
 		settle(r, c);
+		for (let left = inHalf; left > 1; left /= 2) {
+			c = controlOf(r.mxcsr);
+			terms = terms.flatMap((term, at) => (at % 2 === 0 ? [add(c, f, term, terms[at + 1]!)] : []));
+			settle(r, c);
+		}
+		const out = x.map((_, at) => ((control >> (at % inHalf)) & 1 ? terms[Math.floor(at / inHalf)]! : 0n));
 		putBytes(r, i, 0, join(out, f.bits / 8));
 	};
 
