@@ -85,8 +85,9 @@ function prototypeFor(prototype: object, flags: object): object {
 function watch<Flags extends object>(owner: Task | Vcpu, flags: Flags, held: Partial<Flags>): void {
 	const names = Object.keys(flags).filter((name) => !(name in held));
 	for (const name of names.reverse()) delete (owner as unknown as Record<string, unknown>)[name];
-	Object.setPrototypeOf(owner, prototypeFor(Object.getPrototypeOf(owner) as object, flags));
+	// In this order: objects that get fields behind a prototype of their own share no hidden class.
 	Object.assign(owner, held);
+	Object.setPrototypeOf(owner, prototypeFor(Object.getPrototypeOf(owner) as object, flags));
 }
 
 /** Watches the flags of a kernel's tasks and of a vCPU. */

@@ -8,7 +8,7 @@ describe("a search's comparison of memory", () => {
 	it("finds what a plain one finds, in blocks of any length that take turns with another machine's", () => {
 		const word = fc.constantFrom(0, 1, 0x8000_0000, 0xffff_ffff);
 		const block = fc.record({
-			saved: fc.array(word, { maxLength: LARGE_WORDS }),
+			saved: fc.array(word, { maxLength: LARGE_WORDS, size: "max" }),
 			first: fc.nat(3),
 			changes: fc.array(fc.tuple(fc.nat(LARGE_WORDS), word), { maxLength: 8 }),
 			used: fc.nat(LARGE_WORDS),
@@ -45,6 +45,37 @@ describe("a search's comparison of memory", () => {
 							expect([...found.subarray(0, count)]).toEqual(plain);
 						}
 					}
+				}
+			}),
+		);
+	});
+
+	it("finds the same in blocks that are compared as a whole, and takes nothing for words that another machine has left", () => {
+		const block = fc.record({
+			saved: fc.array(fc.nat(3), { maxLength: LARGE_WORDS, size: "max" }),
+			changes: fc.array(fc.tuple(fc.nat(LARGE_WORDS), fc.nat(3)), { maxLength: 8 }),
+		});
+		fc.assert(
+			fc.property(fc.array(fc.array(block, { maxLength: 4 }), { minLength: 2, maxLength: 3 }), (machines) => {
+				for (const blocks of machines) {
+					const saved = Uint32Array.from(blocks.flatMap((one) => one.saved));
+					const words = blocks.map((one) => Uint32Array.from(one.saved));
+					const counts = words.map(({ length }) => length);
+					const starts = counts.map((_, at) => counts.slice(0, at).reduce((sum, count) => sum + count, 0));
+					const comparison = new Comparison(
+						words.map((all) => ({ words: all, first: 0, count: all.length })),
+						words.length,
+					);
+					for (const [number, { changes }] of blocks.entries())
+						for (const [at, value] of changes) words[number]![at] = value;
+					comparison.use({ words: saved, starts: Int32Array.from(starts), used: Int32Array.from(counts) });
+					comparison.begin();
+					const [numbers, now] = [new Int32Array(saved.length), new Uint32Array(saved.length)];
+					const count = comparison.whole(numbers, now);
+					const found = Array.from({ length: count }, (_, at) => [numbers[at]!, now[at]!] as const);
+					const machine = words.flatMap((all) => [...all]);
+					const plain = machine.flatMap((word, at) => (word === saved[at] ? [] : [[at, word] as const]));
+					expect(found.sort(([a], [b]) => a - b)).toEqual(plain);
 				}
 			}),
 		);

@@ -62,7 +62,10 @@ function makeWorkbench(wordCount: number): Workbench {
 }
 
 let workbench: Workbench | null = null;
+/** Whose snapshot is there. */
 let user: Comparison | null = null;
+/** Whose blocks have their places there. */
+let tenant: Comparison | null = null;
 
 /** Words of a typed array. */
 export interface Words {
@@ -143,6 +146,9 @@ export class Comparison {
 			workbench = makeWorkbench(2 * this.span);
 		if (this.bench !== workbench) for (const { views } of this.places) views.length = 0;
 		this.bench = workbench;
+		// What another one has left between the blocks would be taken for words of theirs.
+		if (tenant !== this) workbench.words.fill(0, 0, 2 * this.span);
+		tenant = this;
 		user = this;
 		const { words, starts, used } = this.saved!;
 		for (const [number, { count, at }] of this.places.entries()) {

@@ -3,7 +3,7 @@
  * maps and sets, and blocks of words, which typed arrays are as well as ranges of memory.
  */
 import type { Field } from "./field-code.ts";
-import { type Container, contentOf, isContainer } from "./mixing.ts";
+import { type Container, contentOf, isContainer } from "./containers.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 /** Words that are saved together. */

@@ -2,6 +2,7 @@
  * Hashes of values. A machine's hash is the sum of its parts', so that a part that changes is taken out and put in again,
  * and the others are not looked at. A part is mixed into two lanes of 32 bits, which are scrambled before they are added.
  */
+import { type Container, contentOf, isContainer } from "./containers.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 const float = new Float64Array(1);
@@ -11,23 +12,6 @@ const bigWords = new Uint32Array(big.buffer);
 
 /** How deep objects that the code does not know may lie in each other. */
 const DEPTH_MAX = 8;
-
-/** What holds values in an order. */
-export type Container = unknown[] | Map<unknown, unknown> | Set<unknown>;
-
-/** Whether an object is an array, map or set. */
-export function isContainer(value: object): value is Container {
-	return Array.isArray(value) || value instanceof Map || value instanceof Set;
-}
-
-/** A container's content as a list: a map's keys and values take turns. */
-export function contentOf(container: Container): unknown[] {
-	if (Array.isArray(container)) return container.slice();
-	if (container instanceof Set) return [...container];
-	const list: unknown[] = [];
-	for (const [key, value] of container) list.push(key, value);
-	return list;
-}
 
 const texts = new Map<string, number>();
 const functionTexts = new WeakMap<object, number>();

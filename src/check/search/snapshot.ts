@@ -18,9 +18,10 @@
  * of its fields, which is slower. A function counts by its source text: what it captured must follow from the rest.
  */
 import { Comparison } from "./comparison.ts";
-import { type Field, type FieldCode, fieldCode } from "./field-code.ts";
+import { type Field, type FieldScan, fieldScan } from "./field-code.ts";
 import { type Block, Inventory } from "./inventory.ts";
-import { type Container, Mixer, contentOf, isContainer, scramble } from "./mixing.ts";
+import { contentOf, fillContainer, holds, isContainer } from "./containers.ts";
+import { Mixer, scramble } from "./mixing.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 /** A saved machine. */
@@ -53,28 +54,6 @@ const NONE: readonly never[] = [];
 /** No field's value. */
 const NOTHING = Symbol("nothing");
 
-function fillContainer(container: Container, list: readonly unknown[]): void {
-	if (Array.isArray(container)) {
-		container.length = list.length;
-		for (let at = 0; at < list.length; at++) container[at] = list[at];
-		return;
-	}
-	container.clear();
-	if (container instanceof Set) for (const value of list) container.add(value);
-	else for (let at = 0; at < list.length; at += 2) container.set(list[at], list[at + 1]);
-}
-
-/** Whether a container holds what a list has. */
-function holds(container: Container, list: readonly unknown[]): boolean {
-	if (!Array.isArray(container)) {
-		if (container.size === 0) return list.length === 0;
-		return holds(contentOf(container), list);
-	}
-	if (container.length !== list.length) return false;
-	for (let at = 0; at < list.length; at++) if (container[at] !== list[at]) return false;
-	return true;
-}
-
 const INITIAL_WORDS = 4096;
 /** Views are dearer than to copy so many words by hand. */
 const FEW_WORDS = 100;
@@ -83,6 +62,12 @@ const FEW_WORDS = 100;
 function copy(from: Uint32Array, fromAt: number, to: Uint32Array, toAt: number, count: number): void {
 	if (count > FEW_WORDS) to.set(from.subarray(fromAt, fromAt + count), toAt);
 	else for (let i = 0; i < count; i++) to[toAt + i] = from[fromAt + i]!;
+}
+
+/** Copies a container's or block's sum. */
+function copySum(from: Int32Array, to: Int32Array, number: number): void {
+	to[2 * number] = from[2 * number]!;
+	to[2 * number + 1] = from[2 * number + 1]!;
 }
 
 /** A word's two parts of a hash. @param place its number among all words */
@@ -114,7 +99,7 @@ export class Snapshotter {
 	private readonly isHashedWord: Uint8Array;
 	private readonly free: Snapshot[] = [];
 	private readonly wordCount: number;
-	private readonly code: FieldCode;
+	private readonly scan: FieldScan;
 	/** What the machine was at first: a part that is as it was then adds nothing to a hash. */
 	private readonly firstValues: unknown[];
 	private readonly firstWords: Uint32Array;
@@ -142,6 +127,12 @@ export class Snapshotter {
 	private readonly changedWordsNow: Uint32Array;
 	private changedWordCount = 0;
 	private readonly usedNow: Int32Array;
+	/** Hashes of the containers and blocks that differ. */
+	private readonly containerSumsNow: Int32Array;
+	private readonly blockSumsNow: Int32Array;
+	/** Hash of all but the objects that the code does not know, and the debts. */
+	private highNow = 0;
+	private lowNow = 0;
 	/** Words of a block that differ. */
 	private readonly found: Int32Array;
 
@@ -170,9 +161,10 @@ export class Snapshotter {
 		}
 		this.changedWords = new Int32Array(this.wholeWords);
 		this.changedWordsNow = new Uint32Array(this.wholeWords);
-		this.code = fieldCode(this.owners, this.fields);
-		this.firstValues = new Array<unknown>(this.fields.length).fill(null);
-		this.code.save(this.firstValues);
+		this.scan = fieldScan(this.owners, this.fields);
+		this.firstValues = this.fields.map(
+			({ owner, name }) => (this.owners[owner] as Record<string, unknown>)[name],
+		);
 		for (const { value } of this.containers) this.firstValues.push(contentOf(value));
 		this.isHashedField = Uint8Array.from(this.fields, ({ hashed }) => (hashed ? 1 : 0));
 		this.remembered = new Array<unknown>(2 * this.fields.length).fill(NOTHING);
@@ -186,8 +178,12 @@ export class Snapshotter {
 		this.changed = new Int32Array(this.fields.length);
 		this.usedNow = new Int32Array(this.blocks.length);
 		this.found = new Int32Array(Math.max(0, ...this.blocks.map(({ count }) => count)));
-		this.base = this.emptySnapshot();
-		this.origin = this.save();
+		this.containerSumsNow = new Int32Array(2 * this.containers.length);
+		this.blockSumsNow = new Int32Array(2 * this.blocks.length);
+		this.origin = this.first();
+		this.base = this.origin;
+		this.comparison.use(this.origin);
+		this.settle(this.origin);
 	}
 
 	/** Fields, containers and words that are saved: for reports. */
@@ -214,31 +210,65 @@ export class Snapshotter {
 		};
 	}
 
+	/** The machine as it is at first, when the code knows all objects and no part adds to the hash. */
+	private first(): Snapshot {
+		const snapshot = this.emptySnapshot();
+		const { values, blockSums, used, from } = snapshot;
+		for (const [at, value] of this.firstValues.entries()) values[at] = value;
+		this.saveWords(snapshot, this.firstWords);
+		for (let number = this.wholeBlocks; number < this.blocks.length; number++) {
+			this.sumBlock(this.blocks[number]!, used[number]!, from[number]!);
+			this.putSum(blockSums, number);
+			snapshot.high = (snapshot.high + this.one.high) | 0;
+			snapshot.low = (snapshot.low + this.one.low) | 0;
+		}
+		return snapshot;
+	}
+
 	/** Saves the machine. Give the snapshot back with `release` when nobody needs it any more. */
 	save(): Snapshot {
+		if (!this.settled) this.compare();
+		const { base, fields, containers, changed, changedNow } = this;
 		const snapshot = this.free.pop() ?? this.emptySnapshot();
-		const { values, starts, used, from } = snapshot;
-		this.code.save(values);
-		let at = this.fields.length;
-		for (const { value } of this.containers) {
-			const list = this.base.values[at] as readonly unknown[] | null;
-			values[at++] = list !== null && holds(value, list) ? list : contentOf(value);
+		const { values, containerSums, blockSums } = snapshot;
+		for (let at = 0; at < base.values.length; at++) values[at] = base.values[at];
+		for (let at = 0; at < this.changedCount; at++) values[changed[at]!] = changedNow[at];
+		containerSums.set(base.containerSums);
+		for (const number of this.changedContainers) {
+			values[fields.length + number] = contentOf(containers[number]!.value);
+			copySum(this.containerSumsNow, containerSums, number);
 		}
-		let total = 0;
-		for (const [number, { live, count, hashedFrom }] of this.blocks.entries()) {
-			starts[number] = total;
-			used[number] = live === null ? count : Math.min(live(), count);
-			from[number] = hashedFrom?.() ?? 0;
-			total += used[number]!;
-		}
-		if (snapshot.words.length < total) snapshot.words = new Uint32Array(total + (total >> 2));
-		for (const [number, { words, first }] of this.blocks.entries())
-			copy(words, first, snapshot.words, starts[number]!, used[number]!);
+		this.saveWords(snapshot, base.words);
+		for (let at = 0; at < this.changedWordCount; at++)
+			snapshot.words[this.changedWords[at]!] = this.changedWordsNow[at]!;
+		blockSums.set(base.blockSums);
+		for (const number of this.changedBlocks) copySum(this.blockSumsNow, blockSums, number);
+		snapshot.high = this.highNow;
+		snapshot.low = this.lowNow;
 		this.saveLoose(snapshot);
-		this.sumUp(snapshot);
 		this.comparison.use(snapshot);
 		this.settle(snapshot);
 		return snapshot;
+	}
+
+	/** @param whole has the words of the whole blocks: the others' are the machine's */
+	private saveWords(snapshot: Snapshot, whole: Uint32Array): void {
+		const { blocks, wholeBlocks, wholeWords } = this;
+		const { starts, used, from } = snapshot;
+		let total = wholeWords;
+		for (let number = 0; number < blocks.length; number++) {
+			const { live, count, hashedFrom, before } = blocks[number]!;
+			starts[number] = number < wholeBlocks ? before : total;
+			used[number] = live === null ? count : Math.min(live(), count);
+			from[number] = hashedFrom?.() ?? 0;
+			if (number >= wholeBlocks) total += used[number]!;
+		}
+		if (snapshot.words.length < total) snapshot.words = new Uint32Array(total + (total >> 2));
+		copy(whole, 0, snapshot.words, 0, wholeWords);
+		for (let number = wholeBlocks; number < blocks.length; number++) {
+			const { words, first } = blocks[number]!;
+			copy(words, first, snapshot.words, starts[number]!, used[number]!);
+		}
 	}
 
 	/** Hands a snapshot's memory to later ones. */
@@ -285,6 +315,8 @@ export class Snapshotter {
 		this.changedContainers.length = 0;
 		this.changedBlocks.length = 0;
 		this.changedWordCount = 0;
+		this.highNow = snapshot.high;
+		this.lowNow = snapshot.low;
 	}
 
 	/** Takes back what was found to differ. */
@@ -309,7 +341,11 @@ export class Snapshotter {
 		const { usedNow, blocks } = this;
 		for (const [number, { live, count }] of blocks.entries())
 			usedNow[number] = live === null ? count : Math.min(live(), count);
-		this.code.restore(snapshot.values);
+		const count = this.scan(snapshot.values, this.changed, this.changedNow);
+		for (let at = 0; at < count; at++) {
+			const { owner, name } = this.fields[this.changed[at]!]!;
+			(this.owners[owner] as Record<string, unknown>)[name] = snapshot.values[this.changed[at]!];
+		}
 		let at = this.fields.length;
 		for (const { value } of this.containers) {
 			const list = snapshot.values[at++] as unknown[];
@@ -336,41 +372,37 @@ export class Snapshotter {
 		return !this.known.has(value) && !this.rules.opaque.has(value) && !ArrayBuffer.isView(value);
 	}
 
+	/** Finds what the code does not know behind fields and containers that lead to it in the snapshot before, or that differ. */
 	private saveLoose(snapshot: Snapshot): void {
-		const { values } = snapshot;
-		const { firstValues } = this;
+		const { base, fields, changed } = this;
+		const places = new Set(base.looseValues);
+		for (let at = 0; at < this.changedCount; at++) places.add(changed[at]!);
+		for (const number of this.changedContainers) places.add(fields.length + number);
 		const found: LooseObject[] = [];
 		const leading: number[] = [];
 		const seen = new Set<object>();
-		const collect = (value: unknown): void => {
-			if (typeof value !== "object" || value === null) return;
-			if (this.known.has(value) || this.rules.opaque.has(value) || seen.has(value)) return;
-			seen.add(value);
-			if (ArrayBuffer.isView(value)) {
-				if (this.rules.foreign.has(value.buffer)) return;
-				throw new SnapshotError(`a typed array was made while the machine ran; it cannot be saved`);
-			}
-			const list = isContainer(value) ? contentOf(value) : Object.entries(value);
-			found.push({ object: value, fields: list });
-			for (const field of list) collect(isContainer(value) ? field : (field as [string, unknown])[1]);
-		};
-		for (let at = 0; at < this.fields.length; at++) {
-			const value = values[at];
-			if (typeof value !== "object" || value === null || value === firstValues[at]) continue;
-			collect(value);
-			if (this.isLoose(value)) leading.push(at);
-		}
-		for (let at = this.fields.length; at < values.length; at++) {
-			const list = values[at] as readonly unknown[];
-			let leads = false;
-			for (let i = 0; i < list.length; i++) {
-				collect(list[i]);
-				leads ||= this.isLoose(list[i]);
-			}
-			if (leads) leading.push(at);
+		for (const place of places) {
+			const value = snapshot.values[place];
+			const list = place < fields.length ? [value] : (value as readonly unknown[]);
+			for (const one of list) this.collect(one, found, seen);
+			if (list.some((one) => this.isLoose(one))) leading.push(place);
 		}
 		snapshot.loose = found.length === 0 ? NONE : found;
 		snapshot.looseValues = leading.length === 0 ? NONE : leading;
+	}
+
+	private collect(value: unknown, found: LooseObject[], seen: Set<object>): void {
+		if (typeof value !== "object" || value === null) return;
+		if (this.known.has(value) || this.rules.opaque.has(value) || seen.has(value)) return;
+		seen.add(value);
+		if (ArrayBuffer.isView(value)) {
+			if (this.rules.foreign.has(value.buffer)) return;
+			throw new SnapshotError(`a typed array was made while the machine ran; it cannot be saved`);
+		}
+		const list = isContainer(value) ? contentOf(value) : Object.entries(value);
+		found.push({ object: value, fields: list });
+		for (const field of list)
+			this.collect(isContainer(value) ? field : (field as [string, unknown])[1], found, seen);
 	}
 
 	// ---- hash --------------------------------------------------------------------------------------------
@@ -380,27 +412,39 @@ export class Snapshotter {
 	 * @param seed what else belongs to the state
 	 */
 	hash(seed: number): void {
+		if (!this.settled) this.compare();
+		const { base, sum, changed, changedNow, isHashedField } = this;
+		sum.set(this.highNow, this.lowNow);
+		sum.number(-1, seed);
+		for (let at = 0; at < this.changedCount; at++) {
+			const number = changed[at]!;
+			const now = changedNow[at];
+			if (isHashedField[number] !== 0 && this.isLoose(now)) sum.part(number, now, 1);
+		}
+		if (base.looseValues.length > 0) this.hashLooseFields(base);
+		this.high = sum.high;
+		this.low = sum.low;
+	}
+
+	/** Finds what differs from the snapshot, and what that makes of its hash. */
+	private compare(): void {
 		const { base, sum, changed, changedNow, isHashedField } = this;
 		sum.set(base.high, base.low);
-		sum.number(-1, seed);
-		const count = this.code.scan(base.values, changed, changedNow);
+		const count = this.scan(base.values, changed, changedNow);
 		this.changedCount = count;
 		for (let at = 0; at < count; at++) {
 			const number = changed[at]!;
 			if (isHashedField[number] === 0) continue;
-			const now = changedNow[at];
 			this.addField(number, base.values[number], -1);
-			if (this.isLoose(now)) sum.part(number, now, 1);
-			else this.addField(number, now, 1);
+			this.addField(number, changedNow[at], 1);
 		}
-		if (base.looseValues.length > 0) this.hashLooseFields(base);
 		this.hashContainers(base);
 		this.comparison.begin();
 		this.hashWholeBlocks(base.words);
 		this.hashBlocks(base);
+		this.highNow = sum.high;
+		this.lowNow = sum.low;
 		this.settled = true;
-		this.high = sum.high;
-		this.low = sum.low;
 	}
 
 	/**
@@ -445,6 +489,7 @@ export class Snapshotter {
 			changedContainers.push(number);
 			if (!hashed) continue;
 			this.sumContainer(number);
+			this.putSum(this.containerSumsNow, number);
 			sum.high = (sum.high + one.high - base.containerSums[2 * number]!) | 0;
 			sum.low = (sum.low + one.low - base.containerSums[2 * number + 1]!) | 0;
 		}
@@ -491,9 +536,16 @@ export class Snapshotter {
 			if (used === base.used[number] && from === base.from[number]) {
 				const count = comparison.differences(number, used, found);
 				if (count === 0) continue;
+				const { high, low } = sum;
 				this.exchange(block, base.words, base.starts[number]!, from, count);
+				one.set(
+					(base.blockSums[2 * number]! + sum.high - high) | 0,
+					(base.blockSums[2 * number + 1]! + sum.low - low) | 0,
+				);
+				this.putSum(this.blockSumsNow, number);
 			} else {
 				this.sumBlock(block, used, from);
+				this.putSum(this.blockSumsNow, number);
 				sum.high = (sum.high + one.high - base.blockSums[2 * number]!) | 0;
 				sum.low = (sum.low + one.low - base.blockSums[2 * number + 1]!) | 0;
 			}
@@ -551,38 +603,9 @@ export class Snapshotter {
 		if (live !== null) this.one.number(this.firstValues.length + before, used);
 	}
 
-	/** Hashes all of a snapshot that was just made of the machine. */
-	private sumUp(snapshot: Snapshot): void {
-		const { sum, one, fields, firstValues, isHashedField } = this;
-		sum.set(0, 0);
-		for (let at = 0; at < fields.length; at++) {
-			const value = snapshot.values[at];
-			if (value !== firstValues[at] && isHashedField[at] !== 0) this.addField(at, value, 1);
-		}
-		let { high, low } = sum;
-		for (const [number, { hashed }] of this.containers.entries()) {
-			if (!hashed) continue;
-			this.sumContainer(number);
-			snapshot.containerSums.set([one.high, one.low], 2 * number);
-			high = (high + one.high) | 0;
-			low = (low + one.low) | 0;
-		}
-		const { isHashedWord, firstWords, wholeWords } = this;
-		for (let number = 0; number < wholeWords; number++) {
-			const word = snapshot.words[number]!;
-			if (word === firstWords[number] || isHashedWord[number] === 0) continue;
-			high = (high + highOf(number, word)) | 0;
-			low = (low + lowOf(number, word)) | 0;
-		}
-		for (let number = this.wholeBlocks; number < this.blocks.length; number++) {
-			const block = this.blocks[number]!;
-			if (!block.hashed) continue;
-			this.sumBlock(block, snapshot.used[number]!, snapshot.from[number]!);
-			snapshot.blockSums.set([one.high, one.low], 2 * number);
-			high = (high + one.high) | 0;
-			low = (low + one.low) | 0;
-		}
-		snapshot.high = high;
-		snapshot.low = low;
+	/** Notes the sum in `one` as that of a container or block. */
+	private putSum(sums: Int32Array, number: number): void {
+		sums[2 * number] = this.one.high;
+		sums[2 * number + 1] = this.one.low;
 	}
 }
