@@ -177,6 +177,11 @@ class CpuProfiler implements OpObserver {
 	}
 }
 
+/** Whether every cycle is charged, by an observer, instead of sampled. */
+export function chargesAll({ exact, ops, nmi }: ProfilerOptions): boolean {
+	return exact === true || ops === true || nmi === true;
+}
+
 export class Profiler {
 	readonly tree = new CallTree();
 	readonly options: ProfilerOptions;
@@ -202,7 +207,7 @@ export class Profiler {
 		const options = { periodCycles, skidCycles: nmi ? 0 : skidCycles, countsGuest };
 		for (const cpu of cpus) {
 			cpu.stackDepth = 0;
-			if (this.isExact) {
+			if (chargesAll(this.options)) {
 				const profiler = new CpuProfiler(this, cpu, new Pmu(options));
 				cpu.observer = profiler;
 				this.watchers.push({ cpu, profiler });
@@ -211,12 +216,6 @@ export class Profiler {
 				this.sampled.push(cpu);
 			}
 		}
-	}
-
-	/** Whether every cycle is charged. */
-	get isExact(): boolean {
-		const { exact, ops, nmi } = this.options;
-		return exact === true || ops === true || nmi === true;
 	}
 
 	/** Charges what is left, and stops watching. */

@@ -7,7 +7,7 @@
 import { programImage } from "../guests/program-image.ts";
 import { createMachine, type Machine } from "../kvm/api/kvm.ts";
 import { guestRamBytesFor, hostRamBytesFor, Vmm, type VmmResult } from "../kvm/api/vmm.ts";
-import { compileTree } from "../kvm/flow/compile.ts";
+import { type Stacks, compileTree } from "../kvm/flow/compile.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { type Cpu, type OpObserver, PENDING } from "../silicon/cpu/cpu.ts";
@@ -15,7 +15,13 @@ import { FirstLevelCache } from "../silicon/cpu/first-level.ts";
 import { exitBehindStores } from "../silicon/cpu/store-buffer.ts";
 import type { CallTreeData } from "./call-tree.ts";
 import { ProfileError } from "./errors.ts";
-import { DEFAULT_PERIOD_CYCLES, type OpCycles, Profiler, type ProfilerOptions } from "./profiler.ts";
+import {
+	DEFAULT_PERIOD_CYCLES,
+	type OpCycles,
+	Profiler,
+	chargesAll,
+	type ProfilerOptions,
+} from "./profiler.ts";
 import type { Workload } from "./workloads/workload.ts";
 
 /** Host memory for second-level tables of small pages, and more CPUs. */
@@ -87,10 +93,12 @@ function boot(options: RecordOptions): { readonly machine: Machine; readonly vmm
 	const guestRamBytes = Math.max(guestRamBytesFor(image), workload.guestRamBytes ?? 0);
 	const profiled = options.profile !== false;
 	const evicts = workload.evicts === true;
+	const kept: Stacks = profiled || evicts ? "sampled" : "none";
+	const stacks = profiled && chargesAll(options) ? "observed" : kept;
 	const machine = createMachine({
 		model,
 		vendor,
-		tree: compileTree(tree, vendor, false, profiled || evicts),
+		tree: compileTree(tree, vendor, false, stacks),
 		ramBytes: hostRamBytesFor(guestRamBytes) + TABLES_BYTES,
 		vcpus,
 		cpus,

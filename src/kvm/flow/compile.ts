@@ -3,8 +3,8 @@
  * Steps are called by monomorphic call sites that V8 inlines; plain instructions of neighbouring steps are
  * charged together.
  *
- * The form with stacks keeps the call stack, for profiles. The traced form also reports every node before it runs; the
- * check uses it.
+ * The form with stacks keeps the call stack for an observer, the sampled one for a sampler, and does nothing else for
+ * either. The traced form also reports every node before it runs; the check uses it.
  *
  * Machines with several CPUs use a second form, of generators: straight JavaScript cannot be left in the middle. It
  * yields where the guest's slice ends, where a thread sleeps, and between nodes when the CPU's slice is over. Flows in
@@ -75,8 +75,10 @@ class Emitter {
 	private readonly tree: Tree;
 	private readonly vendor: Vendor;
 	private readonly traced: boolean;
-	/** Keeps the call stack. */
-	private readonly stacks: boolean;
+	/** Who the call stack is kept for. */
+	private readonly stacks: Stacks;
+	/** The code at hand stands right behind the end of a callee, which has looked whether a sample is due. */
+	private behindCallee = false;
 	/** Emits generators. */
 	private readonly threads: boolean;
 	/** How the code at hand names the physical CPU: a thread's may change at every yield. */
@@ -113,14 +115,26 @@ class Emitter {
 		const body: string[] = waits
 			? [`function* ${jsName}(v) {`]
 			: [`function ${jsName}(v) {`, "const cpu = v.cpu;"];
-		if (this.stacks) body.push(`${this.cpu}.enter(${symbol(name)});`);
+		this.enter(name, body);
 		this.nodes(flow.body, body, waits);
-		if (this.stacks) body.push(`${this.cpu}.leave();`);
+		this.leave(body);
 		body.push("return 0;", "}");
 		this.flowName = outer.name;
 		this.cpu = outer.cpu;
 		this.lines.push(...body);
 		return jsName;
+	}
+
+	private enter(name: string, out: string[]): void {
+		if (this.stacks === "observed") out.push(`${this.cpu}.enter(${symbol(name)});`);
+		if (this.stacks === "sampled") out.push(`const depth = ${this.cpu}.enterSampled(${symbol(name)});`);
+		this.behindCallee = false;
+	}
+
+	private leave(out: string[]): void {
+		if (this.stacks === "observed") out.push(`${this.cpu}.leave();`);
+		if (this.stacks === "sampled")
+			out.push(`${this.cpu}.${this.behindCallee ? "drop" : "leaveSampled"}(depth);`);
 	}
 
 	private target(node: Call): string {
@@ -155,6 +169,7 @@ class Emitter {
 		};
 		for (const node of nodes) {
 			if (threads) out.push("if (v.cpu.cycles >= v.cpu.sliceEnd) yield;");
+			if (node.kind !== "return" || threads) this.behindCallee = false;
 			if (this.traced) {
 				const place = { id: this.places.length, flow: this.flowName, node };
 				this.places.push(place);
@@ -175,12 +190,14 @@ class Emitter {
 						this.nodes(node.otherwise, out, threads);
 					}
 					out.push("}");
+					this.behindCallee = false;
 					break;
 				case "loop":
 					charge();
 					out.push(`${label(node.name)}: for (;;) {`);
 					this.nodes(node.body, out, threads);
 					out.push("}");
+					this.behindCallee = false;
 					break;
 				case "break":
 					charge();
@@ -192,13 +209,14 @@ class Emitter {
 					const generator = threads && this.waits(target);
 					const callee = `${generator ? "yield* " : ""}${this.flow(target)}(v)`;
 					out.push(node.keep === null ? `${callee};` : `${this.constant(node.keep)}(v, ${callee});`);
+					this.behindCallee = !threads;
 					break;
 				}
 				case "return":
 					charge();
 					if (threads && node.inOrder) out.push("while (v.cpu.cycles > v.cpu.horizon) yield;");
 					out.push(node.value === null ? "const r = 0;" : `const r = ${this.constant(node.value)}(v);`);
-					if (this.stacks) out.push(`${this.cpu}.leave();`);
+					this.leave(out);
 					out.push("return r;");
 					return;
 				default:
@@ -213,19 +231,27 @@ function label(name: string): string {
 	return `L_${name.replace(/\W/g, "_")}`;
 }
 
+/** Who the call stack is kept for: an observer, a sampler, or nobody. */
+export type Stacks = "observed" | "sampled" | "none";
+
 /** What is compiled in besides the flows. */
 interface Instruments {
 	readonly traced: boolean;
-	readonly stacks: boolean;
+	readonly stacks: Stacks;
 }
 
 /**
  * Compiles a tree for one vendor.
- * @param traced report nodes to `v.nodeObserver` and keep the call stack
- * @param stacks keep the call stack while the CPU has an observer
+ * @param traced report nodes to `v.nodeObserver` and keep the call stack for the CPU's observer
+ * @param stacks who the call stack is kept for
  * @throws FlowError if a flow is missing or the names within a flow are not unique
  */
-export function compileTree(tree: Tree, vendor: Vendor, traced = false, stacks = traced): CompiledTree {
+export function compileTree(
+	tree: Tree,
+	vendor: Vendor,
+	traced = false,
+	stacks: Stacks = traced ? "observed" : "none",
+): CompiledTree {
 	verifyTree(tree);
 	const instruments = { traced, stacks };
 	const { entry, helpers, places } = compileForm<FlowFunction>(tree, vendor, instruments, false);

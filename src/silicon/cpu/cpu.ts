@@ -277,7 +277,7 @@ export class Cpu {
 	/** Walks of guest page tables that were made before. */
 	readonly walks = new WalkMemo();
 
-	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept only while `observer` or `sampler` is set. */
+	/** Call stack of host code: symbol ids, `stackDepth` of them. Kept while `observer` or `sampler` is set, and by flows compiled for sampling. */
 	readonly stack = new Int32Array(STACK_DEPTH_MAX);
 	stackDepth = 0;
 
@@ -364,6 +364,29 @@ export class Cpu {
 	private observedLeave(): void {
 		const symbolId = this.stack[--this.stackDepth]!;
 		this.observer?.onLeave?.(this, symbolId);
+	}
+
+	/**
+	 * `enter` of code that is made for sampling: it asks nothing but whether a sample is due, and keeps the stack always.
+	 * @returns what `leaveSampled` or `drop` is to be given
+	 */
+	enterSampled(symbolId: number): number {
+		if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler?.onSample(this);
+		const depth = this.stackDepth;
+		this.stack[depth] = symbolId;
+		this.stackDepth = depth + 1;
+		return depth;
+	}
+
+	/** Leaves what `enterSampled` entered. @param depth what it gave */
+	leaveSampled(depth: number): void {
+		if (this.f64[this.cyclesAt]! >= this.sampleAt) this.sampler?.onSample(this);
+		this.stackDepth = depth;
+	}
+
+	/** `leaveSampled` right behind another one: no time has passed in which a sample may have become due. */
+	drop(depth: number): void {
+		this.stackDepth = depth;
 	}
 
 	/** The guest is about to execute its first instruction behind a VM entry. */
