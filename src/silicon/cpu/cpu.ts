@@ -199,6 +199,8 @@ export class Cpu {
 	readonly costs: Float64Array;
 	/** How often each op was done, by op id. `code` counts instructions. */
 	readonly opCounts = new Float64Array(OP_SLOTS);
+	/** `costs` of plain instructions, which are charged more often than all ops together. */
+	private readonly codeCycles: number;
 	private readonly cyclesAt: number;
 	private readonly deadlineAt: number;
 	private readonly limitAt: number;
@@ -298,6 +300,7 @@ export class Cpu {
 		this.vmloaded = memory.u8.subarray(this.base + L.VMLOADED, this.base + L.VMLOADED_END);
 		this.physicalEnd = 2 ** model.features.physicalAddressBits;
 		this.costs = costsById(model);
+		this.codeCycles = this.costs[CODE]!;
 		this.cyclesAt = (this.base + L.CYCLES) >> 3;
 		this.deadlineAt = (this.base + L.EVENT_DEADLINE) >> 3;
 		this.limitAt = (this.base + L.DEADLINE) >> 3;
@@ -328,14 +331,14 @@ export class Cpu {
 
 	/** Charges `instructions` plain instructions of host code. No event arrives inside. */
 	code(instructions: number): void {
-		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[CODE]! * instructions;
+		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.codeCycles * instructions;
 		this.opCounts[CODE] = this.opCounts[CODE]! + instructions;
 		if (this.firstLevel !== null) this.firstLevel.run(this, instructions);
 	}
 
 	/** Charges plain instructions whose time, misses and all, is part of a greater figure. */
 	codeOfFigure(instructions: number): void {
-		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.costs[CODE]! * instructions;
+		this.f64[this.cyclesAt] = this.f64[this.cyclesAt]! + this.codeCycles * instructions;
 		this.opCounts[CODE] = this.opCounts[CODE]! + instructions;
 	}
 
