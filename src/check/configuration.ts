@@ -46,6 +46,7 @@ const FACTORS = {
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
 	apicv:       { values: ["off", "on", "inhibited"],   title: "kvm_intel.enable_apicv; inhibited: a debugger holds interrupts back", exists: (vendor) => vendor === "vmx" },
+	instructions: { values: ["usual", "rare"],          title: "guest's instructions; rare: accesses to a device in two parts, faults and single steps that KVM injects, task priority", exists: notTd },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	cpu:         { values: ["stays", "changes"],         title: "CPU on which a thread that was switched out goes on" },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },

@@ -1,5 +1,6 @@
 /** How a checked run may end besides the guest's own way. */
 import type { Machine } from "../kvm/api/kvm.ts";
+import { KVM_EXIT } from "../kvm/requests.ts";
 import { ENTRY_FAILURE, EXIT_REASON } from "../silicon/vmx/controls.ts";
 
 /**
@@ -13,7 +14,12 @@ function endedByMachineCheck({ vcpu }: Machine): boolean {
 	);
 }
 
+/** KVM has found a triple fault: not the processor's own, which is an exit. */
+function shutDown({ vcpu }: Machine): boolean {
+	return vcpu.run.exitReason === KVM_EXIT.SHUTDOWN && vcpu.tripleFaultSet;
+}
+
 /** Whether the guest was ended by something that comes from outside: it need not have come to its own end. */
 export function endedFromOutside(machine: Machine): boolean {
-	return machine.vm.dead || endedByMachineCheck(machine);
+	return machine.vm.dead || endedByMachineCheck(machine) || shutDown(machine);
 }

@@ -7,9 +7,10 @@ import { HOST_VECTOR, type Kernel } from "../host/kernel.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
+import { piDesc } from "../kvm/vmx/posted-intr.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
-import type { Vcpu } from "../kvm/vcpu.ts";
+import { loadHere, type Vcpu } from "../kvm/vcpu.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import type { Configuration } from "./configuration.ts";
 import { SCRIPT_DEVICE_VECTOR } from "./guest/script.ts";
@@ -115,22 +116,21 @@ function requestAndKick(vcpu: Vcpu, request: number): void {
  */
 function interruptGuest(machine: Machine): void {
 	const { vcpu, vm, apic } = machine;
-	const apicv = vcpu.vmx?.apicv ?? null;
-	if (apicv === null || (!apicv.active && !vm.apicvInhibited)) {
+	const posted = piDesc(vcpu);
+	if (posted === null || (vcpu.vmx?.apicv?.active === false && !vm.apicvInhibited)) {
 		vcpu.apic!.mergeIrr(SCRIPT_DEVICE_VECTOR >> 5, 1 << (SCRIPT_DEVICE_VECTOR & 31));
 		requestAndKick(vcpu, KVM_REQ.EVENT);
 		return;
 	}
-	const { posted } = apicv;
 	if (posted.testAndSetPir(SCRIPT_DEVICE_VECTOR) || posted.testAndSetOn()) return;
 	// Who sends it knows whether the vCPU is in the guest; a device does not.
 	if (vcpu.mode === VCPU_MODE.IN_GUEST_MODE || vm.apicvInhibited) apic.raise(HOST_VECTOR.postedInterrupt);
 }
 
 /** The device's interrupt has not reached the guest. */
-function waitsInApic({ apic, vmx }: Vcpu): boolean {
+function waitsInApic(vcpu: Vcpu): boolean {
 	return (
-		apic!.isRequested(SCRIPT_DEVICE_VECTOR) || vmx?.apicv?.posted.requested(SCRIPT_DEVICE_VECTOR) === true
+		vcpu.apic!.isRequested(SCRIPT_DEVICE_VECTOR) || piDesc(vcpu)?.requested(SCRIPT_DEVICE_VECTOR) === true
 	);
 }
 
@@ -138,12 +138,18 @@ function waitsInApic({ apic, vmx }: Vcpu): boolean {
 function readRegisters(v: Vcpu): void {
 	const { kernel, vm } = v;
 	kernel.preemptDisable();
-	vm.tree.helpers.kvm_arch_vcpu_load(v);
+	loadHere(v);
 	kernel.preemptEnable();
 	vm.ops.getRflags(v);
 	kernel.preemptDisable();
 	vm.tree.helpers.kvm_arch_vcpu_put(v);
 	kernel.preemptEnable();
+}
+
+/** KVM_SET_VCPU_EVENTS with a triple fault that was pending where the vCPU came from. */
+function setTripleFault(v: Vcpu): void {
+	v.tripleFaultSet = true;
+	v.requests |= KVM_REQ.TRIPLE_FAULT;
 }
 
 /** All kinds, in the order in which they are tried. */
@@ -287,11 +293,23 @@ export const EVENTS: readonly EventRow[] = [
 		isNew: ({ vcpu }) => vcpu.mutexWaiters.length === 0,
 	},
 	{
+		kind: "triple-fault",
+		title: "another thread's KVM_SET_VCPU_EVENTS with a triple fault that is pending",
+		places: ["host"],
+		// A TD's events are the TDX module's.
+		exists: (vendor) => vendor !== "tdx",
+		// It ends a run, as vm-dead does.
+		existsIn: ({ cpu }) => cpu === "changes",
+		phases: ["interrupts on"],
+		waits: () => true,
+		sets: FLAG_READ.mutex,
+		inject: ({ vcpu }) => vcpu.mutexWaiters.push(setTripleFault),
+		isNew: ({ vcpu }) => !vcpu.tripleFaultSet && !vcpu.mutexWaiters.includes(setTripleFault),
+	},
+	{
 		kind: "guest-irq",
 		title: "interrupt for the guest from another CPU",
 		places: ["host", "guest"],
-		// A TD's would be posted to it, by the TDX module's descriptor.
-		exists: (vendor) => vendor !== "tdx",
 		waits: interruptWaits,
 		sets: FLAG_READ.requests,
 		inject: interruptGuest,

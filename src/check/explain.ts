@@ -3,6 +3,7 @@
  * base tree, and the first step that the base went on with and this tree did not.
  */
 import type { NodePlace } from "../kvm/flow/compile.ts";
+import { type Tree, walk } from "../kvm/flow/flow.ts";
 import { linkTree } from "../kvm/flow/program.ts";
 import type { Configuration } from "./configuration.ts";
 import { eventRow } from "./events.ts";
@@ -87,18 +88,29 @@ export function skippedStep(
 	const tracer = new Tracer();
 	const { failures } = runSchedule(base, [{ ...first, at: baseFinder.at }], tracer);
 	if (failures.some((failure) => failure.property === property)) return null;
-	return compare(base.program.tree.name, ours, tracer.places);
+	return compare(setup.program.tree, base.program.tree.name, ours, tracer.places);
 }
 
 const nameOf = (place: NodePlace) => `${place.flow}/${place.node.name}`;
 
+/** A step that a tree does not have is not left out by whoever turned off. */
+function hasStep(tree: Tree, name: string): boolean {
+	return [...tree.flows.values()].some(({ body }) => [...walk(body)].some((node) => node.name === name));
+}
+
 /** Steps are known by name alone: one that a patch moved to another function was not left out. */
-function compare(baseName: string, ours: readonly NodePlace[], theirs: readonly NodePlace[]): string | null {
+function compare(
+	tree: Tree,
+	baseName: string,
+	ours: readonly NodePlace[],
+	theirs: readonly NodePlace[],
+): string | null {
 	const ran = new Set(ours.map((place) => place.node.name));
 	const lostAt = theirs.findIndex((place) => place.node.kind === "step" && !ran.has(place.node.name));
 	if (lostAt < 0) return null;
 	const lost = theirs[lostAt]!;
 	const lostText = `${lost.node.name} (${lost.flow}), which ${baseName} runs there`;
+	if (!hasStep(tree, lost.node.name)) return `${lostText}, is not in ${tree.name}`;
 	const turn = turnedOff(ours, theirs.slice(0, lostAt));
 	if (turn === null) return `nothing ran ${lostText}`;
 	const why = turn.guard === null ? "" : ` (${turn.guard.node.name})`;

@@ -19,6 +19,7 @@ import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
 import { type Program, ProgramRunner } from "../kvm/flow/program.ts";
 import type { GuestLedger, GuestRegister } from "../kvm/ledger.ts";
+import { loadHere } from "../kvm/vcpu.ts";
 import { APIC, APIC_TIMER } from "../kvm/irqchip/apic-registers.ts";
 import { writeApicRegister } from "../kvm/irqchip/lapic-access.ts";
 import { kernelIrqchip } from "../kvm/irqchip/irqchip.ts";
@@ -231,7 +232,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const { helpers } = this.machine.vm.tree;
 		const { image, secondEntry, stacks } = this.script;
 		const state = longModeState({ ...image, entry: secondEntry }, parameters);
-		helpers.kvm_arch_vcpu_load(vcpu);
+		loadHere(vcpu);
 		boot(vcpu, { ...state, regs: { ...state.regs, rsp: BigInt(stacks[1]!.endGpa) } });
 		helpers.kvm_arch_vcpu_put(vcpu);
 	}
@@ -278,7 +279,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		}
 		const { image } = this.script;
 		const code = image.segments
-			.filter(({ gpa }) => image.protocol !== "td" || gpa === this.script.base)
+			.filter(({ gpa }) => image.protocol !== "td" || gpa >= this.script.base)
 			.map(({ gpa, bytes }) => ({ base: gpa, bytes }));
 		cpu.execute = scriptExecutor(decodeCode(code), translator);
 	}
@@ -347,7 +348,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	private finish(end: VmmResult): void {
 		pairOf(this.machine)?.other.finish();
 		this.ledger.end = end;
-		const gaveUp = end.kind === "entry-failure" || end.kind === "internal-error";
+		const gaveUp = ["entry-failure", "internal-error", "triple-fault"].includes(end.kind);
 		const ended =
 			(end.kind === "exit" && end.code === this.script.exitCode) ||
 			(gaveUp && endedFromOutside(this.machine));

@@ -24,6 +24,7 @@ export type EventKind =
 	| "breakpoint"
 	| "zap"
 	| "ioctl"
+	| "triple-fault"
 	| "guest-irq"
 	| "vcpu"
 	| "init"

@@ -8,6 +8,8 @@
 import type { Kernel } from "../host/kernel.ts";
 import type { Task } from "../host/task.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
+import { piDesc } from "../kvm/vmx/posted-intr.ts";
+import { PostedInterruptDescriptor } from "../silicon/vmx/posted-interrupts.ts";
 import { FLAG_READ } from "./events.ts";
 
 /** Reads since they were last forgotten: bits of FLAG_READ. */
@@ -69,6 +71,18 @@ const vcpuFlags = {
 	},
 };
 
+const readOn = Object.getOwnPropertyDescriptor(PostedInterruptDescriptor.prototype, "isOn")!.get!;
+
+/** Of a posted-interrupt descriptor: what is posted behind this look waits for the next one. */
+const descriptorFlags = {
+	[READS]: { bits: 0 } as FlagReads,
+
+	get isOn(): boolean {
+		this[READS].bits |= FLAG_READ.requests;
+		return readOn.call(this) as boolean;
+	},
+};
+
 /** In front of each class's prototype the one with its accessors. */
 const prototypes = new Map<object, object>();
 
@@ -82,7 +96,11 @@ function prototypeFor(prototype: object, flags: object): object {
 	return watching;
 }
 
-function watch<Flags extends object>(owner: Task | Vcpu, flags: Flags, held: Partial<Flags>): void {
+function watch<Flags extends object>(
+	owner: Task | Vcpu | PostedInterruptDescriptor,
+	flags: Flags,
+	held: Partial<Flags>,
+): void {
 	const names = Object.keys(flags).filter((name) => !(name in held));
 	for (const name of names.reverse()) delete (owner as unknown as Record<string, unknown>)[name];
 	// In this order: objects that get fields behind a prototype of their own share no hidden class.
@@ -100,4 +118,6 @@ export function watchFlags(kernel: Kernel, vcpu: Vcpu, reads: FlagReads): void {
 	const { mode, mutexWaiters, requests } = vcpu;
 	const held = { heldMode: mode, heldMutexWaiters: mutexWaiters, heldRequests: requests, [READS]: reads };
 	watch(vcpu, vcpuFlags, held);
+	const posted = piDesc(vcpu);
+	if (posted !== null) watch(posted, descriptorFlags, { [READS]: reads });
 }

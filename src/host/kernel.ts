@@ -365,7 +365,7 @@ export class Kernel implements HostVectors {
 		}
 		cpu.op(OP.switch_to);
 		this.addressSpaces.switchTo(next.mm);
-		this.switchBases(next);
+		this.switchBases(previous, next);
 		if (cpu.model.features.pku) {
 			previous.pkru = readPkru(cpu);
 			if (previous.pkru !== next.pkru) writePkru(cpu, next.pkru);
@@ -375,9 +375,11 @@ export class Kernel implements HostVectors {
 		runPart(cpu, "finish_task_switch");
 	}
 
-	/** x86_fsgsbase_load(): FS base, and what SWAPGS will make the GS base in user space. */
-	private switchBases(next: Task): void {
+	/** save_fsgs() and x86_fsgsbase_load(): FS base, and what SWAPGS will make the GS base in user space. */
+	private switchBases(previous: Task, next: Task): void {
 		const { cpu } = this;
+		// Where user space can write its bases, what is in the register counts, whatever put it there.
+		previous.gsBase = cpu.read64(L.KERNEL_GS_BASE);
 		cpu.op(OP.swap_segment_base);
 		cpu.write64(FS_BASE, next.fsBase);
 		cpu.op(OP.swap_segment_base);

@@ -33,7 +33,9 @@ export class Task {
 	/** TIF_NEED_FPU_LOAD: the registers do not hold this task's image. */
 	needFpuLoad = true;
 	readonly mm: Mm;
-	/** thread.fsbase and thread.gsbase: what user space has there. */
+	/** What user space has as its GS base. */
+	readonly userGsBase: bigint;
+	/** thread.fsbase and thread.gsbase: what the scheduler, or KVM, has saved. */
 	fsBase: bigint;
 	gsBase: bigint;
 	/** Called when this task is switched out and in: kvm_preempt_ops. */
@@ -55,7 +57,8 @@ export class Task {
 		this.name = name;
 		this.mm = { name, pgd: 0x1000 * (number + 1) };
 		this.fsBase = 0x7f00_0000_0000n + BigInt(number) * 0x1000_0000n;
-		this.gsBase = BigInt(number + 1) * 0x1000n;
+		this.userGsBase = BigInt(number + 1) * 0x1000n;
+		this.gsBase = this.userGsBase;
 		this.userFpstate = new FpState(features);
 		this.fpstate = this.userFpstate;
 		this.pkru = pkru;

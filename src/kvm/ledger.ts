@@ -27,7 +27,9 @@ export type GuestRegister =
 	| "IA32_TSC_AUX"
 	| "IA32_KERNEL_GS_BASE"
 	/** The local APIC's: the vector that it ends, -1 if none is in service. */
-	| "EOI";
+	| "EOI"
+	/** Its task priority as CR8 has it, 0 to 15. */
+	| "CR8";
 
 /** Implemented by whoever judges. */
 export interface GuestLedger {

@@ -74,6 +74,8 @@ export class Vcpu {
 	cpuNumber = -1;
 	/** That CPU, for what is done there from another one; null before the first. */
 	loadedOn: Cpu | null = null;
+	/** What get_cpu() gave vcpu_load(), for the kvm_arch_vcpu_load() that follows; -1 where nobody has asked. */
+	loadingOn = -1;
 	/** The thread that calls KVM_RUN, in a machine with several CPUs. */
 	thread: Thread | null = null;
 
@@ -91,7 +93,7 @@ export class Vcpu {
 			this.vm.tree.helpers.kvm_arch_vcpu_put(this);
 		},
 		schedIn: () => {
-			this.vm.tree.helpers.kvm_arch_vcpu_load(this);
+			loadHere(this);
 		},
 	};
 	srcuDepth = 0;
@@ -184,6 +186,8 @@ export class Vcpu {
 		errorCode: 0,
 		cr2: 0n,
 	};
+	/** User space has set a triple fault as pending (KVM_SET_VCPU_EVENTS, KVM_CAP_X86_TRIPLE_FAULT_EVENT). */
+	tripleFaultSet = false;
 	atInstructionBoundary = false;
 	lastVmentryCpu = -1;
 	/** RDTSC of the host at the last exit, in cycles. */
@@ -256,6 +260,19 @@ export class Vcpu {
 		this.cpu = kernel.cpu;
 		this.id = id;
 	}
+}
+
+/** `cpu` of the kvm_arch_vcpu_load() that is under way. */
+export function loadingCpu({ loadingOn, cpu }: Vcpu): number {
+	return loadingOn < 0 ? cpu.number : loadingOn;
+}
+
+/** kvm_arch_vcpu_load(vcpu, smp_processor_id()), from outside of KVM_RUN's own vcpu_load(), which it may interrupt. */
+export function loadHere(vcpu: Vcpu): void {
+	const { loadingOn } = vcpu;
+	vcpu.loadingOn = vcpu.cpu.number;
+	vcpu.vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
+	vcpu.loadingOn = loadingOn;
 }
 
 /** NON-KVM: an instruction that KVM emulates, or user space, has given the guest's register this value. */

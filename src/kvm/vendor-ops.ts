@@ -7,6 +7,8 @@ import type { Vcpu } from "./vcpu.ts";
 export interface VendorOps {
 	/** Creates the vendor's part of a vCPU and its guest state at reset. */
 	vcpuCreate(vcpu: Vcpu): void;
+	/** The vCPU of a guest with protected state has its local APIC: KVM_TDX_INIT_VCPU. Absent: there are none. */
+	vcpuMemEncInit?(vcpu: Vcpu): void;
 	/** The guest's CPUID was set: instructions that it does not offer are to be #UD (vcpu_after_set_cpuid). */
 	afterSetCpuid(vcpu: Vcpu): void;
 	/** Drops cached translations of the guest (flush_tlb_all). */
@@ -53,6 +55,8 @@ export interface VendorOps {
 	refreshApicv?(vcpu: Vcpu): void;
 	/** Posts an interrupt. @returns false: put it into IRR and request an event */
 	deliverInterrupt?(vcpu: Vcpu, vector: number): boolean;
+	/** Whether an interrupt waits for a guest whose local APIC KVM cannot see: protected_apic_has_interrupt. */
+	protectedApicHasInterrupt?(vcpu: Vcpu): boolean;
 	/** What was posted goes into IRR: sync_pir_to_irr. */
 	syncPirToIrr?(vcpu: Vcpu): void;
 	/** Whether the EOI of a vector shall exit; and the vCPU takes that over: load_eoi_exitmap. */

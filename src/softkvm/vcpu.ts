@@ -6,7 +6,7 @@ import { GuestFault } from "../kvm/emulate/guest-fault.ts";
 import { kvmRun } from "../kvm/api/kvm.ts";
 import { getRegs, getSregs, isValidSregs, setRegs, setSregs } from "../kvm/api/registers.ts";
 import { KVM_REQ, MP_STATE } from "../kvm/requests.ts";
-import { type Vcpu, makeRequest } from "../kvm/vcpu.ts";
+import { loadHere, type Vcpu, makeRequest } from "../kvm/vcpu.ts";
 import { type CoalescedWrite, KvmError, type KvmVcpu, type Msr, type Xcr } from "../uapi/api.ts";
 import type { VcpuExit } from "../uapi/exit.ts";
 import type {
@@ -50,7 +50,7 @@ export class SoftVcpu implements KvmVcpu {
 	private ioctl<T>(work: (v: Vcpu) => T): T {
 		if (this.closed) throw new KvmError("ioctl", "EBADF", `vCPU ${this.id} was closed`);
 		const { helpers } = this.v.vm.tree;
-		helpers.kvm_arch_vcpu_load(this.v);
+		loadHere(this.v);
 		try {
 			return work(this.v);
 		} finally {

@@ -47,7 +47,7 @@ describe("context tracking", () => {
 					after: "vmx_exit_handlers_fastpath",
 				}),
 			],
-			/RCU is used while it does not watch/,
+			/RCU not watching for tracepoint: kvm_exit/,
 		],
 	] as const)("%s is reported", (_what, edits, message) => {
 		expect(violated("vmx", edits, [], "pmu=counting")).toContainEqual(expect.stringMatching(message));

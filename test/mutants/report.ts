@@ -16,6 +16,8 @@ export interface MutantResult {
 	readonly effort: Effort;
 	/** The engine threw what is no rule of hardware or kernel. */
 	readonly crash?: string;
+	/** Another program found it, and this one did not look again: that one's key. */
+	readonly carriedFrom?: string;
 }
 
 /** A result with the row that judges it. */
@@ -85,22 +87,86 @@ export function table(tallies: readonly Tally[]): string {
 	return lines.join("\n");
 }
 
-/** Survivors by the row that judges them. */
-export function survivorsTable(tallies: readonly Tally[]): string {
-	const byRow = new Map<SurvivorRow, Judged[]>();
+/** Survivors by the row that judges them, as far as their judgement is asked for. */
+function byRow(
+	tallies: readonly Tally[],
+	judgements: readonly JudgementKind[],
+): readonly (readonly [SurvivorRow, readonly Judged[]])[] {
+	const lists = new Map<SurvivorRow, Judged[]>();
 	for (const { judged } of tallies)
 		for (const one of judged)
-			if (one.caught === null && one.row !== undefined)
-				byRow.set(one.row, [...(byRow.get(one.row) ?? []), one]);
-	const order: readonly JudgementKind[] = ["hole", "performance", "equivalent"];
-	const rows = [...byRow].sort(([a], [b]) => order.indexOf(a.judgement) - order.indexOf(b.judgement));
-	return rows
-		.map(([row, list]) => {
-			const names = [...new Set(list.map(({ name }) => name))].sort();
-			const head = `**${row.judgement}**: ${row.reason}`;
-			return [head, "", ...names.map((name) => `- ${name}`)].join("\n");
-		})
+			if (one.caught === null && one.row !== undefined && judgements.includes(one.row.judgement))
+				lists.set(one.row, [...(lists.get(one.row) ?? []), one]);
+	return [...lists].sort(([a], [b]) => judgements.indexOf(a.judgement) - judgements.indexOf(b.judgement));
+}
+
+/** One line a step: what was done to it. Names are `flow: step mutation[, place]`. */
+function folded(list: readonly Judged[]): string[] {
+	const steps = new Map<string, Set<string>>();
+	for (const { name } of list) {
+		const [, step, mutation] = /^(.*?) ((?:deleted|twice|earlier|later|always|never)(?:, .*)?)$/.exec(name)!;
+		steps.set(step!, (steps.get(step!) ?? new Set()).add(mutation!));
+	}
+	return [...steps]
+		.sort(([a], [b]) => (a < b ? -1 : 1))
+		.map(([step, mutations]) => `- ${step}: ${[...mutations].sort().join("; ")}`);
+}
+
+const distinct = (list: readonly Judged[]): number => new Set(list.map(({ name }) => name)).size;
+
+/** The holes: each reason with its mutants. */
+export function holes(tallies: readonly Tally[]): string {
+	return byRow(tallies, ["hole"])
+		.map(([{ reason }, list]) => [`**${reason}**`, "", ...folded(list)].join("\n"))
 		.join("\n\n");
+}
+
+/** The survivors that are no holes, by reason: how many mutants, of how many steps. The list has them one by one. */
+export function harmless(tallies: readonly Tally[]): string {
+	const rows = byRow(tallies, ["performance", "equivalent"]).map(
+		([{ judgement, reason }, list]) =>
+			`| ${judgement} | ${reason} | ${folded(list).length} | ${distinct(list)} | ${list.length} |`,
+	);
+	return [
+		"| judgement | reason | steps | mutants | on all trees and vendors |",
+		"|---|---|---:|---:|---:|",
+		...rows,
+	].join("\n");
+}
+
+/** All survivors, one line a step. */
+export function survivorsList(tallies: readonly Tally[]): string {
+	return byRow(tallies, ["hole", "performance", "equivalent"])
+		.map(([{ judgement, reason }, list]) => [`**${judgement}**: ${reason}`, "", ...folded(list)].join("\n"))
+		.join("\n\n");
+}
+
+/** How close survivors were looked at, and by which program. @param program the key of the one that reports */
+export function provenance(tallies: readonly Tally[], program: string): string {
+	const lines = [
+		"| vendor | run by this program | carried over, caught | carried over, survivors | survivors with two events | with one event |",
+		"|---|---:|---:|---:|---:|---:|",
+	];
+	for (const vendor of new Set(tallies.map((one) => one.vendor))) {
+		const all = tallies.filter((one) => one.vendor === vendor).flatMap(({ judged }) => judged);
+		const count = (test: (one: Judged) => boolean) => all.filter(test).length;
+		const cells = [
+			count(({ carriedFrom }) => carriedFrom === undefined),
+			count(({ carriedFrom, caught }) => carriedFrom !== undefined && caught !== null),
+			count(({ carriedFrom, caught }) => carriedFrom !== undefined && caught === null),
+			count(({ caught, effort }) => caught === null && effort === "close"),
+			count(({ caught, effort }) => caught === null && effort === "quick"),
+		];
+		lines.push(`| ${vendor} | ${cells.join(" | ")} |`);
+	}
+	const from = new Set(
+		tallies.flatMap(({ judged }) => judged.flatMap(({ carriedFrom }) => carriedFrom ?? [])),
+	);
+	return [
+		`Program ${program}${from.size === 0 ? "" : `; carried over from ${[...from].join(", ")}`}:`,
+		"",
+		...lines,
+	].join("\n");
 }
 
 /** Which properties caught how many. */

@@ -11,7 +11,17 @@ import { findTree } from "../../src/kvm/trees/trees.ts";
 import { type Effort, Judge } from "./judge.ts";
 import { type Mutant, doesNothing, mutantName } from "./mutations.ts";
 import { programKey } from "./program-key.ts";
-import { type MutantResult, type Tally, catchers, complaints, survivorsTable, table } from "./report.ts";
+import {
+	type MutantResult,
+	type Tally,
+	catchers,
+	complaints,
+	harmless,
+	holes,
+	provenance,
+	survivorsList,
+	table,
+} from "./report.ts";
 import { rowFor } from "./survivors.ts";
 
 /** Trees that are known good. */
@@ -31,6 +41,11 @@ const { values } = parseArgs({
 		quick: { type: "boolean", default: false },
 		/** Run nothing; report what was found. */
 		report: { type: "boolean", default: false },
+		/**
+		 * The key of a program whose results stand where this one has none: but for survivors that are holes, or that no row
+		 * judges, which are looked at again.
+		 */
+		carry: { type: "string" },
 		/** Print the patch file of the mutant of this name. */
 		patch: { type: "string" },
 		/** Write docs/mutants.md. */
@@ -42,15 +57,17 @@ const [shard, shards] = values.shard.split("/").map(Number) as [number, number];
 const trees = values.tree ?? TREES;
 const vendors = (values.vendor ?? VENDORS) as readonly Vendor[];
 
-const folder = join(root, "build/mutants-found", programKey());
+const program = programKey();
+const found = join(root, "build/mutants-found");
+const folder = join(found, program);
 mkdirSync(folder, { recursive: true });
 
 /** What was found of a tree and vendor so far, by whichever process. */
-function known(tree: string, vendor: Vendor): Map<string, MutantResult> {
+function known(from: string, tree: string, vendor: Vendor): Map<string, MutantResult> {
 	const results = new Map<string, MutantResult>();
-	for (const file of readdirSync(folder)) {
+	for (const file of readdirSync(from)) {
 		if (!file.startsWith(`${tree}-${vendor}.`)) continue;
-		for (const line of readFileSync(join(folder, file), "utf8").split("\n")) {
+		for (const line of readFileSync(join(from, file), "utf8").split("\n")) {
 			if (line === "") continue;
 			const result = JSON.parse(line) as MutantResult;
 			const before = results.get(result.name);
@@ -76,6 +93,13 @@ function isEnough({ caught, effort, crash }: MutantResult, wanted: Effort): bool
 	return caught !== null || crash !== undefined || effort === "close" || wanted === "quick";
 }
 
+/** Whether what another program found need not be looked at again. */
+function stands({ caught, vendor }: MutantResult, mutant: Mutant): boolean {
+	if (caught !== null) return true;
+	const row = rowFor(mutant, vendor);
+	return row !== undefined && row.judgement !== "hole";
+}
+
 function judgeOne(judge: Judge, mutant: Mutant, tree: string, vendor: Vendor): MutantResult {
 	const name = mutantName(mutant);
 	const effort = effortFor(mutant, vendor);
@@ -93,12 +117,20 @@ function tally(treeName: string, vendor: Vendor): Tally {
 	const judge = new Judge(findTree(treeName), vendor);
 	const mutants = judge.mutants();
 	const file = join(folder, `${treeName}-${vendor}.${shard}-${shards}.jsonl`);
-	const results = known(treeName, vendor);
+	const results = known(folder, treeName, vendor);
+	for (const [name, result] of values.carry === undefined
+		? []
+		: known(join(found, values.carry), treeName, vendor))
+		if (!results.has(name)) results.set(name, { ...result, carriedFrom: values.carry! });
 	const worth = mutants.filter((mutant) => !doesNothing(mutant.node));
 	for (const [at, mutant] of worth.entries()) {
 		const name = mutantName(mutant);
 		const known = results.get(name);
-		if (known !== undefined && isEnough(known, effortFor(mutant, vendor))) continue;
+		if (
+			known !== undefined &&
+			(known.carriedFrom === undefined ? isEnough(known, effortFor(mutant, vendor)) : stands(known, mutant))
+		)
+			continue;
 		if (values.report || at % shards !== shard - 1 || !isSampled(name)) continue;
 		const result = judgeOne(judge, mutant, treeName, vendor);
 		results.set(name, result);
@@ -127,9 +159,20 @@ function printPatch(wanted: string): void {
 }
 
 function writeDocs(tallies: readonly Tally[]): void {
-	const path = join(root, "docs/mutants.md");
+	writeBlocks("docs/mutants.md", {
+		table: table(tallies),
+		provenance: provenance(tallies, program),
+		catchers: catchers(tallies),
+		holes: holes(tallies),
+		harmless: harmless(tallies),
+	});
+	writeBlocks("docs/mutants-survivors.md", { survivors: survivorsList(tallies) });
+}
+
+/** Puts text between a page's markers. */
+function writeBlocks(page: string, blocks: Readonly<Record<string, string>>): void {
+	const path = join(root, page);
 	let text = readFileSync(path, "utf8");
-	const blocks = { table: table(tallies), catchers: catchers(tallies), survivors: survivorsTable(tallies) };
 	for (const [name, content] of Object.entries(blocks)) {
 		const [begin, end] = [`<!-- begin ${name} -->`, `<!-- end ${name} -->`];
 		text = `${text.slice(0, text.indexOf(begin) + begin.length)}\n${content}\n${text.slice(text.indexOf(end))}`;
@@ -141,7 +184,7 @@ if (values.patch !== undefined) printPatch(values.patch);
 else {
 	const tallies = trees.flatMap((tree) => vendors.map((vendor) => tally(tree, vendor)));
 	const wrong = complaints(tallies);
-	process.stdout.write(`${table(tallies)}\n\n${catchers(tallies)}\n`);
+	process.stdout.write(`${table(tallies)}\n\n${provenance(tallies, program)}\n\n${catchers(tallies)}\n`);
 	for (const line of wrong) process.stdout.write(`✘ ${line}\n`);
 	if (values.docs && existsSync(join(root, "docs/mutants.md"))) writeDocs(tallies);
 	process.exitCode = wrong.length === 0 ? 0 : 1;

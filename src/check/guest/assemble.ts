@@ -52,6 +52,8 @@ export const I = {
 	lidt:      fixed("lidt [rax]",       0x0f, 0x01, 0x18),
 	nop:       fixed("nop",              0x90),
 	out:       fixed("out dx, al",       0xee),
+	outsb:     fixed("outsb",            0x6e),
+	popfq:     fixed("popfq",            0x9d),
 	rdmsr:     fixed("rdmsr",            0x0f, 0x32),
 	sti:       fixed("sti",              0xfb),
 	store:     fixed("mov [rax], ecx",   0x89, 0x08),
@@ -60,12 +62,15 @@ export const I = {
 	wbinvd:    fixed("wbinvd",           0x0f, 0x09),
 	wrmsr:     fixed("wrmsr",            0x0f, 0x30),
 	wrpkru:    fixed("wrpkru",           0x0f, 0x01, 0xef),
+	xchg:      fixed("xchg [rax], ecx",  0x87, 0x08),
 	xrstor:    fixed("xrstor [rcx]",     0x0f, 0xae, 0x29),
 	xsetbv:    fixed("xsetbv",           0x0f, 0x01, 0xd1),
 } as const;
 
 /** MOV to or from a control or debug register, through RAX. */
 export const toCr = (cr: number): Line => fixed(`mov cr${cr}, rax`, 0x0f, 0x22, 0xc0 | (cr << 3));
+/** MOV CR8, RAX. */
+export const toCr8: Line = fixed("mov cr8, rax", 0x44, 0x0f, 0x22, 0xc0);
 export const toDr = (dr: number): Line => fixed(`mov dr${dr}, rax`, 0x0f, 0x23, 0xc0 | (dr << 3));
 export const fromDr = (dr: number): Line => fixed(`mov rax, dr${dr}`, 0x0f, 0x21, 0xc0 | (dr << 3));
 

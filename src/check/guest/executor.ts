@@ -5,6 +5,7 @@
  */
 import type { Cpu } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { writeRflags } from "../../silicon/cpu/rflags.ts";
 import { explicitAccess, faulted, readLinear, writeLinear } from "../../silicon/paging/access.ts";
 import {
 	advance,
@@ -72,7 +73,7 @@ function decodeAll(parts: readonly Code[]): ReadonlyMap<number, Insn> {
 const isGpr = (operand: Operand | undefined) =>
 	operand?.kind === "register" && placeOf(operand.register) !== undefined;
 
-/** MOV, PUSH, POP and NOP, which are translated elsewhere; the rest is the system side's. */
+/** MOV, XCHG with memory, PUSH, POP, POPF and NOP, which are translated elsewhere; the rest is the system side's. */
 function carryOut(cpu: Cpu, insn: Insn): Outcome {
 	switch (insn.mnemonic) {
 		case Mnemonic.Nop:
@@ -93,6 +94,23 @@ function carryOut(cpu: Cpu, insn: Insn): Outcome {
 				return faulted(cpu) ? OUTCOME.fault : OUTCOME.next;
 			}
 			return processorServices.system(cpu, insn);
+		}
+		case Mnemonic.Xchg: {
+			const at = effectiveAddress(cpu, insn);
+			const value = readLinear(cpu, at, 4, explicitAccess(cpu));
+			if (faulted(cpu)) return OUTCOME.fault;
+			writeLinear(cpu, at, 4, BigInt(gpr32(cpu, registerIndex(insn, 1))), explicitAccess(cpu));
+			if (faulted(cpu)) return OUTCOME.fault;
+			writeGpr(cpu, registerIndex(insn, 1), 4, value);
+			return OUTCOME.next;
+		}
+		case Mnemonic.Popfq: {
+			// At CPL 0 all flags are popped.
+			const flags = readLinear(cpu, cpu.gpr(L.RSP), 8, explicitAccess(cpu));
+			if (faulted(cpu)) return OUTCOME.fault;
+			cpu.setGpr(L.RSP, cpu.gpr(L.RSP) + 8n);
+			writeRflags(cpu, Number(flags & 0xffff_ffffn));
+			return OUTCOME.next;
 		}
 		case Mnemonic.Push: {
 			const top = cpu.gpr(L.RSP) - 8n;

@@ -16,6 +16,15 @@ import type { GuestParameters } from "../../guests/boot.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import { type Configuration, guestParameters } from "../configuration.ts";
 import {
+	LOW_VECTOR,
+	debugHandler,
+	exchangeWithDevice,
+	outsFromNowhere,
+	pageFaultHandler,
+	raisedPriority,
+	steppedCpuid,
+} from "./rare-stages.ts";
+import {
 	I,
 	type Line,
 	assemble,
@@ -73,7 +82,16 @@ const END_GPA = 0x10_d000;
 const STACK_END = 0x9_0000;
 const SECOND_STACK_END = 0x8_f000;
 const STACK_BYTES = 256;
+/**
+ * A TD's last two pages: code and stack in the first, in the second the IDT, its LIDT operand and handlers; what follows is its
+ * start's.
+ */
 const TD_CODE = 0xffff_e000;
+const TD_STACK_END = 0xffff_f000;
+const TD_IDT = 0xffff_f000;
+const TD_IDT_BYTES = 0x540;
+const TD_IDTR = 0xffff_f600;
+const TD_HANDLERS = 0xffff_f800;
 
 /** Ports: nobody's, and the one that ends a run. */
 const PORT_UNCLAIMED = 0x1234;
@@ -87,7 +105,8 @@ export const SCRIPT_DEVICE_VECTOR = 0x53;
 /** Of interrupts that the two vCPUs send each other. */
 const PEER_VECTOR = 0x42;
 const LVTT_TSC_DEADLINE = 2 << 17;
-const X2APIC = { eoi: 0x80b, icr: 0x830, lvtt: 0x832 } as const;
+const X2APIC = { tpr: 0x808, eoi: 0x80b, spiv: 0x80f, icr: 0x830, lvtt: 0x832 } as const;
+const SPIV_ENABLED = 0x1ff;
 /** A deadline that does not come by itself, and one so near that VMX's preemption timer starts at 0. */
 const DEADLINE_FAR = 1n << 40n;
 const DEADLINE_NEAR = SCRIPT_NOW_CYCLES + 8;
@@ -127,41 +146,52 @@ const deviceNotAvailable = (): Line[] => [
 	I.iretq,
 ];
 
+type Handlers = readonly (readonly [vector: number, lines: () => Line[]])[];
+
 /** Vectors and their handlers. */
-const HANDLERS: readonly (readonly [vector: number, lines: () => Line[]])[] = [
+const HANDLERS: Handlers = [
 	[2, () => [I.iretq]],
+	[1, debugHandler],
 	[7, deviceNotAvailable],
+	[14, () => pageFaultHandler(CODE_GPA)],
 	[18, () => [I.iretq]],
+	[LOW_VECTOR, eoiHandler],
 	[SCRIPT_TIMER_VECTOR, eoiHandler],
 	[IPI_VECTOR, eoiHandler],
 	[PEER_VECTOR, eoiHandler],
 	[SCRIPT_DEVICE_VECTOR, eoiHandler],
 ];
+/** A TD's. */
+const TD_HANDLERS_OF: Handlers = [
+	[SCRIPT_TIMER_VECTOR, eoiHandler],
+	[SCRIPT_DEVICE_VECTOR, eoiHandler],
+];
 
-const handlerAt = (index: number) => HANDLERS_GPA + index * HANDLER_BYTES;
-
-/** 64-bit interrupt gates into the flat code segment (SDM Vol. 3A, figure 7-8). */
-function idt(): Uint8Array {
-	const table = new BigUint64Array(512);
-	for (const [index, [vector]] of HANDLERS.entries()) {
-		const at = BigInt(handlerAt(index));
-		table[vector * 2] = (at & 0xffffn) | (8n << 16n) | (0x8e00n << 32n) | ((at >> 16n) << 48n);
+/**
+ * 64-bit interrupt gates into the flat code segment (SDM Vol. 3A, figure 7-8).
+ * @param first address of the first handler
+ */
+function idt(handlers: Handlers, first: number, bytes = 4096): Uint8Array {
+	const table = new BigUint64Array(bytes / 8);
+	for (const [index, [vector]] of handlers.entries()) {
+		const at = BigInt(first + index * HANDLER_BYTES);
+		table[vector * 2] = (at & 0xffffn) | (8n << 16n) | (0x8e00n << 32n) | (((at >> 16n) & 0xffffn) << 48n);
 		table[vector * 2 + 1] = at >> 32n;
 	}
 	return new Uint8Array(table.buffer);
 }
 
-function handlers(): Uint8Array {
-	const bytes = new Uint8Array(HANDLERS.length * HANDLER_BYTES);
-	for (const [index, [, lines]] of HANDLERS.entries()) bytes.set(assemble(lines()), index * HANDLER_BYTES);
+function handlerCode(handlers: Handlers): Uint8Array {
+	const bytes = new Uint8Array(handlers.length * HANDLER_BYTES);
+	for (const [index, [, lines]] of handlers.entries()) bytes.set(assemble(lines()), index * HANDLER_BYTES);
 	return bytes;
 }
 
 /** The operand of LIDT: limit and base. */
-function idtr(): Uint8Array {
+function idtr(base: number, limit = 0xfff): Uint8Array {
 	const bytes = new Uint8Array(10);
-	new DataView(bytes.buffer).setUint16(0, 0xfff, true);
-	new DataView(bytes.buffer).setUint32(2, IDT_GPA, true);
+	new DataView(bytes.buffer).setUint16(0, limit, true);
+	new DataView(bytes.buffer).setUint32(2, base, true);
 	return bytes;
 }
 
@@ -232,6 +262,17 @@ const EXITS = {
 	hlt:   { vmx: vmxExitName(EXIT_REASON.hlt),             svm: svmExitName(EXIT_CODE.hlt) },
 } as const satisfies Readonly<Record<string, { readonly vmx: string; readonly svm: string }>>;
 
+/** What few guests do, in front of the rest. */
+function rareStages(vendor: "vmx" | "svm"): Stage[] {
+	const names = (...exits: (keyof typeof EXITS)[]) => exits.map((exit) => EXITS[exit][vendor]);
+	return [
+		[exchangeWithDevice(MMIO_GPA), ...names("mmio")],
+		[outsFromNowhere(PORT_UNCLAIMED), ...names("io")],
+		[steppedCpuid(), ...names("cpuid")],
+		[raisedPriority(X2APIC.icr, X2APIC.tpr), ...names("wrmsr", "invd")],
+	];
+}
+
 /** Instructions, of which at least the last one exits, and what they exit as. */
 type Stage = readonly [lines: readonly Line[], ...exits: string[]];
 
@@ -295,7 +336,8 @@ function exitsOf(stages: readonly Stage[], last: string): readonly string[] {
 function vmScript(vendor: "vmx" | "svm", configuration: Configuration, model: CpuModel): Script {
 	const parameters = guestParameters(configuration, model, vendor);
 	const vcpus = Number(configuration.vcpus);
-	const stages = cut(body(parameters, vendor, vcpus), configuration);
+	const rare = configuration.instructions === "rare" ? rareStages(vendor) : [];
+	const stages = [...rare, ...cut(body(parameters, vendor, vcpus), configuration)];
 	const lines = stages.flatMap(([own]) => own);
 	const code = assemble([...setup(parameters, vendor), I.sti, ...lines, ...end()]);
 	const pkruOffset = model.vendorString === "AuthenticAMD" ? 2432 : 2688;
@@ -304,9 +346,9 @@ function vmScript(vendor: "vmx" | "svm", configuration: Configuration, model: Cp
 		entry: CODE_GPA,
 		segments: [
 			{ gpa: CODE_GPA, bytes: code },
-			{ gpa: IDT_GPA, bytes: idt() },
-			{ gpa: IDTR_GPA, bytes: idtr() },
-			{ gpa: HANDLERS_GPA, bytes: handlers() },
+			{ gpa: IDT_GPA, bytes: idt(HANDLERS, HANDLERS_GPA) },
+			{ gpa: IDTR_GPA, bytes: idtr(IDT_GPA) },
+			{ gpa: HANDLERS_GPA, bytes: handlerCode(HANDLERS) },
 			{ gpa: TILES_GPA, bytes: xsaveArea(XFEATURE.xtiledata, 2816, 0xa3c5_a3c5) },
 			{ gpa: SSE_GPA, bytes: xsaveArea(XFEATURE.sse, XMM0_OFFSET, OWN_XMM0) },
 			{ gpa: PKRU_GPA, bytes: xsaveArea(XFEATURE.pkru, pkruOffset, parameters.pkru!) },
@@ -362,6 +404,11 @@ const tdEnd = (): Line[] => [
 	...tdvmcall(0, TDVMCALL.io, 1, 1, PORT_EXIT, copy(R15, L.RBX)),
 ];
 
+/** What waits for a TD's interrupts, as an operating system idles: closed, told to the host as open, and opened behind. */
+const tdHalt = (): Line[] => [I.cli, ...tdvmcall(0, TDVMCALL.hlt, 0), I.sti, I.nop];
+
+const tdWrmsr = (index: number, value: number): Line[] => tdvmcall(0, TDVMCALL.wrmsr, index, value);
+
 /** CR4, XCR0 and PKRU are set up by guests/td-script.c, as its parameters say. */
 function tdScript(configuration: Configuration): Script {
 	const call = (reason: number, lines: Line[]): Stage => [lines, vmxExitName(reason)];
@@ -369,24 +416,30 @@ function tdScript(configuration: Configuration): Script {
 		[
 			call(EXIT_REASON.cpuid, tdvmcall(0, TDVMCALL.cpuid, 0x4000_0000, 0)),
 			call(EXIT_REASON.vmcall, tdvmcall(1, 0)),
-			call(EXIT_REASON.ioInstruction, tdvmcall(0, TDVMCALL.io, 1, 1, PORT_UNCLAIMED, 0x5a)),
 			call(EXIT_REASON.rdmsr, tdvmcall(0, TDVMCALL.rdmsr, X2APIC.lvtt)),
-			call(
-				EXIT_REASON.wrmsr,
-				tdvmcall(0, TDVMCALL.wrmsr, X2APIC.lvtt, LVTT_TSC_DEADLINE | SCRIPT_TIMER_VECTOR),
-			),
-			call(EXIT_REASON.cpuid, tdvmcall(0, TDVMCALL.cpuid, 0, 0)),
+			call(EXIT_REASON.wrmsr, tdWrmsr(X2APIC.spiv, SPIV_ENABLED)),
+			call(EXIT_REASON.wrmsr, tdWrmsr(X2APIC.lvtt, LVTT_TSC_DEADLINE | SCRIPT_TIMER_VECTOR)),
+			call(EXIT_REASON.wrmsr, tdWrmsr(MSR.IA32_TSC_DEADLINE, Number(DEADLINE_FAR))),
+			// The host idles to the timer, whose interrupt is posted and ends the TD's HLT.
+			call(EXIT_REASON.hlt, tdHalt()),
 		],
 		configuration,
 	);
-	const code = assemble([...stages.flatMap(([own]) => own), ...tdEnd()]);
+	const begin = [set(L.RSP, TD_STACK_END), set(L.RAX, TD_IDTR), I.lidt, I.sti];
+	const code = assemble([...begin, ...stages.flatMap(([own]) => own), ...tdEnd()]);
+	const own = [
+		{ gpa: TD_CODE, bytes: code },
+		{ gpa: TD_IDT, bytes: idt(TD_HANDLERS_OF, TD_HANDLERS, TD_IDT_BYTES) },
+		{ gpa: TD_IDTR, bytes: idtr(TD_IDT, TD_IDT_BYTES - 1) },
+		{ gpa: TD_HANDLERS, bytes: handlerCode(TD_HANDLERS_OF) },
+	];
 	const start = loadImage(Uint8Array.from(atob(tdStart), (char) => char.charCodeAt(0)));
-	const image: Image = { ...start, segments: [...start.segments, { gpa: TD_CODE, bytes: code }] };
+	const image: Image = { ...start, segments: [...start.segments, ...own] };
 	return {
 		image,
 		base: TD_CODE,
 		code,
-		stacks: [],
+		stacks: [{ firstGpa: TD_STACK_END - STACK_BYTES, endGpa: TD_STACK_END }],
 		secondEntry: 0,
 		exitCode: NOBODY_ANSWERS,
 		exits: exitsOf(stages, vmxExitName(EXIT_REASON.ioInstruction)),

@@ -24,7 +24,7 @@ const USER: readonly (readonly [string, number, (machine: Machine) => bigint])[]
 	["FMASK",          L.SFMASK,         ({ kernel }) => kernel.userMsrs.sfmask],
 	["TSC_AUX",        L.TSC_AUX,        ({ kernel }) => kernel.userMsrs.tscAux],
 	["FS base",        FS_BASE,          ({ kernel }) => kernel.current.fsBase],
-	["KERNEL_GS_BASE", L.KERNEL_GS_BASE, ({ kernel }) => kernel.current.gsBase],
+	["KERNEL_GS_BASE", L.KERNEL_GS_BASE, ({ kernel }) => kernel.current.userGsBase],
 ];
 
 export const hostMsrs: Property = {

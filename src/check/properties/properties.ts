@@ -1,4 +1,5 @@
 /** The properties that a check holds a tree against. */
+import { accessServed } from "./access-served.ts";
 import { atomicSchedule } from "./atomic-schedule.ts";
 import { guestDebugRegisters } from "./guest-debug-registers.ts";
 import { guestDebugctl } from "./guest-debugctl.ts";
@@ -13,6 +14,7 @@ import { guestXstate } from "./guest-xstate.ts";
 import { guestInterrupts } from "./guest-interrupts.ts";
 import { hostAddressSpace } from "./host-address-space.ts";
 import { hostDebugRegisters } from "./host-debug-registers.ts";
+import { guestTaskPriority } from "./guest-task-priority.ts";
 import { guestTimer } from "./guest-timer.ts";
 import { hostFpu } from "./host-fpu.ts";
 import { runResult } from "./run-result.ts";
@@ -35,8 +37,10 @@ import { requestsSeen } from "./requests-seen.ts";
 import { srcuHeld } from "./srcu-held.ts";
 import { interruptShadow } from "./interrupt-shadow.ts";
 import { nmiBlocking } from "./nmi-blocking.ts";
+import { nmiNoinstr } from "./nmi-noinstr.ts";
 import { perfCallchain } from "./perf-callchain.ts";
 import { smiTaken } from "./smi-taken.ts";
+import { vcpuCpu } from "./vcpu-cpu.ts";
 import type { Property } from "./property.ts";
 
 /** A fault of host code that the kernel has no fixup for. Raised by the machine itself. */
@@ -64,6 +68,7 @@ export const PROPERTIES: readonly Property[] = [
 	guestDebugctl,
 	guestMsrs,
 	guestCr2,
+	guestTaskPriority,
 	guestTimer,
 	guestRuns,
 	guestCounter,
@@ -74,6 +79,8 @@ export const PROPERTIES: readonly Property[] = [
 	nmiDelivered,
 	balance,
 	runResult,
+	accessServed,
+	vcpuCpu,
 	contextTracking,
 	guestTime,
 	predictorBarrier,
@@ -82,6 +89,7 @@ export const PROPERTIES: readonly Property[] = [
 	srcuHeld,
 	interruptShadow,
 	nmiBlocking,
+	nmiNoinstr,
 	perfCallchain,
 	smiTaken,
 	atomicSchedule,

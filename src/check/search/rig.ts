@@ -3,7 +3,8 @@
  * thread keeps the last one: another tree under which the machine starts the same begins on it, from how it was at first.
  */
 import { startsAlike } from "../../kvm/flow/same-program.ts";
-import type { Apicv } from "../../kvm/vmx/posted-intr.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import { piDesc } from "../../kvm/vmx/posted-intr.ts";
 import { configurationName } from "../configuration.ts";
 import { type RunSetup, Subject } from "../subject.ts";
 import { type TableWords, TableWatch, snapshotRules } from "./rules.ts";
@@ -81,16 +82,17 @@ function changedTables(setup: RunSetup): readonly TableWords[] {
 	subject.detach();
 	const { vm } = subject.machine;
 	if (vm.vendor !== "tdx") vm.mmu.clear();
-	const apics = vm.vcpus.flatMap(({ vmx }) =>
-		vmx?.apicv === null || vmx === null ? [] : apicWords(vmx.apicv),
-	);
+	const apics = vm.vcpus.flatMap(apicWords);
 	const known = ({ first }: TableWords) =>
 		apics.some((run) => first >= run.first && first < run.first + run.count);
 	return [...watch.changed().filter((run) => !known(run)), ...apics];
 }
 
 /** The virtual-APIC page's registers and the posted-interrupt descriptor: any vector may come in a run. */
-function apicWords({ pageHpa, posted }: Apicv): TableWords[] {
+function apicWords(vcpu: Vcpu): TableWords[] {
+	const pageHpa = vcpu.vmx?.apicv?.pageHpa ?? vcpu.tdx?.td.virtualApicHpa;
+	const posted = piDesc(vcpu);
+	if (pageHpa === undefined || posted === null) return [];
 	return [
 		{ first: pageHpa >> 2, count: 256 },
 		{ first: posted.hpa >> 2, count: 16 },

@@ -14,6 +14,7 @@ import { Vcpu, type KvmRun } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
 import { Cpu } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { septPageHpa } from "../../silicon/tdx/td.ts";
 import { GuestPhysicalTlb } from "../../silicon/paging/guest-physical-tlb.ts";
 import { XsaveImage } from "../../silicon/xsave/image.ts";
 import type { Script } from "../guest/script.ts";
@@ -119,13 +120,15 @@ function guestRsp(vcpu: Vcpu): number {
 	if (vcpu.cpu.guest !== null) return vcpu.cpu.readNumber(L.GPR + 8 * L.RSP);
 	if (vcpu.vmx !== null) return Number(vcpu.vmx.vmcs.get("GUEST_RSP"));
 	if (vcpu.svm !== null) return vcpu.svm.vmcb.u32[(L.GPR + 8 * L.RSP) >> 2]!;
-	return 0;
+	return Number(vcpu.tdx!.td.vmcs.get("GUEST_RSP"));
 }
 
 /** The guest's stack: what lies below its pointer is not read again. */
 function stackRanges({ memory, vm }: Machine, script: Script): MemoryRange[] {
 	return script.stacks.map(({ firstGpa, endGpa }, at) => {
-		const first = (memory.ramBase + vm.gpaToHpa(firstGpa)) >> 2;
+		const hpa =
+			vm.td === null ? vm.gpaToHpa(firstGpa) : septPageHpa(vm.td, firstGpa & ~0xfff) + (firstGpa & 0xfff);
+		const first = (memory.ramBase + hpa) >> 2;
 		const count = (endGpa - firstGpa) >> 2;
 		const hashedFrom = () =>
 			Math.min(Math.max(Math.ceil((guestRsp(vm.vcpus[at]!) - firstGpa) / 4), 0), count);
@@ -185,7 +188,7 @@ const ioWords =
 		(io.bytes * io.count + 3) >> 2;
 
 /**
- * Pages that are a TD's own memory. Its script reads and writes none of it; its start does, which comes before the
+ * Pages that are a TD's own memory. Its script writes none of it but its stack, which is saved; its start does, which comes before the
  * first exit and writes the same each time.
  */
 function privatePages({ memory, vm }: Machine): Set<number> {

@@ -190,6 +190,7 @@ export function createVcpu(vm: Vm, kernel: Kernel, id: number): Vcpu {
 	vcpu.guestStateProtected = vm.vendor === "tdx";
 	vm.ops.vcpuCreate(vcpu);
 	if (vm.irqchip) vcpu.apic = new Lapic(vcpu);
+	vm.ops.vcpuMemEncInit?.(vcpu);
 	vcpu.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
 	if (vcpu.id > 0) {
 		kvmVcpuReset(vcpu, false);

@@ -5,7 +5,7 @@ import { WAKING_VECTOR_GPA } from "../devices/acpi.ts";
 import { readGuestPhysical } from "../emulate/guest-memory.ts";
 import { kvmVcpuReset } from "../emulate/reset.ts";
 import { MP_STATE } from "../requests.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { loadHere, type Vcpu } from "../vcpu.ts";
 
 /** The vCPU's thread sleeps in user space. @param cycles of its CPU until when */
 export function sleepUntil(kernel: Kernel, cycles: number): void {
@@ -23,7 +23,7 @@ export function goToWakingVector(v: Vcpu): void {
 	const bytes = new Uint8Array(4);
 	readGuestPhysical(v.vm, WAKING_VECTOR_GPA, bytes);
 	const address = new DataView(bytes.buffer).getUint32(0, true);
-	tree.helpers.kvm_arch_vcpu_load(v);
+	loadHere(v);
 	kvmVcpuReset(v, false);
 	v.mpState = MP_STATE.RUNNABLE;
 	const selector = (address >>> 4) & 0xffff;

@@ -20,7 +20,7 @@ import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { loadHere, type Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
 import { goToWakingVector, sleepUntil } from "./suspend.ts";
 import { boot, bootTd } from "./vmm-boot.ts";
@@ -150,7 +150,7 @@ export class Vmm {
 		if (!isTd)
 			checkFits(image, this.guestRamBytes, image.protocol === "multiboot" ? BOOT.multibootEnd : BOOT.end);
 		this.board.restart();
-		vm.tree.helpers.kvm_arch_vcpu_load(vcpu);
+		loadHere(vcpu);
 		switch (image.protocol) {
 			case "long-mode":
 				boot(vcpu, longModeState(image, options.parameters ?? { iterations: 1 }));

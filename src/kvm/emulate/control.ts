@@ -105,6 +105,7 @@ export function kvmSetCr4(v: Vcpu, value: bigint): boolean {
 /** kvm_set_cr8(). @returns false for #GP(0) */
 export function kvmSetCr8(v: Vcpu, value: number): boolean {
 	if ((value & ~0xf) !== 0) return false;
+	guestWrote(v, "CR8", value);
 	if (v.apic !== null) v.apic.cr8 = value;
 	else v.cr8 = value;
 	return true;

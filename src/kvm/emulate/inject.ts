@@ -5,7 +5,7 @@ import { DR6 } from "../../silicon/cpu/debug.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { KVM_EXIT, KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
-import { makeRequest } from "../vcpu.ts";
+import { guestWrote, makeRequest } from "../vcpu.ts";
 import { kvmQueueDebug } from "./debug.ts";
 import type { GuestFault } from "./guest-fault.ts";
 
@@ -49,7 +49,9 @@ function set(v: Vcpu, vector: number, errorCode: number | null, cr2: bigint): vo
 	exception.hasErrorCode = errorCode !== null;
 	exception.errorCode = errorCode ?? 0;
 	exception.cr2 = cr2;
-	if (vector === VECTOR.PF) v.cr2 = cr2;
+	if (vector !== VECTOR.PF) return;
+	v.cr2 = cr2;
+	guestWrote(v, "CR2", cr2);
 }
 
 /** kvm_inject_gp(). */

@@ -20,6 +20,7 @@ import { protectCodePage } from "../../silicon/paging/tlb.ts";
 import type { CpuModel } from "../../silicon/models/model.ts";
 import { createProcessor } from "../../silicon/processor.ts";
 import type { Vcpu } from "../vcpu.ts";
+import { srcuDereference } from "../x86/srcu.ts";
 import { kvmSetCr0 } from "./control.ts";
 import { kvmQueueDebug } from "./debug.ts";
 import { GuestFault } from "./guest-fault.ts";
@@ -281,6 +282,8 @@ export function finishWrites(
 export function emulateOnSilicon(v: Vcpu, answers: bigint[] = [], emulation: Emulation = {}): number {
 	const cpu = emulatorOf(v, emulation.maker ?? v.cpu.model.vendorString);
 	const memory = new EmulatorMemory(v, answers);
+	// The instruction, page tables and operands are in memory slots.
+	srcuDereference(v);
 	loadRegisters(v, cpu);
 	for (const [offset, value] of emulation.registers ?? []) cpu.write64(offset, value);
 	cpu.emulated = memory;
@@ -302,6 +305,8 @@ export function emulateOnSilicon(v: Vcpu, answers: bigint[] = [], emulation: Emu
 	}
 	const before = v.vm.ops.getRflags(v);
 	storeRegisters(v, cpu);
+	// Each time that registers are written back, of a string too that has elements left (x86_emulate_instruction()).
+	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
 	// An instruction that clears TF, as SYSCALL can, is not stepped over (em_syscall()).
 	const stepped = (before & v.vm.ops.getRflags(v) & FLAG.TF) !== 0;
 	if (stepped) kvmQueueDebug(v, DR6.BS);

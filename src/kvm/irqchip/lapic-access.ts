@@ -22,6 +22,7 @@ import {
 	LVT_OFFSETS,
 	x2apicReadable,
 } from "./apic-registers.ts";
+import { guestWrote } from "../vcpu.ts";
 import { deliverToApics } from "./delivery.ts";
 import type { Lapic } from "./lapic.ts";
 
@@ -94,6 +95,7 @@ export function writeApicRegister(apic: Lapic, offset: number, value: number): b
 			regs[offset >> 2] = value & 0xff00_0000;
 			return true;
 		case APIC.TASKPRI:
+			guestWrote(apic.vcpu, "CR8", (value & 0xff) >> 4);
 			apic.setTpr(value & 0xff);
 			return true;
 		case APIC.EOI:

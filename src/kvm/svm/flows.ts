@@ -12,7 +12,7 @@ import { type Flow, type Step, call, flow, leave, nothing, step, waitingStep, wh
 import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
-import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
+import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
 import { svmMachineCheckInGuest } from "./machine-check.ts";
@@ -254,7 +254,7 @@ export const svmFlows: readonly Flow[] = [
 		// pre_svm_run(): a new ASID on another CPU, whose old translations are thereby gone.
 		when(
 			"current_vmcb->cpu != cpu",
-			(v) => v.cpuNumber !== v.cpu.number,
+			(v) => v.cpuNumber !== loadingCpu(v),
 			[step("new ASID", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH))],
 			[],
 			2,

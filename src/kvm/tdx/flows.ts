@@ -8,12 +8,13 @@ import { tdhVpEnter, tdhVpFlush } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { ENTRY_FAILURE } from "../../silicon/vmx/controls.ts";
 import { type Flow, call, flow, leave, nothing, step, when } from "../flow/flow.ts";
 import { FASTPATH } from "../requests.ts";
-import type { Vcpu } from "../vcpu.ts";
+import { loadingCpu, type Vcpu } from "../vcpu.ts";
 import { handleNmi, isNmi } from "../vmx/flows.ts";
 import { vmxMachineCheckOnEntry } from "../vmx/machine-check.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { toTdx } from "./tdx-vcpu.ts";
 import { NO_EXIT_REASON, tdxToVmxExitReason } from "./exit-reason.ts";
+import { tdxNotifySelf } from "./interrupts.ts";
 
 /** TDX_SW_ERROR's upper half: the SEAMCALL itself faulted or found no module. */
 const TDX_SW_ERROR = 0x8000_ff00;
@@ -80,7 +81,7 @@ export const tdxFlows: readonly Flow[] = [
 		step("vmx_vcpu_pi_load", nothing, 18),
 		when(
 			"vcpu->cpu != cpu",
-			(v) => v.cpuNumber !== v.cpu.number,
+			(v) => v.cpuNumber !== loadingCpu(v),
 			[step("tdx_flush_vp_on_cpu", tdxFlushVpOnCpu, 6), step("associated_tdvcpus", nothing, 12)],
 			[],
 			2,
@@ -110,7 +111,7 @@ export const tdxFlows: readonly Flow[] = [
 		step("trace_kvm_entry", traceKvmEntry, 4),
 		// KVM never needs an immediate exit of a TD, and cannot inject into one; nothing else is a flag for it.
 		step("WARN_ON_ONCE(run_flags)", warnOnRunFlags, 1),
-		step("pi_test_on", nothing, 3),
+		step("pi_test_on", tdxNotifySelf, 3),
 		call("tdx_vcpu_enter_exit"),
 		when("host_debugctl", (v) => (v.hostDebugctl & ~TDX_PRESERVED_DEBUGCTL) !== 0, [
 			step("update_debugctlmsr(host)", (v) => wrmsrDebugctl(v.cpu, v.hostDebugctl)),

@@ -5,8 +5,11 @@ import { tdhVpInit } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { DEBUGREG } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { Segment, VendorOps } from "../vendor-ops.ts";
+import { DESCRIPTOR_BYTES, PostedInterruptDescriptor } from "../../silicon/vmx/posted-interrupts.ts";
 import { exitReasonName } from "../vmx/exit-names.ts";
+import { deliverPostedInterrupt } from "../vmx/posted-intr.ts";
 import { tdxHandleExit } from "./exit-handlers.ts";
+import { tdxInitVcpuApic, tdxInterruptAllowed, tdxProtectedApicHasInterrupt } from "./interrupts.ts";
 import { TdxVcpu } from "./tdx-vcpu.ts";
 
 /**
@@ -15,6 +18,7 @@ import { TdxVcpu } from "./tdx-vcpu.ts";
  */
 const TD_XFAM = 0x2e7;
 
+const PAGE_BYTES = 4096;
 const NO_SEGMENT: Segment = { base: 0n, limit: 0, attributes: 0, selector: 0 };
 
 /** tdx_td_init() for the VM's first vCPU, then tdx_vcpu_create() and tdx_td_vcpu_init(). */
@@ -23,11 +27,13 @@ function vcpuCreate(v: Vcpu): void {
 	const { features } = cpu.model;
 	vm.td ??= tdhMngInit(cpu, {
 		xfam: TD_XFAM & (features.xcr0 | features.xss),
-		rootHpa: vm.allocate(4096),
-		msrBitmapHpa: vm.allocate(4096),
+		rootHpa: vm.allocate(PAGE_BYTES),
+		msrBitmapHpa: vm.allocate(PAGE_BYTES),
 	});
 	vm.td.sharedEptRoot = vm.mmu.rootHpa;
-	v.tdx = new TdxVcpu(tdhVpInit(cpu, vm.td));
+	const virtualApicHpa = vm.allocate(PAGE_BYTES);
+	const descriptor = new PostedInterruptDescriptor(cpu.memory, vm.allocate(PAGE_BYTES, DESCRIPTOR_BYTES));
+	v.tdx = new TdxVcpu(tdhVpInit(cpu, vm.td, virtualApicHpa), descriptor);
 	v.switchDbRegs = DEBUGREG.AUTO_SWITCH;
 }
 
@@ -36,6 +42,7 @@ const nothing = (): void => {};
 /** Registers, events and MSRs of a TD are the TDX module's: KVM reads 0 and writes nothing. */
 export const tdxOps: VendorOps = {
 	vcpuCreate,
+	vcpuMemEncInit: tdxInitVcpuApic,
 	afterSetCpuid: nothing,
 	flushTlb: (v) => flushTlb(v.cpu),
 	handleExit: tdxHandleExit,
@@ -60,8 +67,11 @@ export const tdxOps: VendorOps = {
 	getMsr: () => undefined,
 	setMsr: () => false,
 	skipEmulatedInstruction: nothing,
-	// tdx_interrupt_allowed(), vt_nmi_allowed(): interrupts are posted and NMIs pended in the module.
-	interruptAllowed: () => true,
+	apicvActive: (v) => v.apic !== null,
+	deliverInterrupt: deliverPostedInterrupt,
+	protectedApicHasInterrupt: tdxProtectedApicHasInterrupt,
+	interruptAllowed: tdxInterruptAllowed,
+	// vt_nmi_allowed(): NMIs are pended in the module.
 	nmiAllowed: () => true,
 	nmiMasked: () => false,
 	getInterruptShadow: () => 0,

@@ -37,7 +37,7 @@ import {
 import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
-import { keepFastpath, makeRequest, type Vcpu } from "../vcpu.ts";
+import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxFastpathFlows } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
@@ -360,7 +360,7 @@ export const vmxFlows: readonly Flow[] = [
 	flow("vmx_vcpu_load", "vmx/vmx.c", [
 		when(
 			"!already_loaded",
-			(v) => v.cpuNumber !== v.cpu.number,
+			(v) => v.cpuNumber !== loadingCpu(v),
 			[
 				step("loaded_vmcs_clear", loadedVmcsClear, 10),
 				step("KVM_REQ_TLB_FLUSH", (v) => makeRequest(v, KVM_REQ.TLB_FLUSH)),

@@ -87,13 +87,18 @@ export function apicvActive(v: Vcpu): boolean {
 	return v.vmx?.apicv?.active === true;
 }
 
+/** vcpu_to_pi_desc(): where others leave interrupts for a vCPU; null if nothing is posted to it. */
+export function piDesc({ vmx, tdx }: Vcpu): PostedInterruptDescriptor | null {
+	return vmx?.apicv?.posted ?? tdx?.posted ?? null;
+}
+
 /**
- * vmx_deliver_posted_interrupt(): a vector into PIR, and the notification that makes the processor, or KVM, move it.
+ * __vmx_deliver_posted_interrupt(), of a VMX vCPU or a TD: a vector into PIR, and the notification that makes the processor, or KVM, move it.
  * @returns false where APICv is not active
  */
 export function deliverPostedInterrupt(v: Vcpu, vector: number): boolean {
-	if (!apicvActive(v)) return false;
-	const { posted } = v.vmx!.apicv!;
+	const posted = apicvActive(v) || v.tdx !== null ? piDesc(v) : null;
+	if (posted === null) return false;
 	if (posted.testAndSetPir(vector) || posted.testAndSetOn()) return true;
 	const { smp } = v.kernel;
 	const sender = smp?.running?.cpu ?? null;

@@ -13,7 +13,9 @@ function hasExtint(v: Vcpu): boolean {
 
 /** kvm_cpu_has_interrupt(): the PIC or the local APIC has one that may be delivered now. */
 export function kvmCpuHasInterrupt(v: Vcpu): boolean {
-	return v.apic !== null && (v.apic.kvmApicHasInterrupt() >= 0 || hasExtint(v));
+	if (v.apic === null) return false;
+	if (v.guestStateProtected) return v.vm.ops.protectedApicHasInterrupt?.(v) === true;
+	return v.apic.kvmApicHasInterrupt() >= 0 || hasExtint(v);
 }
 
 /** kvm_cpu_has_injectable_intr(): with APICv the processor delivers the local APIC's. */

@@ -1,4 +1,5 @@
 /** The tracepoints kvm_entry and kvm_exit, which perf kvm stat counts by: every VM exit passes them, fastpath or not. */
+import { HostInvariant } from "../../host/errors.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { KvmTracepoint, KvmTracepoints } from "./tracepoints.ts";
 
@@ -27,13 +28,20 @@ export interface KvmTracer {
 	tracepoint?<N extends KvmTracepoint>(v: Vcpu, name: N, fields: KvmTracepoints[N]): void;
 }
 
+/** Tracepoints are protected by RCU, which does not watch a CPU that context tracking takes for the guest's. */
+function assertRcuWatches(v: Vcpu, name: string): void {
+	if (v.kernel.guestContext.inGuest) throw new HostInvariant(`RCU not watching for tracepoint: ${name}`);
+}
+
 /** trace_kvm_entry(). */
 export function traceKvmEntry(v: Vcpu): void {
+	assertRcuWatches(v, "kvm_entry");
 	v.tracer?.kvmEntry(v);
 }
 
 /** Counts an exit by its vendor's reason, and by what it swaps. */
 export function traceKvmExit(v: Vcpu, reason: number): void {
+	assertRcuWatches(v, "kvm_exit");
 	v.tracer?.kvmExit(v, reason);
 	const { stat } = v;
 	const { byReason } = stat;

@@ -2,7 +2,7 @@
 import { readPkru } from "../../host/access.ts";
 import { callOp, flow, step, when } from "../flow/flow.ts";
 import { KVM_REQ } from "../requests.ts";
-import { makeRequest } from "../vcpu.ts";
+import { loadingCpu, makeRequest } from "../vcpu.ts";
 
 /** At the start of KVM_RUN, and whenever the scheduler switches the vCPU's thread in again. Interrupts may be on. */
 export const kvmArchVcpuLoad = flow("kvm_arch_vcpu_load", "x86.c", [
@@ -18,13 +18,13 @@ export const kvmArchVcpuLoad = flow("kvm_arch_vcpu_load", "x86.c", [
 	callOp("vcpu_load"),
 	when(
 		"vcpu->cpu != cpu",
-		(v) => v.cpuNumber !== v.cpu.number,
+		(v) => v.cpuNumber !== loadingCpu(v),
 		[
 			step("KVM_REQ_MIGRATE_TIMER", (v) => {
 				if (v.cpuNumber >= 0) makeRequest(v, KVM_REQ.MIGRATE_TIMER);
 			}),
 			step("vcpu->cpu = cpu", (v) => {
-				v.cpuNumber = v.cpu.number;
+				v.cpuNumber = loadingCpu(v);
 				v.loadedOn = v.cpu;
 			}),
 		],

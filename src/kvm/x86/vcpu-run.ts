@@ -57,10 +57,8 @@ function vcpuBlock(v: Vcpu): void {
 	if (v.mpState === MP_STATE.HALTED) beginHalt(v);
 }
 
-/** kvm_arch_vcpu_runnable() of a vCPU that is not running. A TD's timer ends its HLT, whatever it delivers. */
-function kvmArchVcpuRunnable(v: Vcpu): boolean {
-	return kvmVcpuHasEvents(v) || (v.tdx !== null && (v.requests & KVM_REQ.UNBLOCK) !== 0);
-}
+/** kvm_arch_vcpu_runnable() of a vCPU that is not running. */
+const kvmArchVcpuRunnable = (v: Vcpu): boolean => kvmVcpuHasEvents(v);
 
 /** kvm_vcpu_check_block(): a blocked vCPU has a reason to go on. */
 function kvmVcpuCheckBlock(v: Vcpu): boolean {
@@ -97,7 +95,14 @@ const vcpuBlockEnd: Waiting = {
 };
 
 export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
-	step("preempt_disable (vcpu_load)", (v) => v.kernel.preemptDisable(), 1),
+	step(
+		"preempt_disable (vcpu_load)",
+		(v) => {
+			v.kernel.preemptDisable();
+			v.loadingOn = v.cpu.number;
+		},
+		1,
+	),
 	step("preempt_notifier_register", registerPreemptNotifier, 8),
 	call("kvm_arch_vcpu_load"),
 	step("preempt_enable (vcpu_load)", (v) => v.kernel.preemptEnable(), 30),
@@ -136,7 +141,14 @@ export const kvmArchVcpuIoctlRun = flow("kvm_arch_vcpu_ioctl_run", "x86.c", [
 	step("kvm_put_guest_fpu", (v) => swapFpstate(v, false), 12),
 	step("srcu_read_unlock", srcuReadUnlock, 2),
 	step("kvm_sigset_deactivate", nothing, 12),
-	step("preempt_disable (vcpu_put)", (v) => v.kernel.preemptDisable(), 1),
+	step(
+		"preempt_disable (vcpu_put)",
+		(v) => {
+			v.kernel.preemptDisable();
+			v.loadingOn = -1;
+		},
+		1,
+	),
 	call("kvm_arch_vcpu_put"),
 	step(
 		"preempt_notifier_unregister",

@@ -36,8 +36,11 @@ const XFAM_MSRS: readonly (readonly [feature: number, ...msrs: number[]])[] = [
 		MSR.IA32_INTERRUPT_SSP_TABLE,
 	],
 ];
-const TD_READABLE_MSRS = [MSR.IA32_TSC, MSR.IA32_EFER];
-const TD_WRITABLE_MSRS = [MSR.IA32_PRED_CMD, MSR.IA32_FLUSH_CMD];
+/** x2APIC registers that the processor virtualizes: TPR, PPR, ISR, TMR and IRR are read, TPR, EOI and SELF_IPI written. */
+const X2APIC_READABLE = [0x808, 0x80a, ...Array.from({ length: 24 }, (_, at) => 0x810 + at)];
+const X2APIC_WRITABLE = [0x808, 0x80b, 0x83f];
+const TD_READABLE_MSRS = [MSR.IA32_TSC, MSR.IA32_EFER, ...X2APIC_READABLE];
+const TD_WRITABLE_MSRS = [MSR.IA32_PRED_CMD, MSR.IA32_FLUSH_CMD, ...X2APIC_WRITABLE];
 
 const RESET = {
 	/** Where the first instruction lies, with paging off. */
@@ -73,8 +76,13 @@ function fillMsrBitmap(td: Td): void {
 	for (const index of [...owned, ...TD_WRITABLE_MSRS]) clear(index, true);
 }
 
-/** Makes the VMCS of a new vCPU. @param index of the vCPU @param features of the processor */
-export function makeTdVmcs(td: Td, index: number, features: Features): Vmcs {
+/**
+ * Makes the VMCS of a new vCPU.
+ * @param index of the vCPU
+ * @param features of the processor
+ * @param virtualApicHpa page of the virtual APIC, host physical: part of the TDVPS
+ */
+export function makeTdVmcs(td: Td, index: number, features: Features, virtualApicHpa: number): Vmcs {
 	const vmcs = new Vmcs();
 	fillMsrBitmap(td);
 	vmcs.set(
@@ -85,6 +93,7 @@ export function makeTdVmcs(td: Td, index: number, features: Features): Vmcs {
 		"CPU_BASED_VM_EXEC_CONTROL",
 		((DEFAULT1.cpu & ~(CPU_BASED.cr3LoadExiting | CPU_BASED.cr3StoreExiting)) |
 			CPU_BASED.hltExiting |
+			CPU_BASED.tprShadow |
 			CPU_BASED.useTscOffsetting |
 			CPU_BASED.rdpmcExiting |
 			CPU_BASED.mwaitExiting |
@@ -102,7 +111,10 @@ export function makeTdVmcs(td: Td, index: number, features: Features): Vmcs {
 			SECONDARY.wbinvdExiting |
 			SECONDARY.rdtscp |
 			SECONDARY.invpcid |
-			SECONDARY.xsaves,
+			SECONDARY.xsaves |
+			SECONDARY.virtualizeX2apicMode |
+			SECONDARY.apicRegisterVirtualization |
+			SECONDARY.virtualInterruptDelivery,
 	);
 	vmcs.set(
 		"VM_EXIT_CONTROLS",
@@ -119,6 +131,7 @@ export function makeTdVmcs(td: Td, index: number, features: Features): Vmcs {
 	vmcs.set("EXCEPTION_BITMAP", 1 << 18);
 	vmcs.set("EPT_POINTER", BigInt(td.secureEptRoot) | 0x1en);
 	vmcs.set("MSR_BITMAP", BigInt(td.msrBitmapHpa));
+	vmcs.set("VIRTUAL_APIC_PAGE_ADDR", BigInt(virtualApicHpa));
 	vmcs.set("VIRTUAL_PROCESSOR_ID", index + 1);
 	vmcs.set("CR0_GUEST_HOST_MASK", CR0_OWNED);
 	vmcs.set("CR0_READ_SHADOW", RESET.cr0);

@@ -4,7 +4,7 @@
  * out: no property here depends on them.
  *
  *     const td = tdhMngInit(cpu, { xfam, rootHpa, msrBitmapHpa });
- *     const vcpu = tdhVpInit(cpu, td);
+ *     const vcpu = tdhVpInit(cpu, td, virtualApicHpa);
  *     tdhMemSeptAdd(cpu, td, gpa, 3, tableHpa); …; tdhMemPageAdd(cpu, td, gpa, pageHpa, bytes);
  *     tdhMrFinalize(cpu, td);
  */
@@ -88,6 +88,8 @@ export class TdVcpu {
 	readonly td: Td;
 	readonly index: number;
 	readonly vmcs: Vmcs;
+	/** Its virtual-APIC page, host physical. */
+	readonly virtualApicHpa: number;
 	/** GPRs while the TD does not run; RSP is in the VMCS. */
 	readonly gprs = new BigUint64Array(16);
 	/** Extended state while the TD does not run. */
@@ -122,11 +124,12 @@ export class TdVcpu {
 	exitIntrInfo = 0;
 	exitQualification = 0;
 
-	constructor(td: Td, index: number, fields: Uint32Array, features: Features) {
+	constructor(td: Td, index: number, fields: Uint32Array, features: Features, virtualApicHpa: number) {
 		this.td = td;
+		this.virtualApicHpa = virtualApicHpa;
 		this.index = index;
 		this.fields = fields;
-		this.vmcs = makeTdVmcs(td, index, features);
+		this.vmcs = makeTdVmcs(td, index, features, virtualApicHpa);
 		this.image.setCompacted(td.xfam);
 	}
 
@@ -222,6 +225,16 @@ export function tdhMemSeptAdd(cpu: Cpu, td: Td, gpa: number, level: number, hpa:
 		if (status === TDX_STATUS.success) fillPage(td.memory, hpa, NOTHING, 0);
 		return status;
 	});
+}
+
+/** Where a page of the TD's private memory lies, host physical; -1: it was not added. For the VMM's own bookkeeping. */
+export function septPageHpa(td: Td, gpa: number): number {
+	const table = tableAt(td, gpa, 1);
+	if (table < 0) return -1;
+	const entry = (td.memory.ramBase + table + entryOffset(gpa, 1)) >> 2;
+	const low = td.memory.u32[entry]!;
+	if ((low & EPT_RWX) === 0) return -1;
+	return ((low & 0xffff_f000) >>> 0) + (td.memory.u32[entry + 1]! & 0xfffff) * 2 ** 32;
 }
 
 /** Whether the secure EPT has the table that an entry of this level lies in. For the VMM's own bookkeeping. */

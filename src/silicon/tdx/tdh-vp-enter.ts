@@ -22,10 +22,13 @@ const GPRS = 16;
 const R8 = 8;
 const R9 = 9;
 
-/** TDH.VP.CREATE, .ADDCX and .INIT in one: a vCPU at the reset vector. */
-export function tdhVpInit(cpu: Cpu, td: Td): TdVcpu {
+/**
+ * TDH.VP.CREATE, .ADDCX and .INIT in one: a vCPU at the reset vector.
+ * @param virtualApicHpa a zeroed page of host memory, which becomes the virtual APIC's
+ */
+export function tdhVpInit(cpu: Cpu, td: Td, virtualApicHpa: number): TdVcpu {
 	return seamcall(cpu, () => {
-		const vcpu = new TdVcpu(td, td.vcpus.length, initialPrivateFields(), cpu.model.features);
+		const vcpu = new TdVcpu(td, td.vcpus.length, initialPrivateFields(), cpu.model.features, virtualApicHpa);
 		td.vcpus.push(vcpu);
 		return vcpu;
 	});

@@ -2,6 +2,8 @@
  * Events that come while a TD runs or the module does (TDX Module Base Architecture, "Interrupt handling": external
  * interrupts, NMIs and machine checks cause TD exits).
  */
+import { tdhVpRdVmxip, tdhVpWrPostedInterrupts } from "../../../src/silicon/tdx/tdh-vp-fields.ts";
+import { PostedInterruptDescriptor } from "../../../src/silicon/vmx/posted-interrupts.ts";
 import { describe, expect, it } from "vitest";
 import { type Cpu, PENDING } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
@@ -91,6 +93,19 @@ describe("an external interrupt", () => {
 		made.apic.eoi();
 		enterTd(made);
 		expect(made.vcpu.exitIntrInfo & 0xff).toBe(0x31);
+	});
+
+	it("that is posted is the TD's: its vector waits in the virtual APIC, the notification is gone, and the TD does not exit", () => {
+		const made = makeTd(SPIN);
+		const posted = new PostedInterruptDescriptor(made.cpu.memory, TD_HPA.posted);
+		tdhVpWrPostedInterrupts(made.vcpu, posted.hpa, 0xf2);
+		expect([posted.testAndSetPir(0x41), posted.testAndSetOn()]).toEqual([false, false]);
+		made.apic.raise(0xf2);
+		at(made, 50_000, () => made.apic.raise(0x31));
+		expect(enterTd(made)).toBe(EXIT.interrupt);
+		expect(made.cpu.instructions).toBeGreaterThan(100);
+		acknowledged(made, 0x31);
+		expect([posted.isOn, posted.hasRequests, tdhVpRdVmxip(made.vcpu)]).toEqual([false, false, true]);
 	});
 
 	it("leaves no event behind: the TD goes on where it was", () => {

@@ -20,6 +20,8 @@ export const TD_HPA = {
 	msrBitmap: 0x201000,
 	tables: 0x202000,
 	sharedRoot: 0x208000,
+	virtualApic: 0x209000,
+	posted: 0x20a000,
 	pages: 0x210000,
 } as const;
 
@@ -47,7 +49,7 @@ export function emptyTd(xfam = SMALL_XFAM): TestTd {
 	cpu.writeNumber(L.XSS, cpu.model.features.xss);
 	cpu.write32(L.PKRU, 0x5555_5554);
 	const td = tdhMngInit(cpu, { xfam, rootHpa: TD_HPA.root, msrBitmapHpa: TD_HPA.msrBitmap });
-	return { cpu, apic, td, vcpu: tdhVpInit(cpu, td), regs: new BigUint64Array(16) };
+	return { cpu, apic, td, vcpu: tdhVpInit(cpu, td, TD_HPA.virtualApic), regs: new BigUint64Array(16) };
 }
 
 /** Adds the tables that a page at the top of the first 4 GiB needs. */
