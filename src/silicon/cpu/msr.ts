@@ -9,7 +9,7 @@ import { hasCet, isCetControl } from "./cet.ts";
 import { CR0, CR4, EFER, XFEATURE } from "./control.ts";
 import type { Cpu } from "./cpu.ts";
 import { type Fault, GP0 } from "./fault.ts";
-import { highHalf } from "./halves.ts";
+import { highHalf, lowHalf } from "./halves.ts";
 import * as L from "./layout.ts";
 import { segmentAt } from "./segments.ts";
 
@@ -78,7 +78,11 @@ const MC_BANKS = 10;
 
 /** Whether bits 63 to 47, or to 56, are all equal. */
 function isExtended(address: bigint, wide: boolean): boolean {
-	const top = (highHalf(address) | 0) >> (wide ? 24 : 15);
+	return isExtendedHigh(highHalf(address), wide);
+}
+
+function isExtendedHigh(high: number, wide: boolean): boolean {
+	const top = (high | 0) >> (wide ? 24 : 15);
 	return top === 0 || top === -1;
 }
 
@@ -90,6 +94,11 @@ export function isCanonical(address: bigint, cpu: Cpu): boolean {
 /** The same for registers that hold addresses for later: by what the processor can translate in any mode. */
 export function isCanonicalForRegister(address: bigint, cpu: Cpu): boolean {
 	return isExtended(address, cpu.model.features.la57);
+}
+
+/** The same, of the high half of an address. */
+export function isCanonicalHighForRegister(high: number, cpu: Cpu): boolean {
+	return isExtendedHigh(high, cpu.model.features.la57);
 }
 
 /** A register that is a field of the state block; `valid` refuses values. */
@@ -136,11 +145,17 @@ export const isCetValue = (value: bigint, cpu: Cpu) =>
 
 /** Every byte of IA32_PAT is one of the memory types UC, WC, WT, WP, WB, UC- (SDM Vol. 3A, 13.12.2). */
 export function isPat(value: bigint): boolean {
-	for (let shift = 0n; shift < 64n; shift += 8n) {
-		const type = Number((value >> shift) & 0xffn);
-		if (type > 7 || type === 2 || type === 3) return false;
-	}
-	return true;
+	return arePats(lowHalf(value), highHalf(value));
+}
+
+/** The same, of the halves of IA32_PAT. */
+export function arePats(low: number, high: number): boolean {
+	return areMemoryTypes(low) && areMemoryTypes(high);
+}
+
+/** Whether each of four bytes is below 8, and neither 2 nor 3. */
+function areMemoryTypes(types: number): boolean {
+	return (types & 0xf8f8f8f8) === 0 && ((types >>> 1) & ~(types >>> 2) & 0x01010101) === 0;
 }
 
 /** DEBUGCTL: LBR, BTF and the trace bits of each vendor (SDM Vol. 4; APM Vol. 2, 13.1.1.6). */
