@@ -20,7 +20,7 @@ import { Random } from "./random.ts";
 import type { Thread } from "./thread.ts";
 
 export interface SmpOptions {
-	/** Chooses the lengths of slices: the same seed gives the same run. Default 1. */
+	/** Chooses the lengths of slices, and RDRAND's numbers: the same seed gives the same run. Default 1. */
 	readonly seed?: number;
 	/** Least and greatest length of a slice beyond the CPU that is furthest behind, in cycles. */
 	readonly sliceCycles?: readonly [least: number, greatest: number];

@@ -152,7 +152,7 @@ export function registerKut({ context, command, action }: Registry): void {
 		.option("--junit <file>", "write JUnit's XML")
 		.option("--logs <dir>", "write what each test printed, a file a test; made if it is not there")
 		.option("--timeout <seconds>", "for every test, in place of its own")
-		.option("--seed <n>", "chooses how several CPUs take turns", "1")
+		.option("--seed <n>", "chooses how several CPUs take turns, and what RDRAND returns", "1")
 		.action(
 			action((directory: string, names: string[], options: KutArguments) =>
 				kutCommand(context, directory, names, options),

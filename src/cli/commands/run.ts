@@ -255,7 +255,7 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--append <args>", "command line of a Linux kernel, arguments of a multiboot guest")
 		.option("--memory <size>", "guest memory in MiB, or with K, M or G")
 		.option("--smp <n>", "virtual CPUs", "1")
-		.option("--seed <n>", "chooses how several CPUs take turns", "1")
+		.option("--seed <n>", "chooses how several CPUs take turns, and what RDRAND returns", "1")
 		.option("--backend <machine>", "soft, or dev: this computer's /dev/kvm", "soft")
 		.option("--budget <instructions>", "guest instructions, VM exits and 1000s of cycles after which to stop")
 		.option("--snapshot-out <file>", "write the machine as it is at the end of the run")

@@ -125,7 +125,10 @@ export function createMachine(options: MachineOptions): Machine {
 	const several = vcpus > 1 || kernels.length > 1;
 	const smp = several ? new Smp(kernels, options.smp) : null;
 	const tree = "ioctlRun" in options.tree ? options.tree : compileTree(options.tree, vendor);
-	for (const { cpu } of silicon.processors) installCustomOps(cpu, tree.tree);
+	for (const { cpu } of silicon.processors) {
+		installCustomOps(cpu, tree.tree);
+		cpu.randomSeed = options.smp?.seed ?? 1;
+	}
 	const vm = createVm(kernel, vendor, tree, new HostPages(silicon.memory, FIRST_FREE_HPA), {
 		irqchip: options.irqchip ?? true,
 		...(options.pit === undefined ? {} : { pit: options.pit }),

@@ -266,6 +266,8 @@ export class Cpu {
 		throw new Error("no translator is bound to this processor: make it with silicon/processor.ts");
 	};
 
+	/** Chooses what RDRAND and RDSEED return; below 2^32. */
+	randomSeed = 1;
 	/** Filled entries of the TLBs and of the jump caches: of levels 0-2, and of level 3. See paging/tlb.ts. */
 	readonly tlbFilled = [new FillList(TLB_FILLS), new FillList(TLB_FILLS)] as const;
 	readonly jumpFilled = [new FillList(JUMP_FILLS), new FillList(JUMP_FILLS)] as const;

@@ -116,11 +116,12 @@ const rdpru: Handler = (cpu, insn) => {
 	return OUTCOME.next;
 };
 
-/** The next number of this processor's deterministic sequence: SplitMix64 over a counter. */
+/** The next number of this processor's sequence, which its seed chooses: SplitMix64 over a counter. */
 function nextRandom(cpu: Cpu): bigint {
 	const count = cpu.read32(L.RANDOM_COUNT) + 1;
 	cpu.write32(L.RANDOM_COUNT, count);
-	let z = BigInt.asUintN(64, (BigInt(count) + (BigInt(cpu.index) << 40n)) * 0x9e3779b97f4a7c15n);
+	const place = BigInt(count) + (BigInt(cpu.index) << 40n) + BigInt(cpu.randomSeed - 1) * 0xd1342543de82ef95n;
+	let z = BigInt.asUintN(64, place * 0x9e3779b97f4a7c15n);
 	z = BigInt.asUintN(64, (z ^ (z >> 30n)) * 0xbf58476d1ce4e5b9n);
 	z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d049bb133111ebn);
 	return z ^ (z >> 31n);

@@ -201,9 +201,10 @@ describe("XCR0, PKRU, MSRs", () => {
 		expect([cpu.gpr(L.RDX), cpu.gpr(L.RAX)]).toEqual([0xffffffffn, 0xffffffffn]);
 	});
 
-	it("RDRAND repeats from reset to reset", () => {
-		const draw = () => {
+	it("RDRAND repeats from reset to reset, and another seed gives other numbers", () => {
+		const draw = (seed = 1) => {
 			const cpu = longModeCpu();
+			cpu.randomSeed = seed;
 			return [0, 1, 2].map(() => {
 				run(cpu, "rdrandRax");
 				expect(cpu.read32(L.RFLAGS) & FLAG.CF).toBe(1);
@@ -212,7 +213,7 @@ describe("XCR0, PKRU, MSRs", () => {
 		};
 		const first = draw();
 		expect(draw()).toEqual(first);
-		expect(new Set(first).size).toBe(3);
+		expect(new Set([...first, ...draw(2), ...draw(0), ...draw(2 ** 32 - 1)]).size).toBe(12);
 	});
 });
 
