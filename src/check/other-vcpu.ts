@@ -20,7 +20,7 @@ import { KVM_EXIT, VCPU_MODE } from "../kvm/requests.ts";
 import { type Cpu, type OpObserver, symbol } from "../silicon/cpu/cpu.ts";
 import { OP } from "../silicon/ops.ts";
 import { flushTlb } from "../silicon/paging/tlb.ts";
-import { GUEST_ENDS, PROPERTIES } from "./properties/properties.ts";
+import { GUEST_ENDS, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 
 /** A slice that has more nodes than this goes round in circles. */
@@ -226,7 +226,10 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 	onOp(_cpu: Cpu, op: number): void {
 		const leavesGuestMode = op === OP.vcpu_mode && this.machine.vcpu.mode !== VCPU_MODE.OUTSIDE_GUEST_MODE;
 		if (leavesGuestMode || COMMUNICATES.has(op)) this.communicated = true;
-		this.ask((property, words) => property.onOp?.(this, op, words));
+		for (const { property, index, ask } of questionsAt(op)) {
+			const detail = ask.call(property, this, op, this.memory[index]!.words);
+			if (detail !== null) this.fail(property, `vCPU 1: ${detail}`, this.machine.cpu);
+		}
 	}
 
 	onGuestEntry(cpu: Cpu): void {

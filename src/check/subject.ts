@@ -43,7 +43,7 @@ import { endedFromOutside } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
 import { decodeCode, scriptExecutor } from "./guest/executor.ts";
 import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
-import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES } from "./properties/properties.ts";
+import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
 import { surroundings } from "./surroundings.ts";
@@ -114,7 +114,6 @@ const asked = <K extends keyof Property>(question: K) =>
 			? []
 			: [{ property, index, ask: property[question] as NonNullable<Property[K]> }],
 	);
-const ON_OP = asked("onOp");
 const ON_ENTER = asked("onEnter");
 const ON_LEAVE = asked("onLeave");
 const ON_GUEST_ENTRY = asked("onGuestEntry");
@@ -428,7 +427,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			const phase = entry ? PHASE.entry : !cpu.gif ? PHASE.gif : cpu.interruptFlag ? PHASE.on : PHASE.off;
 			this.arrive(false, phase);
 		}
-		for (const { property, index, ask } of ON_OP) {
+		for (const { property, index, ask } of questionsAt(op)) {
 			const detail = ask.call(property, this, op, this.wordsOf(index));
 			if (detail !== null) this.fail(property, detail);
 		}

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseConfiguration } from "../../src/check/configuration.ts";
+import { questionsAt } from "../../src/check/properties/properties.ts";
 import { runSchedule } from "../../src/check/run.ts";
 import { type RunSetup, Subject } from "../../src/check/subject.ts";
 import type { EventKind } from "../../src/check/types.ts";
@@ -8,6 +9,7 @@ import type { Tree } from "../../src/kvm/flow/flow.ts";
 import { applyPatches, remove } from "../../src/kvm/flow/patch.ts";
 import { v618 } from "../../src/kvm/trees/base.ts";
 import { defaultModel } from "../../src/review/review.ts";
+import { OP, customOpId } from "../../src/silicon/ops.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
 import type { Vendor } from "../../src/silicon/models/model.ts";
 
@@ -23,6 +25,23 @@ function setup(tree: Tree, vendor: Vendor, configuration: string): RunSetup {
 
 const without = (step: string, flow: string) =>
 	applyPatches(v618, [{ title: "test", source: "", edits: [remove(step, flow)] }], "test", "");
+
+describe("an op", () => {
+	const askedAt = (op: number) => questionsAt(op).map(({ property }) => property.name);
+	const anywhere = ["host-debug-registers", "host-address-space", "guest-interrupts", "context-tracking"];
+
+	it("has the properties asked that name it, or none, in their order", () => {
+		expect(askedAt(OP.ret)).toEqual([anywhere[0], "host-returns", ...anywhere.slice(1)]);
+		expect(askedAt(OP.user_transition)).toEqual(
+			expect.arrayContaining([...anywhere, "host-fpu", "run-result"]),
+		);
+		expect(askedAt(OP.vmptrld)).toEqual(anywhere);
+	});
+
+	it("of a patch has those asked that name none", () => {
+		expect(askedAt(customOpId("a-patch's-own"))).toEqual(anywhere);
+	});
+});
 
 /** Properties that a run without events violates. */
 const violated = (run: RunSetup) => runSchedule(run, []).failures.map(({ property }) => property);

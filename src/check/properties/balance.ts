@@ -8,13 +8,14 @@
  */
 import { VCPU_MODE } from "../../kvm/requests.ts";
 import { OP } from "../../silicon/ops.ts";
-import { isGuestEntry } from "./guest-entry.ts";
+import { GUEST_ENTRIES, isGuestEntry } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 export const balance: Property = {
 	name: "balance",
 	title: "interrupts and preemption are off at VM entry and on again in user space",
 	degree: "violation",
+	ops: [...GUEST_ENTRIES, "user_transition"],
 	onOp({ machine: { cpu, kernel, vcpu } }, op) {
 		if (isGuestEntry(op)) {
 			if (cpu.gif && cpu.interruptFlag) return "the guest is entered with interrupts on";

@@ -1,8 +1,11 @@
 /** VM entries: which ops enter a guest, and whether it stays there. */
 import { KVM_RUN } from "../../kvm/requests.ts";
 import { PENDING } from "../../silicon/cpu/cpu.ts";
-import { OP } from "../../silicon/ops.ts";
+import { OP, type OpName } from "../../silicon/ops.ts";
 import type { PropertyContext } from "./property.ts";
+
+/** The ops that enter a guest. */
+export const GUEST_ENTRIES: readonly OpName[] = ["vmlaunch", "vmresume", "vmrun", "seamcall"];
 
 /** VMLAUNCH, VMRESUME, VMRUN, SEAMCALL: by that one a TD is entered, and the TDX module for everything else. */
 export function isGuestEntry(op: number): boolean {

@@ -10,7 +10,7 @@
  */
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { OP } from "../../silicon/ops.ts";
-import { isGuestEntry } from "./guest-entry.ts";
+import { GUEST_ENTRIES, isGuestEntry } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 const TIMER = symbol("sysvec_apic_timer_interrupt");
@@ -23,6 +23,7 @@ export const guestTime: Property = {
 	title: "guest time is entered and left once, and a tick that comes in the guest is charged to it",
 	degree: "violation",
 	words: 1,
+	ops: ["guest_timing_enter", "guest_timing_exit", ...GUEST_ENTRIES, "user_transition"],
 	onOp({ machine: { cpu, kernel } }, op) {
 		const { pfVcpu } = kernel.guestContext;
 		const changes = op === OP.guest_timing_enter || op === OP.guest_timing_exit;

@@ -17,8 +17,9 @@ export const hostDebugctl: Property = {
 	name: "host-debugctl",
 	title: "DEBUGCTL is what perf set when interrupts are enabled, at context switches and in user space",
 	degree: "violation",
+	ops: ["sti", "switch_to", "user_transition"],
 	onOp({ machine: { cpu, kernel } }, op) {
-		if (!((op === OP.sti && cpu.gif) || op === OP.switch_to || op === OP.user_transition)) return null;
+		if (op === OP.sti && !cpu.gif) return null;
 		const loaded = cpu.readNumber(L.DEBUGCTL);
 		return loaded === kernel.debugctl
 			? null

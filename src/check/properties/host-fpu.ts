@@ -9,7 +9,6 @@
  */
 import { XFEATURE } from "../../silicon/cpu/control.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 const XMM1 = L.XSTATE + 176;
@@ -18,8 +17,8 @@ export const hostFpu: Property = {
 	name: "host-fpu",
 	title: "user space has its own FPU registers",
 	degree: "violation",
-	onOp({ machine: { cpu, kernel } }, op) {
-		if (op !== OP.user_transition) return null;
+	ops: ["user_transition"],
+	onOp({ machine: { cpu, kernel } }) {
 		const { name, userXmm1 } = kernel.current;
 		const inUse = (cpu.read32(L.XINUSE) & XFEATURE.sse) !== 0;
 		if (inUse && cpu.read32(XMM1) === userXmm1) return null;

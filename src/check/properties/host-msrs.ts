@@ -31,15 +31,15 @@ export const hostMsrs: Property = {
 	name: "host-msrs",
 	title: "SPEC_CTRL, the bases and SYSCALL's registers are the host's when the host relies on them",
 	degree: "violation",
+	ops: ["sti", "switch_to", "user_transition"],
 	onOp({ machine }, op) {
 		const { cpu, kernel } = machine;
-		const inUser = op === OP.user_transition;
-		if (!inUser && op !== OP.switch_to && !(op === OP.sti && cpu.gif)) return null;
+		if (op === OP.sti && !cpu.gif) return null;
 		if (cpu.read32(L.SPEC_CTRL) !== kernel.specCtrl)
 			return `SPEC_CTRL is 0x${cpu.read32(L.SPEC_CTRL).toString(16)}, the host's is 0x${kernel.specCtrl.toString(16)}`;
 		if (cpu.read64(GS_BASE) !== kernel.gsBase)
 			return `the GS base is 0x${cpu.read64(GS_BASE).toString(16)}, not this CPU's`;
-		if (!inUser) return null;
+		if (op !== OP.user_transition) return null;
 		for (const [name, field, host] of USER) {
 			const want = host(machine);
 			const loaded = cpu.read64(field);

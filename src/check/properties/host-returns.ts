@@ -7,7 +7,6 @@
  * Not covered: indirect branches and returns further on, where host-msrs looks at SPEC_CTRL; the predictors themselves.
  */
 import * as L from "../../silicon/cpu/layout.ts";
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 const hex = (value: number) => `0x${value.toString(16)}`;
@@ -16,8 +15,8 @@ export const hostReturns: Property = {
 	name: "host-returns",
 	title: "no return instruction behind a VM exit runs with the guest's SPEC_CTRL",
 	degree: "violation",
-	onOp({ machine: { cpu, kernel } }, op) {
-		if (op !== OP.ret) return null;
+	ops: ["ret"],
+	onOp({ machine: { cpu, kernel } }) {
 		const loaded = cpu.read32(L.SPEC_CTRL);
 		return loaded === kernel.specCtrl
 			? null

@@ -28,6 +28,7 @@ export const hostXfd: Property = {
 	onGuestWrite(_context, register, _value, memory) {
 		if (register === "IA32_XFD") memory[0] = 0;
 	},
+	ops: ["sti", "user_transition", "xsaves", "xrstors"],
 	onOp({ machine: { cpu, kernel, vcpu } }, op, memory) {
 		if (cpu.model.features.xfd === 0) return null;
 		if ((op === OP.sti || op === OP.user_transition) && cpu.read32(L.XFD_ERR) !== 0)

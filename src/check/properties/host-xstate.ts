@@ -16,9 +16,8 @@ export const hostXstate: Property = {
 	name: "host-xstate",
 	title: "XCR0, XSS and PKRU are the host's at context switches, FPU saves and restores, and in user space",
 	degree: "violation",
+	ops: ["xsaves", "xrstors", "switch_to", "user_transition"],
 	onOp({ machine: { cpu, kernel } }, op) {
-		if (op !== OP.xsaves && op !== OP.xrstors && op !== OP.switch_to && op !== OP.user_transition)
-			return null;
 		if (cpu.xcr0 !== kernel.xcr0) return `XCR0 is ${hex(cpu.xcr0)}, not the host's ${hex(kernel.xcr0)}`;
 		if (cpu.xss !== kernel.xss) return `IA32_XSS is ${hex(cpu.xss)}, not the host's ${hex(kernel.xss)}`;
 		if (op === OP.user_transition && cpu.model.features.pku && cpu.pkru !== kernel.current.userPkru) {

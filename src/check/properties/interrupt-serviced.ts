@@ -7,15 +7,15 @@
  *
  * Not covered: interrupts that are pending and not acknowledged; the processor keeps those.
  */
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 export const interruptServiced: Property = {
 	name: "interrupt-serviced",
 	title: "an acknowledged host interrupt is serviced before interrupts are enabled",
 	degree: "violation",
-	onOp({ machine: { apic, kernel } }, op) {
-		if (op !== OP.sti || kernel.handlerDepth > 0) return null;
+	ops: ["sti"],
+	onOp({ machine: { apic, kernel } }) {
+		if (kernel.handlerDepth > 0) return null;
 		const vector = apic.highestInService();
 		return vector < 0
 			? null

@@ -4,7 +4,7 @@ import type { GuestLedger, GuestRegister } from "../../kvm/ledger.ts";
 import type { Cpu, OpObserver } from "../../silicon/cpu/cpu.ts";
 import { eventRow } from "../events.ts";
 import type { EventKind } from "../types.ts";
-import { PROPERTIES } from "./properties.ts";
+import { PROPERTIES, questionsAt } from "./properties.ts";
 import type { Property, PropertyContext } from "./property.ts";
 
 /** Of one vCPU's run, from before its first KVM_RUN. */
@@ -48,7 +48,10 @@ export class Judge implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	onOp(_cpu: Cpu, op: number): void {
-		this.ask((property, words) => property.onOp?.(this, op, words));
+		for (const { property, index, ask } of questionsAt(op)) {
+			const detail = ask.call(property, this, op, this.memory[index]!);
+			if (detail !== null) this.fail(property, detail);
+		}
 	}
 
 	onEnter(_cpu: Cpu, symbol: number): void {

@@ -8,15 +8,15 @@
  */
 import { MCG_STATUS_MCIP } from "../../host/mce.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 export const machineCheckHandled: Property = {
 	name: "machine-check-handled",
 	title: "an #MC reaches the kernel's handler before interrupts or preemption are enabled",
 	degree: "violation",
-	onOp({ machine: { cpu, kernel } }, op) {
-		if ((op !== OP.sti && op !== OP.preempt_enable) || kernel.handlerDepth > 0 || !cpu.gif) return null;
+	ops: ["sti", "preempt_enable"],
+	onOp({ machine: { cpu, kernel } }) {
+		if (kernel.handlerDepth > 0 || !cpu.gif) return null;
 		if ((cpu.read32(L.MCG_STATUS) & MCG_STATUS_MCIP) === 0) return null;
 		return "an #MC was taken and never handed to do_machine_check()";
 	},

@@ -6,18 +6,18 @@
  */
 import { PENDING } from "../../silicon/cpu/cpu.ts";
 import { OP } from "../../silicon/ops.ts";
-import { isGuestEntry } from "./guest-entry.ts";
+import { GUEST_ENTRIES } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 export const nmiDelivered: Property = {
 	name: "nmi-delivered",
 	title: "an NMI reaches the host's handler",
 	degree: "violation",
+	ops: ["sti", "switch_to", "user_transition", ...GUEST_ENTRIES],
 	onOp(context, op) {
 		const { cpu, kernel } = context.machine;
-		const goesOn =
-			(op === OP.sti && cpu.gif) || op === OP.switch_to || op === OP.user_transition || isGuestEntry(op);
-		if (!goesOn || kernel.handlerDepth > 0 || (cpu.pending & PENDING.nmi) !== 0) return null;
+		if (op === OP.sti && !cpu.gif) return null;
+		if (kernel.handlerDepth > 0 || (cpu.pending & PENDING.nmi) !== 0) return null;
 		if (context.owed("nmi") + context.owed("perf-nmi") <= 0) return null;
 		return "an NMI that ended the guest's run has not been handed to the host's handler";
 	},

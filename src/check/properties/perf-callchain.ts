@@ -7,15 +7,15 @@
  *
  * Not covered: user space whose stack lies on pages of key 0, if the guest leaves itself that key.
  */
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 export const perfCallchain: Property = {
 	name: "perf-callchain",
 	title: "an NMI of perf's can read user space's call chain",
 	degree: "finding",
-	onOp({ machine: { cpu, kernel } }, op) {
-		if (op !== OP.copy_from_user_nmi || kernel.userReadable) return null;
+	ops: ["copy_from_user_nmi"],
+	onOp({ machine: { cpu, kernel } }) {
+		if (kernel.userReadable) return null;
 		return `perf loses user space's call chain: PKRU is 0x${cpu.pkru.toString(16)}, the guest's`;
 	},
 };

@@ -8,15 +8,15 @@
  * Not covered: CPUs that are not affected; kernels with the #MC handler of before 2020, which had no such barrier and
  * sleep where the mark is not set yet; barriers that a context switch does for tasks which asked for them.
  */
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 export const predictorBarrier: Property = {
 	name: "predictor-barrier",
 	title: "a branch prediction barrier is between a guest and user space",
 	degree: "violation",
-	onOp({ machine: { cpu, kernel } }, op) {
-		if (op !== OP.user_transition || !cpu.guestBranches || !cpu.model.features.ibpbExitToUser) return null;
+	ops: ["user_transition"],
+	onOp({ machine: { cpu, kernel } }) {
+		if (!cpu.guestBranches || !cpu.model.features.ibpbExitToUser) return null;
 		if (kernel.mceHandler === "schedule") return null;
 		return `task "${kernel.current.name}" goes to user space on the guest's branch predictions`;
 	},

@@ -9,7 +9,6 @@
  */
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { EXIT_REASON } from "../../silicon/vmx/controls.ts";
-import { OP } from "../../silicon/ops.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Property } from "./property.ts";
 
@@ -20,8 +19,9 @@ export const preemptionReported: Property = {
 	name: "preemption-reported",
 	title: "a vCPU is reported as preempted between two of its instructions alone",
 	degree: "violation",
-	onOp({ machine: { kernel, vcpu } }, op) {
-		if (op !== OP.switch_to || !vcpu.atInstructionBoundary) return null;
+	ops: ["switch_to"],
+	onOp({ machine: { kernel, vcpu } }) {
+		if (!vcpu.atInstructionBoundary) return null;
 		if (kernel.current !== kernel.vcpuTask || kernel.current.preemptNotifier === null) return null;
 		return endedByInterrupt(vcpu)
 			? null

@@ -41,6 +41,7 @@ import { nmiNoinstr } from "./nmi-noinstr.ts";
 import { perfCallchain } from "./perf-callchain.ts";
 import { smiTaken } from "./smi-taken.ts";
 import { vcpuCpu } from "./vcpu-cpu.ts";
+import { OP, OP_COUNT } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 /** A fault of host code that the kernel has no fixup for. Raised by the machine itself. */
@@ -94,3 +95,26 @@ export const PROPERTIES: readonly Property[] = [
 	smiTaken,
 	atomicSchedule,
 ];
+
+/** A question at an op: of which property, its number, and what is asked. */
+export interface OpQuestion {
+	readonly property: Property;
+	readonly index: number;
+	readonly ask: NonNullable<Property["onOp"]>;
+}
+
+/** @param isAsked whether the ops that a property names, if it does, are the ones in question */
+const questions = (isAsked: (ops: Property["ops"]) => boolean): readonly OpQuestion[] =>
+	PROPERTIES.flatMap((property, index) =>
+		property.onOp !== undefined && isAsked(property.ops) ? [{ property, index, ask: property.onOp }] : [],
+	);
+
+const AT_ANY_OP = questions((ops) => ops === undefined);
+const AT_OP = Array.from({ length: OP_COUNT }, (_, op) =>
+	questions((ops) => ops?.some((name) => OP[name] === op) ?? true),
+);
+
+/** What is asked at an op. */
+export function questionsAt(op: number): readonly OpQuestion[] {
+	return AT_OP[op] ?? AT_ANY_OP;
+}

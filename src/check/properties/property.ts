@@ -1,6 +1,7 @@
 /** What a property is: something that must hold at every op of every run. */
 import type { Machine } from "../../kvm/api/kvm.ts";
 import type { GuestRegister } from "../../kvm/ledger.ts";
+import type { OpName } from "../../silicon/ops.ts";
 import type { EventKind } from "../types.ts";
 
 /** What a property can see. */
@@ -30,8 +31,10 @@ export interface Property {
 	readonly degree: "violation" | "finding";
 	/** 32-bit words that it keeps through a run, 0 at its start. Part of the state that is hashed. Default: 0. */
 	readonly words?: number;
+	/** Ops at which `onOp` is asked. Default: all. */
+	readonly ops?: readonly OpName[];
 	/**
-	 * Asked before each op takes effect, behind the events that arrive there.
+	 * Asked before an op takes effect, behind the events that arrive there.
 	 * @param memory its words
 	 * @returns what is wrong, or null
 	 */

@@ -7,7 +7,6 @@
  * Not covered: what is in kvm_run besides the reason.
  */
 import { KVM_EXIT } from "../../kvm/requests.ts";
-import { OP } from "../../silicon/ops.ts";
 import type { Property } from "./property.ts";
 
 const EINTR = -4;
@@ -16,8 +15,9 @@ export const runResult: Property = {
 	name: "run-result",
 	title: "KVM_RUN returns 0 with an exit reason, or -EINTR",
 	degree: "violation",
-	onOp({ machine: { kernel, vcpu }, kvmRunResult }, op) {
-		if (op !== OP.user_transition || kernel.current !== kernel.vcpuTask || kvmRunResult === null) return null;
+	ops: ["user_transition"],
+	onOp({ machine: { kernel, vcpu }, kvmRunResult }) {
+		if (kernel.current !== kernel.vcpuTask || kvmRunResult === null) return null;
 		const { exitReason } = vcpu.run;
 		if (kvmRunResult === EINTR)
 			return exitReason === KVM_EXIT.INTR

@@ -8,13 +8,14 @@
  * Not covered: readers that hold slots_lock instead.
  */
 import { OP } from "../../silicon/ops.ts";
-import { isGuestEntry } from "./guest-entry.ts";
+import { GUEST_ENTRIES, isGuestEntry } from "./guest-entry.ts";
 import type { Property } from "./property.ts";
 
 export const srcuHeld: Property = {
 	name: "srcu-held",
 	title: "kvm->srcu is held where memory slots or the PMU event filter are read, and not around the guest",
 	degree: "violation",
+	ops: ["srcu_dereference", ...GUEST_ENTRIES, "user_transition"],
 	onOp({ machine: { vcpu, cpu, kernel } }, op) {
 		if (cpu.guest !== null) return null;
 		if (op === OP.srcu_dereference && vcpu.srcuDepth === 0)
