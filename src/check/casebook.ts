@@ -74,7 +74,9 @@ const models = new Map<string, CpuModel>();
 function modelFor({ lacks = [] }: HistoryCase, model: CpuModel): CpuModel {
 	if (lacks.length === 0) return model;
 	const key = [model.name, ...lacks].join(" ");
-	const without = Object.fromEntries(lacks.map((feature) => [feature, false]));
+	const without = Object.fromEntries(
+		lacks.map((feature) => [feature, typeof model.features[feature] === "number" ? 0 : false]),
+	);
 	const made = models.get(key) ?? { ...model, features: { ...model.features, ...without } };
 	models.set(key, made);
 	return made;

@@ -116,15 +116,26 @@ export const OP_SLOTS = OP_COUNT + CUSTOM_OPS_MAX;
 
 const customNames: string[] = [];
 
+/** Out-of-tree code defines more ops than there is room for in one process. */
+export class TooManyOpsError extends Error {
+	override readonly name = "TooManyOpsError";
+
+	/** @param op that there is no room for */
+	constructor(op: string) {
+		super(
+			`op ${op} is one too many: patches may define ${CUSTOM_OPS_MAX} ops of their own, all that one process has read together; steps that cost alike can share one`,
+		);
+	}
+}
+
 /**
  * The id of an op that out-of-tree code defines; a name has one id, like a symbol.
- * @throws RangeError if there are too many
+ * @throws TooManyOpsError
  */
 export function customOpId(name: string): number {
 	let at = customNames.indexOf(name);
 	if (at < 0) {
-		if (customNames.length === CUSTOM_OPS_MAX)
-			throw new RangeError(`op ${name} is one too many: ${CUSTOM_OPS_MAX} ops may be defined out of tree`);
+		if (customNames.length === CUSTOM_OPS_MAX) throw new TooManyOpsError(name);
 		at = customNames.push(name) - 1;
 	}
 	return OP_COUNT + at;

@@ -3,7 +3,7 @@
  * where it says fails, like a hunk that does not apply.
  */
 import { VENDORS } from "../../silicon/models/model.ts";
-import { OP } from "../../silicon/ops.ts";
+import { OP, TooManyOpsError, customOpId } from "../../silicon/ops.ts";
 import { FlowError } from "./errors.ts";
 import type { CustomOp } from "./custom-op.ts";
 import {
@@ -166,6 +166,7 @@ export function applyEdit(tree: Tree, edit: Edit): Tree {
 			const { name } = edit.op;
 			if (Object.hasOwn(OP, name) || tree.customOps.some((op) => op.name === name))
 				throw new FlowError(`an op ${name} is there already`);
+			reserveOp(name);
 			return { ...tree, customOps: [...tree.customOps, edit.op] };
 		}
 		case "addVendor": {
@@ -270,4 +271,14 @@ function editDistance(a: string, b: string): number {
 		previous = row;
 	}
 	return previous[b.length]!;
+}
+
+/** Gives an op of a patch's own its id, while it is known where it was written. @throws FlowError if there is no room for it */
+function reserveOp(name: string): void {
+	try {
+		customOpId(name);
+	} catch (error) {
+		if (!(error instanceof TooManyOpsError)) throw error;
+		throw new FlowError(error.message);
+	}
 }

@@ -66,7 +66,7 @@ export interface HistoryCase {
 	/** Where the trees here are shaped otherwise than the code was then; empty if they are not. */
 	readonly differs: string;
 	/** Features of the CPU model that the processor must not have for it to show. */
-	readonly lacks?: readonly ("vSpecCtrl" | "nrips" | "lbrv")[];
+	readonly lacks?: readonly ("vSpecCtrl" | "nrips" | "lbrv" | "xfd")[];
 	/** The #MC handler of that time. Default: task-work. */
 	readonly mceHandler?: MceHandler;
 	readonly before: Tree;
