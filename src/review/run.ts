@@ -11,6 +11,7 @@ import { VERSION } from "../check/token.ts";
 import { treeHash } from "../kvm/flow/fingerprint.ts";
 import { machineGraph } from "../kvm/snapshot/machine-graph.ts";
 import {
+	SnapshotError,
 	hashText,
 	restoreSnapshot,
 	type SnapshotHeader,
@@ -90,6 +91,10 @@ function commandLineOf(
 function headerOf(options: RunOptions, image: Image | null): SnapshotHeader {
 	const { model, vendor, tree, snapshotIn } = options;
 	const said = snapshotIn === undefined ? null : snapshotHeader(snapshotIn);
+	if (said?.ended !== undefined)
+		throw new SnapshotError(
+			`the guest of this snapshot has ended (${said.ended}): there is nothing to go on with`,
+		);
 	const least = image === null ? 0 : guestRamBytesFor(image);
 	const asked = Math.max(least, Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
 	return {
@@ -139,7 +144,8 @@ export function runImage(options: RunOptions): RunOutcome {
 	}
 	if (snapshotIn !== undefined) restoreSnapshot(snapshotIn, machine, graph!, header);
 	const result = vmm.run(options.budgetInstructions);
-	onSnapshot?.(writeSnapshot(machine, vmm, graph!, header));
+	const ended = result.kind === "budget" ? {} : { ended: result.kind };
+	onSnapshot?.(writeSnapshot(machine, vmm, graph!, { ...header, ...ended }));
 	const exitCounts: Record<string, { count: number }> = {};
 	for (const { stat } of vm.vcpus) {
 		for (const [reason, count] of stat.byReason) {

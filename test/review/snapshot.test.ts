@@ -79,6 +79,19 @@ test("a run of two vCPUs, one of which waits for its SIPI, goes on from a snapsh
 	expect(Buffer.compare(twice.snapshot, once.snapshot)).toBe(0);
 });
 
+test("a snapshot of a guest that has ended says so, and is not gone on with", () => {
+	const target = TARGETS[0]!;
+	// MOV AL, 0 and OUT F4H, AL in place of MOV DX, 3F8H.
+	const bytes = kernelThatCounts();
+	bytes.set([0xb0, 0, 0xe6, 0xf4], Buffer.from(bytes).indexOf(Buffer.of(0x66, 0xba, 0xf8, 3)));
+	const { snapshot, outcome } = run(target, { bytes });
+	expect(outcome.kind).toBe("exit");
+	expect(snapshotHeader(snapshot).ended).toBe("exit");
+	expect(() => run(target, { snapshotIn: snapshot })).toThrow(
+		"the guest of this snapshot has ended (exit): there is nothing to go on with",
+	);
+});
+
 test("what is no snapshot, or one of another version, model or tree, is refused in one sentence with both", () => {
 	const target = TARGETS[0]!;
 	const { snapshot } = run(target, { budgetInstructions: 500 });

@@ -10,7 +10,7 @@
  *     pages                 4 KiB each
  */
 import type { Machine } from "../api/kvm.ts";
-import type { Vmm } from "../api/vmm.ts";
+import type { Vmm, VmmResult } from "../api/vmm.ts";
 import { type CodedGraph, type Graph, SnapshotError } from "./graph.ts";
 import { forgetTranslations, putPages, writtenPages } from "./machine-graph.ts";
 
@@ -33,6 +33,8 @@ export interface SnapshotHeader {
 	readonly seed: number;
 	readonly pit: boolean;
 	readonly guestRamBytes: number;
+	/** How the run came to its end, if the guest ended it. */
+	readonly ended?: Exclude<VmmResult["kind"], "budget">;
 }
 
 interface Parts {
