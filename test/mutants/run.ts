@@ -35,6 +35,8 @@ const { values } = parseArgs({
 		shard: { type: "string", default: "1/1" },
 		/** One mutant in N, always the same ones. */
 		sample: { type: "string", default: "1" },
+		/** Those alone whose name matches this pattern. */
+		only: { type: "string", default: "" },
 		/** Look at every survivor as closely as at one that no row judges: hours. */
 		close: { type: "boolean", default: false },
 		/** Look closely at no survivor: those that no row judges are listed. */
@@ -54,6 +56,7 @@ const { values } = parseArgs({
 });
 const root = join(import.meta.dirname, "../../../..");
 const [shard, shards] = values.shard.split("/").map(Number) as [number, number];
+const only = new RegExp(values.only);
 const trees = values.tree ?? TREES;
 const vendors = (values.vendor ?? VENDORS) as readonly Vendor[];
 
@@ -131,7 +134,7 @@ function tally(treeName: string, vendor: Vendor): Tally {
 			(known.carriedFrom === undefined ? isEnough(known, effortFor(mutant, vendor)) : stands(known, mutant))
 		)
 			continue;
-		if (values.report || at % shards !== shard - 1 || !isSampled(name)) continue;
+		if (values.report || at % shards !== shard - 1 || !isSampled(name) || !only.test(name)) continue;
 		const result = judgeOne(judge, mutant, treeName, vendor);
 		results.set(name, result);
 		appendFileSync(file, `${JSON.stringify(result)}\n`);

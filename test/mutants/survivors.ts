@@ -76,6 +76,8 @@ export const SURVIVORS: readonly SurvivorRow[] = [
 	row("equivalent", "always", /fpu_update_guest_xfd/, /fpstate->in_use|TIF_NEED_FPU_LOAD \(XFD\)/, "The image is in use, and one that the registers are newer than is saved anew."),
 	row("equivalent", "earlier", /vcpu_enter_guest/, /run_flags = 0/, "Who needs the flags has been given them.", VMX),
 	row("equivalent", "deleted", /kvm_arch_vcpu_ioctl_run/, /r = 0/, "What is completed comes behind a KVM_RUN that returned 0, and left it there."),
+	row("equivalent", "twice earlier", /tdx_vcpu_run/, /pi_test_on/, "The notification is there already; and whoever posts from where the mode is IN_GUEST_MODE sends one.", TDX),
+	row("hole", "deleted", /kvm_request_and_kick/, /kvm_make_request|kvm_vcpu_kick/, "A TD has one vCPU, and its timer fires on its own CPU, where KVM looks at it anyway.", TDX),
 	row("hole", "always never", /kvm_arch_vcpu_ioctl_run/, /complete_userspace_io is over/, "No call of a TD takes a second way to user space: TDG.VP.VMCALL<MapGPA> is refused.", TDX),
 	row("equivalent", "earlier later", /kvm_arch_vcpu_ioctl_run/, /kvm_arch_vcpu_put|preempt_notifier_unregister/, "A switch that comes between saves and loads what is in KERNEL_GS_BASE, and putting gives the thread its own back.", VMX),
 	row("hole", "deleted", /svm_vcpu_run/, /sync_cr8_to_lapic/, "MOV to CR8 always exits: KVM's update_cr8_intercept() is not there.", { vendors: ["svm"] }),

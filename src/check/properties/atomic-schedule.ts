@@ -3,6 +3,8 @@
  *
  * The kernel says "BUG: scheduling while atomic" and goes on, so this is a finding and not a violation; what
  * breaks by it is found by the other properties.
+ *
+ * Not covered: functions that might sleep and do not (might_sleep()); atomic context by locks, which the model has none of.
  */
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import type { Property } from "./property.ts";

@@ -5,6 +5,8 @@
  * between the loading of the guest's registers and the guest. An enable too many or too few is asserted by the kernel at
  * once (host-invariant); this looks at the ends. A preempt notifier that outlives KVM_RUN has the scheduler put and load a
  * vCPU that does not run.
+ *
+ * Not covered: locks, and what other tasks of the host turn off.
  */
 import { VCPU_MODE } from "../../kvm/requests.ts";
 import { OP } from "../../silicon/ops.ts";

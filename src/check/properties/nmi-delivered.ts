@@ -3,6 +3,8 @@
  * enabled, another task runs, or the guest does again. Until then the processor blocks all others.
  *
  * Two NMIs that come while one is blocked are one: the processor holds a single one.
+ *
+ * Not covered: what the handler finds of the registers (perf-callchain, nmi-blocking and the host's own look at that).
  */
 import { PENDING } from "../../silicon/cpu/cpu.ts";
 import { OP } from "../../silicon/ops.ts";
