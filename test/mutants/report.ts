@@ -87,17 +87,23 @@ export function table(tallies: readonly Tally[]): string {
 	return lines.join("\n");
 }
 
-/** Survivors by the row that judges them, as far as their judgement is asked for. */
-function byRow(
+/** Survivors by judgement and reason, whichever rows have them, as far as their judgement is asked for. */
+function byReason(
 	tallies: readonly Tally[],
 	judgements: readonly JudgementKind[],
 ): readonly (readonly [SurvivorRow, readonly Judged[]])[] {
-	const lists = new Map<SurvivorRow, Judged[]>();
+	const lists = new Map<string, [SurvivorRow, Judged[]]>();
 	for (const { judged } of tallies)
-		for (const one of judged)
-			if (one.caught === null && one.row !== undefined && judgements.includes(one.row.judgement))
-				lists.set(one.row, [...(lists.get(one.row) ?? []), one]);
-	return [...lists].sort(([a], [b]) => judgements.indexOf(a.judgement) - judgements.indexOf(b.judgement));
+		for (const one of judged) {
+			if (one.caught !== null || one.row === undefined || !judgements.includes(one.row.judgement)) continue;
+			const key = `${one.row.judgement} ${one.row.reason}`;
+			const list = lists.get(key) ?? [one.row, []];
+			list[1].push(one);
+			lists.set(key, list);
+		}
+	return [...lists.values()].sort(
+		([a], [b]) => judgements.indexOf(a.judgement) - judgements.indexOf(b.judgement),
+	);
 }
 
 /** One line a step: what was done to it. Names are `flow: step mutation[, place]`. */
@@ -116,14 +122,14 @@ const distinct = (list: readonly Judged[]): number => new Set(list.map(({ name }
 
 /** The holes: each reason with its mutants. */
 export function holes(tallies: readonly Tally[]): string {
-	return byRow(tallies, ["hole"])
+	return byReason(tallies, ["hole"])
 		.map(([{ reason }, list]) => [`**${reason}**`, "", ...folded(list)].join("\n"))
 		.join("\n\n");
 }
 
 /** The survivors that are no holes, by reason: how many mutants, of how many steps. The list has them one by one. */
 export function harmless(tallies: readonly Tally[]): string {
-	const rows = byRow(tallies, ["performance", "equivalent"]).map(
+	const rows = byReason(tallies, ["performance", "equivalent"]).map(
 		([{ judgement, reason }, list]) =>
 			`| ${judgement} | ${reason} | ${folded(list).length} | ${distinct(list)} | ${list.length} |`,
 	);
@@ -136,7 +142,7 @@ export function harmless(tallies: readonly Tally[]): string {
 
 /** All survivors, one line a step. */
 export function survivorsList(tallies: readonly Tally[]): string {
-	return byRow(tallies, ["hole", "performance", "equivalent"])
+	return byReason(tallies, ["hole", "performance", "equivalent"])
 		.map(([{ judgement, reason }, list]) => [`**${judgement}**: ${reason}`, "", ...folded(list)].join("\n"))
 		.join("\n\n");
 }

@@ -121,13 +121,18 @@ function tally(treeName: string, vendor: Vendor): Tally {
 	const mutants = judge.mutants();
 	const file = join(folder, `${treeName}-${vendor}.${shard}-${shards}.jsonl`);
 	const results = known(folder, treeName, vendor);
-	for (const [name, result] of values.carry === undefined
-		? []
-		: known(join(found, values.carry), treeName, vendor))
-		if (!results.has(name)) results.set(name, { ...result, carriedFrom: values.carry! });
+	const carried = values.carry === undefined ? null : known(join(found, values.carry), treeName, vendor);
 	const worth = mutants.filter((mutant) => !doesNothing(mutant.node));
 	for (const [at, mutant] of worth.entries()) {
 		const name = mutantName(mutant);
+		const before = carried?.get(name);
+		const own = results.get(name);
+		// A look that was not close enough counts less than what another program found.
+		if (
+			before !== undefined &&
+			(own === undefined || !isEnough(own, rowFor(mutant, vendor) === undefined ? "close" : "quick"))
+		)
+			results.set(name, { ...before, carriedFrom: values.carry! });
 		const known = results.get(name);
 		if (
 			known !== undefined &&

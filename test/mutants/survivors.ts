@@ -101,7 +101,7 @@ export const SURVIVORS: readonly SurvivorRow[] = [
 	row("equivalent", "later", /vcpu_enter_guest/, /kvm_x86_ops\.prepare_switch_to_guest/, "Preemption is off at both places."),
 	row("equivalent", MOVED, /vcpu_enter_guest/, /local_irq_disable|mode = IN_GUEST_MODE|srcu_read_unlock/, "A kick or an interrupt between the two places is seen by the test for requests behind them."),
 	row("equivalent", "earlier", /vcpu_enter_guest/, /kvm_lapic_enabled \(before entry\)/, "It still is behind the mode and before the test for requests."),
-	row("equivalent", MOVED, /vcpu_enter_guest/, /kvm_lapic_enabled.*/, "There are no posted interrupts.", NOT_VMX),
+	row("equivalent", MOVED, /vcpu_enter_guest/, /kvm_lapic_enabled.*/, "SVM has no posted interrupts here, and a TD's are the processor's to move.", NOT_VMX),
 	row("equivalent", MOVED, /vcpu_enter_guest/, /TIF_NEED_FPU_LOAD|get_debugctlmsr|kvm_load_guest_pkru/, "Interrupts are off at both places, and whoever bails out between them leaves nothing behind; a perf sample between them loses its call chain, which is a finding."),
 	row("equivalent", "later", /vcpu_enter_guest/, /guest_fpu\.xfd_err|kvm_load_guest_xfeatures|kvm_load_xfeatures\(guest\)|switch_db_regs/, "Interrupts are off at both places, and nothing between them looks at it."),
 	row("equivalent", MOVED, /vcpu_enter_guest/, /KVM_DEBUGREG_WONT_EXIT|hw_breakpoint_active|mode = OUTSIDE_GUEST_MODE \(after exit\)|kvm_load_host_\w+|kvm_load_xfeatures\(host\)|X86_FEATURE_IBPB_EXIT_TO_USER/, "Interrupts are off at both places, and nothing between them looks at it."),
@@ -139,7 +139,7 @@ export const SURVIVORS: readonly SurvivorRow[] = [
 	row("equivalent", "earlier later twice", /svm_vcpu_(run|enter_exit)/, /(guest_state_\w+|raw_local_irq_\w+|clgi|SVM_EXIT_NMI)/, "GIF is 0 at both places; IF and GIF stay what they are."),
 	row("performance", "always", /vcpu_enter_guest/, /TIF_NEED_FPU_LOAD/, "A TD exit leaves the registers as an image that was never saved has them.", TDX),
 	row("equivalent", "never always deleted", /vcpu_enter_guest/, /guest_fpu\.xfd_err.*|WRMSR\(guest XFD_ERR\)|WRMSR\(XFD_ERR, 0\)/, "AMD has no XFD.", { vendors: ["svm"] }),
-	row("equivalent", "deleted", /vcpu_enter_guest/, /sync_pir_to_irr.*/, "There are no posted interrupts.", { vendors: ["svm", "tdx"] }),
+	row("equivalent", "deleted", /vcpu_enter_guest/, /sync_pir_to_irr.*/, "SVM has no posted interrupts here, and a TD's are the processor's to move.", { vendors: ["svm", "tdx"] }),
 	// TDs: what KVM keeps for other guests does nothing for them.
 	row("equivalent", "always never deleted twice earlier later", /kvm_load_(guest|host)_\w+|kvm_load_xfeatures\(\w+\)|kvm_load_(guest|host)_xsave_state/, ANY, "A TD's registers are the TDX module's: the function returns at once.", TDX),
 	row("equivalent", "always never deleted twice", /vcpu_enter_guest/, /(kvm_load_\w+(\(\w+\))?|switch_db_regs|KVM_DEBUGREG_WONT_EXIT|xfd_no_write_intercept|guest_fpu\.xfd_err.*|load guest debug registers|kvm_lapic_enabled.*)/, "A TD's debug registers and XFD are the TDX module's.", TDX),
