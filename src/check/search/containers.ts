@@ -17,6 +17,11 @@ export function contentOf(container: Container): unknown[] {
 	return list;
 }
 
+/** Empties a list. To set its length is many times slower: V8 has no code of its own for that. */
+export function empty(list: unknown[]): void {
+	while (list.length > 0) list.pop();
+}
+
 /** Gives a container a content. */
 export function fillContainer(container: Container, list: readonly unknown[]): void {
 	if (Array.isArray(container)) {

@@ -14,6 +14,7 @@ import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.t
 import { NO_SURROUNDINGS } from "../surroundings.ts";
 import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, type Subject } from "../subject.ts";
 import type { EventKind, Failure, Injection } from "../types.ts";
+import { empty } from "./containers.ts";
 import { type Rig, rigFor } from "./rig.ts";
 import { type TableWords, UnsavedTables } from "./rules.ts";
 import type { Snapshot, Snapshotter } from "./snapshot.ts";
@@ -227,7 +228,7 @@ export class Search {
 		const { subject, states } = this;
 		const blocks: Block[] = [];
 		subject.noting = keep;
-		this.chain.length = 0;
+		empty(this.chain);
 		let goesOn = true;
 		let events = prefix;
 		while (goesOn) {
@@ -244,10 +245,10 @@ export class Search {
 
 	private block(events: readonly Injection[]): boolean {
 		const { subject } = this;
-		subject.entries.length = 0;
-		subject.guestEntries.length = 0;
-		subject.opNotes.length = 0;
-		subject.opSurroundings.length = 0;
+		empty(subject.entries);
+		empty(subject.guestEntries);
+		empty(subject.opNotes);
+		empty(subject.opSurroundings);
 		subject.setSchedule(events);
 		this.states.moved();
 		return subject.runBlock();
@@ -434,7 +435,7 @@ export class Search {
 		this.rewind(block);
 		this.history = [...history, event];
 		subject.noting = false;
-		this.chain.length = 0;
+		empty(this.chain);
 		let goesOn = this.block([...block.prefix, event]);
 		if (subject.stale) return;
 		this.schedules++;

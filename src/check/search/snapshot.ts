@@ -20,7 +20,7 @@
 import { Comparison } from "./comparison.ts";
 import { type Field, type FieldScan, fieldScan } from "./field-code.ts";
 import { type Block, Inventory } from "./inventory.ts";
-import { contentOf, fillContainer, holds, isContainer } from "./containers.ts";
+import { contentOf, empty, fillContainer, holds, isContainer } from "./containers.ts";
 import { Mixer, scramble } from "./mixing.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
@@ -312,8 +312,8 @@ export class Snapshotter {
 		this.base = snapshot;
 		this.settled = true;
 		this.changedCount = 0;
-		this.changedContainers.length = 0;
-		this.changedBlocks.length = 0;
+		empty(this.changedContainers);
+		empty(this.changedBlocks);
 		this.changedWordCount = 0;
 		this.highNow = snapshot.high;
 		this.lowNow = snapshot.low;
@@ -481,7 +481,7 @@ export class Snapshotter {
 
 	private hashContainers(base: Snapshot): void {
 		const { containers, changedContainers, sum, one } = this;
-		changedContainers.length = 0;
+		empty(changedContainers);
 		for (let number = 0; number < containers.length; number++) {
 			const { value, hashed } = containers[number]!;
 			const place = this.fields.length + number;
@@ -522,7 +522,7 @@ export class Snapshotter {
 
 	private hashBlocks(base: Snapshot): void {
 		const { blocks, changedBlocks, usedNow, sum, one, comparison, found } = this;
-		changedBlocks.length = 0;
+		empty(changedBlocks);
 		for (let number = this.wholeBlocks; number < blocks.length; number++) {
 			const block = blocks[number]!;
 			const { live, count, hashed, hashedFrom } = block;
