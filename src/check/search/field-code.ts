@@ -57,12 +57,43 @@ return ${bits.join("\n| ")};`;
 	return { objects, first, scan };
 }
 
+/** Code for the fields of one machine's objects alone. */
+type BoundScan = (values: readonly unknown[], numbers: Int32Array, now: unknown[], count: number) => number;
+
+/**
+ * From so many scans on a machine gets code of its own: its objects are constants there. That is faster by a third, and V8 takes
+ * half a second for it.
+ */
+const SCANS_UNTIL_BOUND = 150_000;
+
+function bind(owners: readonly object[], fields: readonly Field[], first: number): BoundScan {
+	const own = fields.slice(first, first + FIELDS_MAX);
+	const numbers = [...new Set(own.map(({ owner }) => owner))];
+	const lines = own.map(({ owner, name }, at) => {
+		const number = first + at;
+		const field = `o${owner}[${JSON.stringify(name)}]`;
+		return `if ((x = ${field}) !== v[${number}]) { at[n] = ${number}; now[n++] = x; }`;
+	});
+	const source = `"use strict"; return (v, at, now, n) => { let x; ${lines.join("\n")} return n; };`;
+	const make = new Function(...numbers.map((number) => `o${number}`), source) as (
+		...objects: readonly object[]
+	) => BoundScan;
+	return make(...numbers.map((number) => owners[number]!));
+}
+
 /** Makes the code for fields of these objects. Those of one object stand together. */
 export function fieldScan(owners: readonly object[], fields: readonly Field[]): FieldScan {
 	const parts: Part[] = [];
 	for (let first = 0; first < fields.length; first += FIELDS_MAX) parts.push(partOf(owners, fields, first));
+	const bound: BoundScan[] = [];
+	let scans = 0;
 	return (values, numbers, now) => {
 		let count = 0;
+		if (++scans > SCANS_UNTIL_BOUND) {
+			if (bound.length === 0) for (const { first } of parts) bound.push(bind(owners, fields, first));
+			for (let at = 0; at < bound.length; at++) count = bound[at]!(values, numbers, now, count);
+			return count;
+		}
 		for (let at = 0; at < parts.length; at++) {
 			const { objects, first, scan } = parts[at]!;
 			for (let bits = scan(objects, values, first); bits !== 0; bits &= bits - 1) {
