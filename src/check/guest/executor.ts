@@ -29,45 +29,70 @@ export interface Code {
 	readonly bytes: Uint8Array;
 }
 
-/** Scripts that were decoded last, the newest first: a search builds its machine twice. */
-const decoded: { readonly parts: readonly Code[]; readonly instructions: ReadonlyMap<number, Insn> }[] = [];
-const DECODED_MAX = 8;
+/**
+ * A script's instructions by address. A part is decoded from its start as far as it is executed: what lies behind, or in a part
+ * of data, never is.
+ */
+export class DecodedScript {
+	private readonly parts: readonly Code[];
+	private readonly instructions = new Map<number, Insn>();
+	/** How far each part is decoded, in bytes; Infinity if there is no instruction. */
+	private readonly reached: number[];
 
-function isSame(some: readonly Code[], others: readonly Code[]): boolean {
+	constructor(parts: readonly Code[]) {
+		this.parts = parts.map(({ base, bytes }) => ({ base, bytes: bytes.slice() }));
+		this.reached = parts.map(() => 0);
+	}
+
+	/** Whether these parts are what it decodes. */
+	isOf(parts: readonly Code[]): boolean {
+		return parts.length === this.parts.length && this.parts.every((part, at) => isSame(part, parts[at]!));
+	}
+
+	/** The instruction that begins at an address. @param address linear */
+	at(address: number): Insn | undefined {
+		return this.instructions.get(address) ?? this.decodeTo(address);
+	}
+
+	private decodeTo(address: number): Insn | undefined {
+		const part = this.parts.findIndex(({ base, bytes }) => address >= base && address < base + bytes.length);
+		if (part < 0) return undefined;
+		const { base, bytes } = this.parts[part]!;
+		let at = this.reached[part]!;
+		while (at <= address - base) {
+			const insn = decode(bytes.subarray(at, at + 15), BigInt(base + at), 64);
+			if (insn.mnemonic === Mnemonic.INVALID) {
+				at = Number.POSITIVE_INFINITY;
+				break;
+			}
+			this.instructions.set(base + at, insn);
+			at += insn.length;
+		}
+		this.reached[part] = at;
+		return this.instructions.get(address);
+	}
+}
+
+function isSame(some: Code, other: Code): boolean {
 	return (
-		some.length === others.length &&
-		some.every(({ base, bytes }, part) => {
-			const other = others[part]!;
-			return (
-				base === other.base &&
-				bytes.length === other.bytes.length &&
-				bytes.every((byte, at) => byte === other.bytes[at])
-			);
-		})
+		some.base === other.base &&
+		some.bytes.length === other.bytes.length &&
+		some.bytes.every((byte, at) => byte === other.bytes[at])
 	);
 }
 
-/** Decoded instructions by address. */
-export function decodeCode(parts: readonly Code[]): ReadonlyMap<number, Insn> {
-	const known = decoded.find((script) => isSame(script.parts, parts));
-	if (known !== undefined) return known.instructions;
-	const instructions = decodeAll(parts);
-	decoded.unshift({ parts: parts.map(({ base, bytes }) => ({ base, bytes: bytes.slice() })), instructions });
-	decoded.length = Math.min(decoded.length, DECODED_MAX);
-	return instructions;
-}
+/** Scripts that were decoded last, the newest first: a search builds its machine twice. */
+const decoded: DecodedScript[] = [];
+const DECODED_MAX = 8;
 
-function decodeAll(parts: readonly Code[]): ReadonlyMap<number, Insn> {
-	const instructions = new Map<number, Insn>();
-	for (const { base, bytes } of parts) {
-		for (let at = 0; at < bytes.length; ) {
-			const insn = decode(bytes.subarray(at, at + 15), BigInt(base + at), 64);
-			if (insn.mnemonic === Mnemonic.INVALID) break;
-			instructions.set(base + at, insn);
-			at += insn.length;
-		}
-	}
-	return instructions;
+/** The instructions of a script. */
+export function decodeCode(parts: readonly Code[]): DecodedScript {
+	const known = decoded.find((script) => script.isOf(parts));
+	if (known !== undefined) return known;
+	const script = new DecodedScript(parts);
+	decoded.unshift(script);
+	decoded.length = Math.min(decoded.length, DECODED_MAX);
+	return script;
 }
 
 const isGpr = (operand: Operand | undefined) =>
@@ -135,16 +160,13 @@ function carryOut(cpu: Cpu, insn: Insn): Outcome {
  * Makes the executor of a script.
  * @param translated runs guest code that is not the script's
  */
-export function scriptExecutor(
-	instructions: ReadonlyMap<number, Insn>,
-	translated: (cpu: Cpu) => void,
-): (cpu: Cpu) => void {
+export function scriptExecutor(script: DecodedScript, translated: (cpu: Cpu) => void): (cpu: Cpu) => void {
 	return (cpu) => {
 		for (;;) {
 			if (cpu.pending !== 0 || cpu.cycles >= cpu.limit) {
 				if (processorServices.boundary(cpu)) return;
 			}
-			const insn = instructions.get(cpu.readNumber(L.RIP));
+			const insn = script.at(cpu.readNumber(L.RIP));
 			if (insn === undefined) {
 				translated(cpu);
 				return;
