@@ -27,6 +27,12 @@ export const USUAL_EVENTS_MAX = 2;
 /** Shares of a search with two events and more. */
 const PARTS = 8;
 
+/**
+ * What is looked at as deeply as the default configuration. A TD entry that does not enter leaves the MSRs shared with user return
+ * unlike what KVM has noted, and it takes another VM's vCPU to have any: neither shows without the other.
+ */
+const ALSO_DEEP: Readonly<Partial<Record<Vendor, Partial<Configuration>>>> = { tdx: { neighbour: "vm" } };
+
 /** One search. */
 interface Scope {
 	readonly configuration: Configuration;
@@ -48,10 +54,9 @@ export function scopesOf(options: CheckOptions): readonly Scope[] {
 	}
 	const pairs = pairConfigurations(vendor, model, { mceHandler });
 	if (configurations === "pairs") return with_(pairs, eventsMax);
-	return [
-		...with_([{ ...DEFAULT_CONFIGURATION, mceHandler }], eventsMax),
-		...with_(pairs.slice(1), Math.min(1, eventsMax)),
-	];
+	const usual = { ...DEFAULT_CONFIGURATION, mceHandler };
+	const also = eventsMax > 1 && ALSO_DEEP[vendor] !== undefined ? [{ ...usual, ...ALSO_DEEP[vendor] }] : [];
+	return [...with_([usual, ...also], eventsMax), ...with_(pairs.slice(1), Math.min(1, eventsMax))];
 }
 
 /** The jobs of a check, the longest first. */

@@ -74,8 +74,8 @@ export interface CheckOptions {
 	/** Events of a run, at most. Default: 1. */
 	readonly eventsMax?: number;
 	/**
-	 * `wide`, the default: up to `eventsMax` events in the default configuration, and up to one in each of a set in which
-	 * all pairs of factors' values occur. `pairs`: up to `eventsMax` in each of that set. `all`: in each that there is.
+	 * `wide`, the default: up to `eventsMax` events in the default configuration (of a TD also with `neighbour=vm`), and up to
+	 * one in each of a set in which all pairs of factors' values occur. `pairs`: up to `eventsMax` in each of that set. `all`: in each that there is.
 	 */
 	readonly configurations?: "wide" | "pairs" | "all";
 	/** The only configuration to look at. */

@@ -112,7 +112,7 @@ export function registerCheck({ context, command, action }: Registry): void {
 		.option("--max-events <k>", "events of a run, at most: 0 to 3", String(USUAL_EVENTS_MAX))
 		.option(
 			"--config <name>",
-			"wide: k events in the default configuration, 1 in a set that covers all pairs; pairs: k in that set; all; or one, as xcr0=host,pke=off",
+			"wide: k events in the default configuration (on TDX also with neighbour=vm), 1 in a set that covers all pairs; pairs: k in that set; all; or one, as xcr0=host,pke=off",
 			"wide",
 		)
 		.addOption(guestOption())
