@@ -3,7 +3,8 @@
  * and machine checks lead to. Follows v6.18; each method names the kernel function that it stands for.
  */
 import type { LocalApic } from "../silicon/apic/local-apic.ts";
-import { type Cpu, type HostVectors, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import { type Cpu, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import type { HostVectors } from "../silicon/cpu/host-vectors.ts";
 import { XFEATURE } from "../silicon/cpu/control.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
 import { OP } from "../silicon/ops.ts";

@@ -182,6 +182,7 @@ export function chargesAll({ exact, ops, nmi }: ProfilerOptions): boolean {
 	return exact === true || ops === true || nmi === true;
 }
 
+/** Charges or samples the cycles of the CPUs that it is attached to; `data` is their call tree. */
 export class Profiler {
 	readonly tree = new CallTree();
 	readonly options: ProfilerOptions;

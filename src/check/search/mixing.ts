@@ -178,3 +178,20 @@ export function scramble(value: number): number {
 	x = Math.imul(x, 0xc2b2_ae35);
 	return x ^ (x >>> 16);
 }
+
+/** What a word adds to the upper half of a hash. @param place its number among all words */
+export function highOf(place: number, word: number): number {
+	const scattered = Math.imul(place + 1, 0x9e37_79b1);
+	return scramble(Math.imul(word ^ scattered, 0x85eb_ca77) ^ scattered);
+}
+
+/** The same for the lower half. */
+export function lowOf(place: number, word: number): number {
+	return scramble((Math.imul((word + Math.imul(place + 1, 0x9e37_79b1)) | 0, 0xc2b2_ae3d) + place) | 0);
+}
+
+/** Copies a hash of one of a machine's parts. @param number the part's: each has two words */
+export function copySum(from: Int32Array, to: Int32Array, number: number): void {
+	to[2 * number] = from[2 * number]!;
+	to[2 * number + 1] = from[2 * number + 1]!;
+}

@@ -21,7 +21,7 @@ import { Comparison } from "./comparison.ts";
 import { type Field, type FieldScan, fieldScan } from "./field-code.ts";
 import { type Block, Inventory } from "./inventory.ts";
 import { contentOf, empty, fillContainer, holds, isContainer } from "./containers.ts";
-import { Mixer, scramble } from "./mixing.ts";
+import { Mixer, copySum, highOf, lowOf } from "./mixing.ts";
 import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 /** A saved machine. */
@@ -62,22 +62,6 @@ const FEW_WORDS = 100;
 function copy(from: Uint32Array, fromAt: number, to: Uint32Array, toAt: number, count: number): void {
 	if (count > FEW_WORDS) to.set(from.subarray(fromAt, fromAt + count), toAt);
 	else for (let i = 0; i < count; i++) to[toAt + i] = from[fromAt + i]!;
-}
-
-/** Copies a container's or block's sum. */
-function copySum(from: Int32Array, to: Int32Array, number: number): void {
-	to[2 * number] = from[2 * number]!;
-	to[2 * number + 1] = from[2 * number + 1]!;
-}
-
-/** A word's two parts of a hash. @param place its number among all words */
-function highOf(place: number, word: number): number {
-	const scattered = Math.imul(place + 1, 0x9e37_79b1);
-	return scramble(Math.imul(word ^ scattered, 0x85eb_ca77) ^ scattered);
-}
-
-function lowOf(place: number, word: number): number {
-	return scramble((Math.imul((word + Math.imul(place + 1, 0x9e37_79b1)) | 0, 0xc2b2_ae3d) + place) | 0);
 }
 
 export class Snapshotter {

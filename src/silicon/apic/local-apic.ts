@@ -2,7 +2,8 @@
  * The physical local APIC as far as interrupt acceptance and delivery go (SDM Vol. 3A, 12.8): IRR, ISR,
  * priorities, acknowledge and EOI. Its timer and IPIs are the host kernel's ops.
  */
-import { type Cpu, type InterruptController, PENDING } from "../cpu/cpu.ts";
+import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import type { InterruptController } from "../cpu/host-vectors.ts";
 
 const WORDS = 8;
 

@@ -12,6 +12,7 @@ import { GuestPhysicalTlb } from "../paging/guest-physical-tlb.ts";
 import { WalkMemo } from "../paging/walk-memo.ts";
 import { FillList } from "./fill-list.ts";
 import type { FirstLevelCache } from "./first-level.ts";
+import type { HostVectors, InterruptController } from "./host-vectors.ts";
 import * as L from "./layout.ts";
 
 /** RFLAGS.IF, in the low word. */
@@ -28,29 +29,6 @@ export const PENDING = {
 	/** Root mode: STI's interrupt shadow is under way. */
 	stiShadow: 64,
 } as const;
-
-/** What the host's IDT leads to. `host/` implements it. */
-export interface HostVectors {
-	/** An external interrupt, delivered with IF = 1; the vector is in service until the handler's EOI. */
-	interrupt(cpu: Cpu, vector: number): void;
-	/** Behind the handler of an interrupt that came through the IDT: the kernel may reschedule here. */
-	returnFromInterrupt(cpu: Cpu): void;
-	nmi(cpu: Cpu): void;
-	/** #MC taken in root mode. */
-	machineCheck(cpu: Cpu): void;
-	/** A fault of a host instruction. Throws when the kernel has no fixup for it. */
-	exception(cpu: Cpu, vector: number, errorCode: number): void;
-}
-
-/** The physical local APIC as far as delivery goes. `silicon/apic/` implements it. */
-export interface InterruptController {
-	/** The vector that would be delivered now, or -1. */
-	highestPending(): number;
-	/** Moves the highest pending vector from IRR to ISR and returns it: what an interrupt acknowledge does. */
-	acknowledge(): number;
-	/** End of interrupt, of the highest vector in service. */
-	eoi(): void;
-}
 
 /** Sees every op before it takes effect. Check, trace and profile implement it. */
 export interface OpObserver {

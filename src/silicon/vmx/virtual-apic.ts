@@ -4,7 +4,7 @@
  *
  *     RVI   the highest vector that waits in VIRR      SVI   the highest in service, in VISR
  */
-import type { InterruptController } from "../cpu/cpu.ts";
+import type { InterruptController } from "../cpu/host-vectors.ts";
 import { deliverEvent } from "../system/exceptions.ts";
 import { CPU_BASED, PIN, SECONDARY } from "./controls.ts";
 import { O } from "./fields.ts";

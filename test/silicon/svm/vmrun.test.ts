@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CR0, XFEATURE } from "../../../src/silicon/cpu/control.ts";
-import { type HostVectors, PENDING } from "../../../src/silicon/cpu/cpu.ts";
+import { PENDING } from "../../../src/silicon/cpu/cpu.ts";
+import type { HostVectors } from "../../../src/silicon/cpu/host-vectors.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { EXIT_CODE } from "../../../src/silicon/svm/exit-codes.ts";
 import { clgi, stgi, vmload, vmsave } from "../../../src/silicon/svm/instructions.ts";
