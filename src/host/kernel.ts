@@ -289,8 +289,10 @@ export class Kernel implements HostVectors {
 	 * The current task sleeps: the CPU idles until an interrupt comes. With several CPUs the others run meanwhile, behind
 	 * the step that called this.
 	 * @returns false when no interrupt can ever come
+	 * @throws HostInvariant where it may not sleep ("BUG: scheduling while atomic")
 	 */
 	idle(): boolean {
+		if (this.atomic) throw new HostInvariant("the task sleeps with preemption or interrupts off");
 		if (this.smp !== null) return this.smp.sleep(this);
 		return this.idleToTimer();
 	}

@@ -91,11 +91,6 @@ describe("the #MC handler that could call schedule()", () => {
 			}
 		}
 	});
-
-	it("is reported as scheduling while atomic on every tree", () => {
-		const result = check(v618, "svm", { mceHandler: "schedule", events: ["mce"] });
-		expect(result.findings.map(({ property }) => property)).toContain("atomic-schedule");
-	});
 });
 
 describe("a tree in which a swap was deleted", () => {

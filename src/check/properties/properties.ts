@@ -36,6 +36,7 @@ import { postedInterrupts } from "./posted-interrupts.ts";
 import { requestsSeen } from "./requests-seen.ts";
 import { srcuHeld } from "./srcu-held.ts";
 import { interruptShadow } from "./interrupt-shadow.ts";
+import { machineCheckSleeps } from "./machine-check-sleeps.ts";
 import { nmiBlocking } from "./nmi-blocking.ts";
 import { nmiNoinstr } from "./nmi-noinstr.ts";
 import { perfCallchain } from "./perf-callchain.ts";
@@ -94,6 +95,7 @@ export const PROPERTIES: readonly Property[] = [
 	perfCallchain,
 	smiTaken,
 	atomicSchedule,
+	machineCheckSleeps,
 ];
 
 /** A question at an op: of which property, its number, and what is asked. */
