@@ -202,6 +202,8 @@ export const TLB_ENTRY_BYTES = 16;
  */
 export const TLB_SHIFT = 8;
 export const TLB_SHIFT_2 = 18;
+/** In the tag of a write entry: the page holds code that was translated, and stores to it have to be looked at. */
+export const TLB_CODE_PAGE = 0x800;
 export const TLB_READ = 0x10000;
 export const TLB_WRITE = 0x90000;
 export const TLB_FETCH = 0x110000;

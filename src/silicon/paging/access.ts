@@ -13,7 +13,7 @@ import * as L from "../cpu/layout.ts";
 import { cpl } from "../cpu/modes.ts";
 import { FLAG } from "../cpu/rflags.ts";
 import { PF } from "./physical.ts";
-import { bankOf, fillTlb, lookUpTlb, protectCodePage } from "./tlb.ts";
+import { bankOf, fillTlb, lookUpCodePage, lookUpTlb, protectCodePage } from "./tlb.ts";
 import { IMPLICIT, translate, walked } from "./walk.ts";
 
 const MASK32 = 0xffffffffn;
@@ -45,17 +45,17 @@ function resolve(cpu: Cpu, lo: number, hi: number, access: number): number {
 	const bank = bankOf(access);
 	const table =
 		(access & PF.write) !== 0 ? L.TLB_WRITE : (access & PF.fetch) !== 0 ? L.TLB_FETCH : L.TLB_READ;
-	const cached = shadow ? -1 : lookUpTlb(cpu, table + bank, lo, hi);
-	if (cached >= 0) return cached;
+	if (!shadow) {
+		let cached = lookUpTlb(cpu, table + bank, lo, hi);
+		if (cached < 0 && table === L.TLB_WRITE) cached = lookUpCodePage(cpu, bank, lo, hi);
+		if (cached >= 0) return cached;
+	}
 	const { memory } = cpu;
 	const hpa = translate(cpu, lo, hi, access);
 	if (hpa < 0) return -1;
 	if (hpa >= memory.ramBytes) return -2;
 	const at = memory.ramBase + hpa;
-	if (walked.transient || shadow) return at;
-	if (table !== L.TLB_WRITE || memory.codePages[hpa >>> 12] === 0) {
-		fillTlb(cpu, table, bank, lo, hi, at, walked.shift);
-	}
+	if (!walked.transient && !shadow) fillTlb(cpu, table, bank, lo, hi, at, walked.shift);
 	return at;
 }
 

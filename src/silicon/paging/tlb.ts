@@ -65,7 +65,7 @@ function renewBank(cpu: Cpu, list: FillList, bank: number): boolean {
 	let keepsCode = true;
 	for (let at = 0; at < list.length; at++) {
 		const word = list.at(at);
-		const lo = u32[word]!;
+		const lo = (u32[word]! & ~L.TLB_CODE_PAGE) >>> 0;
 		if ((lo & 0xfff) !== 0) continue;
 		const offset = (word << 2) - start;
 		const kind = offset >= L.TLB_FETCH ? PF.fetch : offset >= L.TLB_WRITE ? PF.write : 0;
@@ -156,7 +156,8 @@ function dropOfPage(cpu: Cpu, bank: number, lo: number, hi: number): void {
 	const write = read + ((L.TLB_WRITE - L.TLB_READ) >> 2);
 	const fetch = (cpu.base + bank + L.TLB_FETCH + tlbFetchOffset(lo)) >> 2;
 	if (u32[read] === page && u32[read + 1] === hi) dropEntry(cpu, read);
-	if (u32[write] === page && u32[write + 1] === hi) dropEntry(cpu, write);
+	if (u32[write + 1] === hi && (u32[write] === page || u32[write] === (page | L.TLB_CODE_PAGE) >>> 0))
+		dropEntry(cpu, write);
 	if (u32[fetch] === page && u32[fetch + 1] === hi) dropEntry(cpu, fetch);
 }
 
@@ -242,7 +243,20 @@ export function lookUpTlb(cpu: Cpu, table: number, lo: number, hi: number): numb
 }
 
 /**
- * Enters a translation.
+ * Looks up an address that is to be written, in a page that holds translated code, which `lookUpTlb` does not find.
+ * @param bank of `bankOf`
+ * @returns the Wasm offset, or -1 also if the page holds code no longer: then a new entry is due
+ */
+export function lookUpCodePage(cpu: Cpu, bank: number, lo: number, hi: number): number {
+	const { u32, memory } = cpu;
+	const entry = (cpu.base + L.TLB_WRITE + bank + tlbOffset(lo)) >> 2;
+	if (u32[entry] !== ((lo & 0xfffff000) | L.TLB_CODE_PAGE) >>> 0 || u32[entry + 1] !== hi) return -1;
+	const at = (lo + u32[entry + 2]!) >>> 0;
+	return memory.codePages[(at - memory.ramBase) >>> 12] === 0 ? -1 : at;
+}
+
+/**
+ * Enters a translation. Write entries of pages that hold translated code are found by `lookUpCodePage` alone.
  * @param table TLB_READ, TLB_WRITE or TLB_FETCH
  * @param bank of `bankOf`
  * @param lo low half of the linear address
@@ -262,11 +276,12 @@ export function fillTlb(
 	if ((cpu.read32(L.DR7) & DR7.enables) !== 0) return;
 	const offset = table === L.TLB_FETCH ? tlbFetchOffset(lo) : tlbOffset(lo);
 	const entry = (cpu.base + bank + table + offset) >> 2;
-	const { u32 } = cpu;
+	const { u32, memory } = cpu;
+	const code = table === L.TLB_WRITE && memory.codePages[(at - memory.ramBase) >>> 12] !== 0;
 	const listed = u32[entry] !== 0xffffffff || u32[entry + 1] !== 0xffffffff;
 	// Code of the page whose entry goes may be in the jump cache still.
 	if (listed && table === L.TLB_FETCH && u32[entry] !== DROPPED) cpu.jumpsUnlisted = true;
-	u32[entry] = lo & 0xfffff000;
+	u32[entry] = code ? (lo & 0xfffff000) | L.TLB_CODE_PAGE : lo & 0xfffff000;
 	u32[entry + 1] = hi;
 	u32[entry + 2] = (at - lo) >>> 0;
 	u32[entry + 3] = shift;
@@ -297,10 +312,8 @@ export function protectCodePage(cpu: Cpu, page: number): void {
 	}
 }
 
-/** Drops a write entry if it leads to a page. It stays listed. @param wanted the page's number in the Wasm memory */
+/** Marks a write entry if it leads to a page. @param wanted the page's number in the Wasm memory */
 function protectFrom({ u32 }: MachineMemory, word: number, wanted: number): void {
-	// Low half of the tag plus the addend is the Wasm offset of the page.
-	if (((u32[word]! + u32[word + 2]!) >>> 0) >>> 12 !== wanted) return;
-	u32[word] = DROPPED;
-	u32[word + 1] = 0xffffffff;
+	// Low half of the tag plus the addend is the Wasm offset of the page. Empty and dropped entries have the bit set.
+	if (((u32[word]! + u32[word + 2]!) >>> 0) >>> 12 === wanted) u32[word]! |= L.TLB_CODE_PAGE;
 }

@@ -26,7 +26,6 @@ import {
 	writeWords,
 } from "../paging/access.ts";
 import { PF } from "../paging/physical.ts";
-import { contextChanged } from "../paging/tlb.ts";
 import { IMPLICIT } from "../paging/walk.ts";
 import {
 	type Descriptor,
@@ -265,7 +264,6 @@ function finishDelivery(cpu: Cpu, vector: number, type: EventType, flags: number
 	if (type === "hardware" && vector === VECTOR.NMI) state |= BLOCKING.nmi;
 	cpu.write32(L.INTERRUPTIBILITY, state);
 	cpu.write32(L.ACTIVITY, 0);
-	contextChanged(cpu);
 }
 
 /** Linear address that the handler is to return to. */

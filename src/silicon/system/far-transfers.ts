@@ -28,7 +28,6 @@ import {
 	shadowSystemReturn,
 } from "../cet/far-transfers.ts";
 import { explicitAccess, faulted, knownRange, readLinear } from "../paging/access.ts";
-import { contextChanged } from "../paging/tlb.ts";
 import { Code, Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
@@ -254,7 +253,6 @@ function enterOuter(
 	cpu.write64(L.RIP, rip);
 	finishFarReturn(cpu, shadow);
 	dropInnerSegments(cpu, level);
-	contextChanged(cpu);
 	return OUTCOME.jumped;
 }
 
@@ -368,7 +366,6 @@ const syscall: Handler = (cpu, insn) => {
 	setFlat(cpu, L.SS, (star & 0xfffc) + 8, FLAT_DATA, 0);
 	writeRflags(cpu, flags & ~cpu.read32(L.SFMASK) & ~FLAG.RF);
 	cpu.write64(L.RIP, cpu.read64(in64 ? L.LSTAR : L.CSTAR));
-	contextChanged(cpu);
 	return OUTCOME.jumped;
 };
 
@@ -385,7 +382,6 @@ const sysret: Handler = (cpu, insn) => {
 	setFlat(cpu, L.SS, star + 8, FLAT_DATA, 3);
 	cpu.write64(L.RIP, target);
 	shadowSystemReturn(cpu);
-	contextChanged(cpu);
 	trapAfterSystemCall(cpu);
 	return OUTCOME.jumped;
 };
@@ -402,7 +398,6 @@ const sysenter: Handler = (cpu) => {
 	const mask = long ? 64 : 32;
 	cpu.setGpr(L.RSP, BigInt.asUintN(mask, cpu.read64(L.SYSENTER_ESP)));
 	cpu.write64(L.RIP, BigInt.asUintN(mask, cpu.read64(L.SYSENTER_EIP)));
-	contextChanged(cpu);
 	return OUTCOME.jumped;
 };
 
@@ -418,7 +413,6 @@ const sysexit: Handler = (cpu, insn) => {
 	cpu.setGpr(L.RSP, to64 ? rsp : rsp & 0xffffffffn);
 	cpu.write64(L.RIP, to64 ? rip : rip & 0xffffffffn);
 	shadowSystemReturn(cpu);
-	contextChanged(cpu);
 	return OUTCOME.jumped;
 };
 

@@ -16,7 +16,6 @@ import {
 	setSegment,
 } from "../cpu/segments.ts";
 import { explicitAccess, faulted, readLinear, writeLinear } from "../paging/access.ts";
-import { contextChanged } from "../paging/tlb.ts";
 import { IMPLICIT } from "../paging/walk.ts";
 import { Code, Mnemonic } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
@@ -58,10 +57,7 @@ function segmentOperand(insn: Insn, at: number): number {
 
 /** Ends an instruction that loaded a segment register. A load of SS casts a shadow over the next instruction. */
 function loaded(cpu: Cpu, insn: Insn, segment: number): Outcome {
-	if (segment === L.SS) {
-		beginShadow(cpu, BLOCKING.movSs, nextRip(insn));
-		contextChanged(cpu);
-	}
+	if (segment === L.SS) beginShadow(cpu, BLOCKING.movSs, nextRip(insn));
 	return advance(cpu, insn);
 }
 
@@ -120,7 +116,6 @@ function loadFarPointer(segment: number): Handler {
 		const selector = Number(readLinear(cpu, linear + BigInt(bytes), 2, explicitAccess(cpu)));
 		if (faulted(cpu) || !loadDataSegment(cpu, segment, selector)) return OUTCOME.fault;
 		writeGpr(cpu, registerIndex(insn, 0), bytes, offset);
-		if (segment === L.SS) contextChanged(cpu);
 		return advance(cpu, insn);
 	};
 }

@@ -29,8 +29,6 @@ export interface Region {
 	valid: boolean;
 	/** Slot in the table of regions, or -1. */
 	slot: number;
-	/** Id of the one instruction that it is, if that is not translated; else -1. */
-	untranslated: number;
 	/** Its first instruction: a region of one is that. */
 	readonly first: Insn;
 	/** Limit of CS that it was made for, in bytes; -1 where none can matter. */
@@ -130,7 +128,6 @@ export class CodeCache {
 			next,
 			valid: false,
 			slot: -1,
-			untranslated: -1,
 			first: blocks[0]!.insns[0]!,
 			limit,
 			other,

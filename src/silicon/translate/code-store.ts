@@ -83,6 +83,8 @@ export class CodeStore {
 	private readonly ids: Ids;
 	/** Regions by slot of the table. */
 	private readonly regions: Region[] = [];
+	/** What `untranslatedIn` tells, by slot. */
+	private readonly alone: number[] = [];
 	private readonly sites: Site[] = [];
 	private readonly systemInsns: Untranslated[] = [];
 
@@ -97,9 +99,9 @@ export class CodeStore {
 		};
 	}
 
-	/** The region in a slot of the table. */
-	region(slot: number): Region {
-		return this.regions[slot]!;
+	/** Id of the one instruction that the region in a slot of the table is, if that is not translated; else -1. */
+	untranslatedIn(slot: number): number {
+		return this.alone[slot]!;
 	}
 	/** The region in a slot of the table, if it is in use. @param slot any number */
 	regionAt(slot: number): Region | undefined {
@@ -138,6 +140,7 @@ export class CodeStore {
 	clear(): void {
 		for (let slot = 0; slot < this.regions.length; slot++) this.table.set(slot, null);
 		this.regions.length = 0;
+		this.alone.length = 0;
 		this.sites.length = 0;
 		this.systemInsns.length = 0;
 		this.hostBytes = 0;
@@ -148,9 +151,6 @@ export class CodeStore {
 	compile(found: readonly Found[], mode: Mode): void {
 		const globals: number[] = [];
 		const functions = found.map(({ region, blocks }, at): FunctionBody => {
-			const { ending, insns } = blocks[0]!;
-			// Compiled all the same, so that other regions can go on to it; the dispatcher needs no code for it.
-			if (ending === "system" && insns.length === 1) region.untranslated = this.untranslatedId(insns[0]!);
 			const counter = region.hot ? -1 : globals.push(HOT_ENTRIES) - 1;
 			const emitter = new Emitter(mode, this.ids);
 			const parts = emitRegion(emitter, blocks, (mnemonic) => this.costs.translated(mnemonic), counter);
@@ -160,8 +160,12 @@ export class CodeStore {
 		const bytes = encodeModule({ types: TYPES, imports: REGION_IMPORTS, globals, functions });
 		this.onModule?.(bytes);
 		const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.imports);
-		for (const [at, { region }] of found.entries()) {
+		for (const [at, { region, blocks }] of found.entries()) {
 			region.slot = this.regions.push(region) - 1;
+			const { ending, insns } = blocks[0]!;
+			// Compiled all the same, so that other regions can go on to it; the dispatcher needs no code for it.
+			const alone = ending === "system" && insns.length === 1;
+			this.alone.push(alone ? this.untranslatedId(insns[0]!) : -1);
 			if (region.slot >= this.table.length) this.table.grow(TABLE_GROWTH);
 			this.table.set(region.slot, exports[`r${at}`]);
 			if (region.hot) this.stats.hotRegions++;

@@ -1,8 +1,8 @@
 /** What all regions share: the module with the flag computation and the way in from TypeScript. */
 import * as L from "../cpu/layout.ts";
-import { ARITHMETIC_FLAGS, CC, FLAG } from "../cpu/rflags.ts";
 import { Code, encodeModule, type Import, OPCODE as O, type Signature, TYPE } from "../wasm/builder.ts";
 import { EXIT } from "./exits.ts";
+import { FLAGS_LOCALS, flagsBody } from "./flags-function.ts";
 
 const { i32, i64 } = TYPE;
 
@@ -21,6 +21,7 @@ export const TYPES: readonly Signature[] = [
 	/* 9 vector        */ { parameters: [i32, i32], results: [i32] },
 	/* 10 enter chain  */ { parameters: [i32, i32, i32], results: [i32] },
 	/* 11 check        */ { parameters: [i32, i64], results: [] },
+	/* 12 unchanged    */ { parameters: [i32, i32, i64, i64], results: [i32] },
 ];
 
 /**
@@ -75,8 +76,8 @@ export const GATHER = { lanes: 0, laneBytes: 4, indexBytes: 8, scale: 12, addres
 /** In the detail of vectorLoad and vectorStore. */
 export const ALIGNED = 0x100;
 
-/** An access, as HELPER takes it: the bytes, and whether it is through SS. */
-export const ACCESS = { bytes: 0xff, stack: 0x200 } as const;
+/** An access, as HELPER takes it: the bytes, whether it is through SS, and whether it is made at level 3. */
+export const ACCESS = { bytes: 0xff, stack: 0x200, user: 0x400 } as const;
 
 /**
  * What is checked: an access to a segment, by its bytes, the segment shifted and whether it is a write; or with `branch`
@@ -84,288 +85,12 @@ export const ACCESS = { bytes: 0xff, stack: 0x200 } as const;
  */
 export const CHECK = { bytes: 0xff, segmentShift: 8, write: 0x1000, branch: 0x2000 } as const;
 
-// Parameters and locals of `flags`.
+/** The local that holds the processor's area, the first parameter of most functions. */
 const CPU = 0;
-const OP = 1;
-const DST = 2;
-const SRC = 3;
-const SRC2 = 4;
-const KIND = 5;
-const A = 6;
-const B = 7;
-const RESULT = 8;
-const CARRIES = 9;
-const SHIFT = 10;
-const FLAGS = 11;
-const LOCALS = [i32, i64, i64, i64, i64, i32, i32] as const;
-
-/** Emits `if (KIND === kind) {`. The caller emits the body and the end. */
-function ifKind(code: Code, kind: number): void {
-	code.get(KIND);
-	code.i32(kind);
-	code.op(O.i32Eq);
-	code.if();
-}
-
-function binary(code: Code, left: number, opcode: number, right: number): void {
-	code.get(left);
-	code.get(right);
-	code.op(opcode);
-}
-
-/** The operands and the result of each kind, from what the lazy state keeps. See cpu/rflags.ts. */
-function operands(code: Code): void {
-	code.get(DST);
-	code.set(RESULT);
-	code.get(SRC);
-	code.set(B);
-	for (const [kind, opcode] of [
-		[CC.add, O.i64Sub],
-		[CC.adc, O.i64Sub],
-		[CC.sbb, O.i64Add],
-	] as const) {
-		ifKind(code, kind);
-		binary(code, DST, opcode, SRC);
-		if (kind !== CC.add) {
-			code.get(SRC2);
-			code.op(opcode);
-		}
-		code.set(A);
-		code.end();
-	}
-	ifKind(code, CC.sub);
-	code.get(DST);
-	code.set(A);
-	binary(code, DST, O.i64Sub, SRC);
-	code.set(RESULT);
-	code.end();
-	for (const [kind, opcode] of [
-		[CC.inc, O.i64Sub],
-		[CC.dec, O.i64Add],
-	] as const) {
-		ifKind(code, kind);
-		code.get(DST);
-		code.i64(1);
-		code.op(opcode);
-		code.set(A);
-		code.i64(1);
-		code.set(B);
-		code.end();
-	}
-}
-
-/** Carries out of each bit: additions directly, subtractions with the left operand inverted. */
-function carries(code: Code): void {
-	const majority = (inverted: boolean): void => {
-		const left = () => {
-			code.get(A);
-			if (!inverted) return;
-			code.i64(-1);
-			code.op(O.i64Xor);
-		};
-		left();
-		code.get(B);
-		code.op(O.i64And);
-		left();
-		code.get(B);
-		code.op(O.i64Or);
-		code.get(RESULT);
-		if (!inverted) {
-			code.i64(-1);
-			code.op(O.i64Xor);
-		}
-		code.op(O.i64And);
-		code.op(O.i64Or);
-		code.set(CARRIES);
-	};
-	for (const kind of [CC.add, CC.adc, CC.inc]) {
-		ifKind(code, kind);
-		majority(false);
-		code.end();
-	}
-	for (const kind of [CC.sub, CC.sbb, CC.dec]) {
-		ifKind(code, kind);
-		majority(true);
-		code.end();
-	}
-}
-
-/** ORs a flag into FLAGS if the i32 on the stack is 1. */
-function orFlag(code: Code, flag: number): void {
-	if (flag !== 1) {
-		code.i32(Math.log2(flag));
-		code.op(O.i32Shl);
-	}
-	code.get(FLAGS);
-	code.op(O.i32Or);
-	code.set(FLAGS);
-}
-
-/** Pushes a local shifted so that the operand's sign is bit 63. */
-function shifted(code: Code, local: number): void {
-	code.get(local);
-	code.get(SHIFT);
-	code.op(O.i64ExtendI32U);
-	code.op(O.i64Shl);
-}
-
-/** Pushes a local's sign, 0 or 1, after shifting. */
-function top(code: Code, local: number, extra: number): void {
-	shifted(code, local);
-	if (extra > 0) {
-		code.i64(extra);
-		code.op(O.i64Shl);
-	}
-	code.i64(0);
-	code.op(O.i64LtS);
-}
-
-/** Pushes whether the product of SRC and SRC2, sign-extended, is not RESULT: 0 or 1. */
-function pushProductOverflow(code: Code): void {
-	const signed = (local: number) => {
-		shifted(code, local);
-		code.get(SHIFT);
-		code.op(O.i64ExtendI32U);
-		code.op(O.i64ShrS);
-	};
-	// Up to 4 bytes the product fits 64 bits. For 8, divide back: exact unless an operand is 0 or -1.
-	signed(SRC);
-	code.set(A);
-	signed(SRC2);
-	code.set(B);
-	code.get(SHIFT);
-	code.if(TYPE.i32);
-	binary(code, A, O.i64Mul, B);
-	signed(RESULT);
-	code.op(O.i64Ne);
-	code.else();
-	code.get(A);
-	code.op(O.i64Eqz);
-	code.if(TYPE.i32);
-	code.i32(0);
-	code.else();
-	code.get(A);
-	code.i64(-1);
-	code.op(O.i64Eq);
-	code.if(TYPE.i32);
-	// -1 × B overflows for the most negative B only.
-	code.get(B);
-	code.i64(-(2n ** 63n));
-	code.op(O.i64Eq);
-	code.else();
-	code.get(RESULT);
-	code.get(A);
-	code.op(O.i64DivS);
-	code.get(B);
-	code.op(O.i64Ne);
-	code.end();
-	code.end();
-	code.end();
-}
-
-function flagsBody(): Code {
-	const code = new Code();
-	code.get(OP);
-	code.op(O.i32Eqz);
-	code.if();
-	code.get(CPU);
-	code.access(O.i32Load, L.RFLAGS);
-	code.i32(ARITHMETIC_FLAGS);
-	code.op(O.i32And);
-	code.op(O.return);
-	code.end();
-	code.get(OP);
-	code.i32(CC.flags);
-	code.op(O.i32Eq);
-	code.if();
-	code.get(SRC);
-	code.op(O.i32WrapI64);
-	code.i32(ARITHMETIC_FLAGS);
-	code.op(O.i32And);
-	code.op(O.return);
-	code.end();
-	code.get(OP);
-	code.i32(~3);
-	code.op(O.i32And);
-	code.set(KIND);
-	// 64 less the operand's bits.
-	code.i32(64);
-	code.i32(8);
-	code.get(OP);
-	code.i32(3);
-	code.op(O.i32And);
-	code.op(O.i32Shl);
-	code.op(O.i32Sub);
-	code.set(SHIFT);
-	operands(code);
-	carries(code);
-	// PF
-	code.get(RESULT);
-	code.op(O.i32WrapI64);
-	code.i32(0xff);
-	code.op(O.i32And);
-	code.op(O.i32Popcnt);
-	code.i32(1);
-	code.op(O.i32And);
-	code.op(O.i32Eqz);
-	orFlag(code, FLAG.PF);
-	// AF: the carry out of bit 3.
-	code.get(CARRIES);
-	code.op(O.i32WrapI64);
-	code.i32(3);
-	code.op(O.i32ShrU);
-	code.i32(1);
-	code.op(O.i32And);
-	orFlag(code, FLAG.AF);
-	shifted(code, RESULT);
-	code.op(O.i64Eqz);
-	orFlag(code, FLAG.ZF);
-	top(code, RESULT, 0);
-	orFlag(code, FLAG.SF);
-	// OF: the carries out of the two highest bits differ.
-	top(code, CARRIES, 0);
-	top(code, CARRIES, 1);
-	code.op(O.i32Xor);
-	orFlag(code, FLAG.OF);
-	top(code, CARRIES, 0);
-	orFlag(code, FLAG.CF);
-	for (const kind of [CC.inc, CC.dec]) {
-		ifKind(code, kind);
-		code.get(FLAGS);
-		code.i32(~FLAG.CF);
-		code.op(O.i32And);
-		code.get(SRC);
-		code.op(O.i32WrapI64);
-		code.i32(FLAG.CF);
-		code.op(O.i32And);
-		code.op(O.i32Or);
-		code.set(FLAGS);
-		code.end();
-	}
-	ifKind(code, CC.result);
-	code.get(FLAGS);
-	code.get(SRC);
-	code.op(O.i32WrapI64);
-	code.i32(FLAG.CF | FLAG.AF | FLAG.OF);
-	code.op(O.i32And);
-	code.op(O.i32Or);
-	code.set(FLAGS);
-	code.end();
-	ifKind(code, CC.imul);
-	pushProductOverflow(code);
-	code.i32(FLAG.CF | FLAG.OF);
-	code.op(O.i32Mul);
-	code.get(FLAGS);
-	code.op(O.i32Or);
-	code.set(FLAGS);
-	code.end();
-	code.get(FLAGS);
-	return code;
-}
-
 /** Function indices in the core module: its imports, then its own. */
 const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3, vectorMemory: 4, vector: 5, check: 6 } as const;
 const FLAGS_FUNCTION = 7;
+const UNCHANGED_FUNCTION = 11;
 
 /**
  * Calls the region in a slot, then goes on from region to region as long as the jump cache has the one at RIP and
@@ -424,6 +149,92 @@ function enterOnceBody(): Code {
 	return code;
 }
 
+/** Loads of a value of a size, zero-extended to i64. */
+const LOADS = [
+	[1, O.i64Load8U],
+	[2, O.i64Load16U],
+	[4, O.i64Load32U],
+	[8, O.i64Load],
+] as const;
+
+/**
+ * Whether an aligned store goes to a page of translated code, which the TLB has, and writes what is there already: then
+ * there is nothing to be done. Guests that keep data beside code write the same over and over.
+ */
+function unchangedBody(): Code {
+	const [access, linear, value, entry] = [1, 2, 3, 4];
+	const code = new Code();
+	code.get(linear);
+	code.get(access);
+	code.i32(ACCESS.bytes);
+	code.op(O.i32And);
+	code.i32(1);
+	code.op(O.i32Sub);
+	code.op(O.i64ExtendI32U);
+	code.op(O.i64And);
+	code.op(O.i64Eqz);
+	code.op(O.i32Eqz);
+	code.if();
+	code.i32(0);
+	code.op(O.return);
+	code.end();
+	code.get(linear);
+	code.op(O.i32WrapI64);
+	code.tee(entry);
+	code.i32(L.TLB_SHIFT);
+	code.op(O.i32ShrU);
+	code.get(entry);
+	code.i32(L.TLB_SHIFT_2);
+	code.op(O.i32ShrU);
+	code.op(O.i32Xor);
+	code.i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES);
+	code.op(O.i32And);
+	code.get(CPU);
+	code.op(O.i32Add);
+	code.i32(L.USER_BANK);
+	code.i32(0);
+	code.get(access);
+	code.i32(ACCESS.user);
+	code.op(O.i32And);
+	code.op(O.select);
+	code.op(O.i32Add);
+	code.tee(entry);
+	code.access(O.i64Load, L.TLB_WRITE);
+	code.get(linear);
+	code.i64(-4096);
+	code.op(O.i64And);
+	code.i64(L.TLB_CODE_PAGE);
+	code.op(O.i64Or);
+	code.op(O.i64Ne);
+	code.if();
+	code.i32(0);
+	code.op(O.return);
+	code.end();
+	// From here on `entry` is where the value lies.
+	code.get(linear);
+	code.op(O.i32WrapI64);
+	code.get(entry);
+	code.access(O.i32Load, L.TLB_WRITE + 8);
+	code.op(O.i32Add);
+	code.set(entry);
+	for (const [bytes, opcode] of LOADS) {
+		code.get(access);
+		code.i32(ACCESS.bytes);
+		code.op(O.i32And);
+		code.i32(bytes);
+		code.op(O.i32Eq);
+		code.if();
+		code.get(entry);
+		code.access(opcode, 0);
+		code.get(value);
+		code.op(O.i64Eq);
+		code.op(O.return);
+		code.end();
+	}
+	code.i32(0);
+	return code;
+}
+
 /** Dispatches on HELPER. */
 function helperBody(): Code {
 	const [what, detail, cpu, a, b, c] = [0, 1, 2, 3, 4, 5];
@@ -447,6 +258,11 @@ function helperBody(): Code {
 	});
 	when(HELPER.load, () => call(IMPORTED.load, a, detail));
 	when(HELPER.store, () => {
+		call(UNCHANGED_FUNCTION, cpu, detail, a, b);
+		code.if();
+		code.i64(0);
+		code.op(O.return);
+		code.end();
 		call(IMPORTED.store, a, detail, b);
 		code.op(O.i64ExtendI32U);
 	});
@@ -523,10 +339,11 @@ export function coreModule(): Uint8Array<ArrayBuffer> {
 		],
 		globals: [],
 		functions: [
-			{ type: 4, locals: LOCALS, parts: [flagsBody()] },
+			{ type: 4, locals: FLAGS_LOCALS, parts: [flagsBody()] },
 			{ type: 10, locals: [i32, i32, i64], parts: [enterBody()], exportName: "enter" },
 			{ type: 6, locals: [], parts: [enterOnceBody()], exportName: "enterOnce" },
 			{ type: 7, locals: [], parts: [helperBody()], exportName: "helper" },
+			{ type: 12, locals: [i32], parts: [unchangedBody()] },
 		],
 	});
 }

@@ -132,9 +132,11 @@ export class Emitter extends BlockEmitter {
 			if (operand.kind === "memory") return Math.max(1, operand.bytes);
 		return 1;
 	}
-	/** The detail of a helper's access to memory: its bytes, and whether the address was made with SS. */
+	/** The detail of a helper's access to memory: its bytes, whether the address was made with SS, and the level. */
 	private accessDetail(bytes: number): number {
-		return this.segment === L.SS ? bytes | ACCESS.stack : bytes;
+		return (
+			bytes | (this.segment === L.SS ? ACCESS.stack : 0) | (this.mode.bank === L.USER_BANK ? ACCESS.user : 0)
+		);
 	}
 	/** Leaves with #GP(0) if a near branch may not lead to an offset outside 64-bit mode. */
 	checkTarget(target: bigint): void {

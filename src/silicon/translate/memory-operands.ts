@@ -4,7 +4,6 @@ import * as L from "../cpu/layout.ts";
 import { checkSegment } from "../cpu/segment-access.ts";
 import type { Insn } from "./insn.ts";
 import { placeOf } from "./registers.ts";
-import type { Services } from "./services.ts";
 
 /** Whether a fault is noted in the state block. */
 export function hasFault(cpu: Cpu): boolean {
@@ -78,14 +77,4 @@ export function stackLinear(cpu: Cpu, insn: Insn, offset: number, bytes: number,
 /** Adds to RSP. */
 export function moveStack(cpu: Cpu, insn: Insn, offset: number): void {
 	setRegisterValue(cpu, L.RSP, stackBytesOf(cpu, insn.bitness), cpu.gpr(L.RSP) + BigInt(offset));
-}
-
-/** Stores below the stack and moves RSP there. @returns false with a fault noted; RSP has not moved */
-export function pushValue(cpu: Cpu, services: Services, insn: Insn, bytes: number, value: bigint): boolean {
-	const linear = stackLinear(cpu, insn, -bytes, bytes, true);
-	if (hasFault(cpu)) return false;
-	services.store(cpu, linear, bytes, value, true);
-	if (hasFault(cpu)) return false;
-	moveStack(cpu, insn, -bytes);
-	return true;
 }

@@ -13,7 +13,6 @@ import {
 	linearIn,
 	linearOf,
 	moveStack,
-	pushValue,
 	registerValue,
 	setRegisterValue,
 	stackBytesOf,
@@ -26,13 +25,6 @@ import { X87 } from "../x87/table.ts";
 
 /** Carries out one instruction; RIP names it. */
 export type Microcode = (cpu: Cpu, insn: Insn, services: Services) => Outcome;
-
-/** PUSHF: VM and RF are pushed as 0. */
-function pushf(cpu: Cpu, insn: Insn, services: Services): Outcome {
-	const flags = readRflags(cpu) & ~(FLAG.VM | FLAG.RF);
-	const value = BigInt(flags >>> 0);
-	return pushValue(cpu, services, insn, insn.operandBytes, value) ? OUTCOME.next : OUTCOME.fault;
-}
 
 /** POPF: IOPL changes at CPL 0 only, IF where CPL ≤ IOPL, VM and VIP and VIF never (SDM Vol. 2B, POPF). */
 function popf(cpu: Cpu, insn: Insn, services: Services): Outcome {
@@ -155,7 +147,6 @@ function compareExchangePair(bytes: number): Microcode {
 
 // biome-ignore format: one row an instruction
 const table = new Map<number, Microcode>([
-	[M.Pushf, pushf], [M.Pushfd, pushf], [M.Pushfq, pushf],
 	[M.Popf, popf],   [M.Popfd, popf],   [M.Popfq, popf],
 	[M.Pusha, pusha], [M.Pushad, pusha],
 	[M.Popa, popa],   [M.Popad, popa],

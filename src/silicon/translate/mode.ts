@@ -116,11 +116,16 @@ for (let key = 0; key < MODES; key++) {
 		single: (key & SINGLE) !== 0,
 		sse: (key & NO_SSE) === 0,
 		avx: (key & NO_AVX) === 0,
-		bank: (key & USER) !== 0 ? L.USER_BANK : 0,
+		bank: bankFrom(key),
 		aligned: (key & ALIGNED) !== 0,
 		shadowStack: (key & SHADOW_STACK) !== 0,
 		tracked: (key & TRACKED) !== 0,
 	});
+}
+
+/** `bank` of the mode behind a number. */
+export function bankFrom(key: number): number {
+	return (key & USER) !== 0 ? L.USER_BANK : 0;
 }
 
 /** The mode behind a number. */

@@ -21,7 +21,7 @@ import type { HasEncoding } from "./decode.ts";
 import { EXIT } from "./exits.ts";
 import { encodingsOf } from "./features.ts";
 import type { Insn } from "./insn.ts";
-import { hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
+import { bankFrom, hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
 import { type Block, Discovery, exitsOf, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { carryOutVector } from "../simd/operations.ts";
@@ -360,7 +360,7 @@ export class Translator {
 		if (runsAlone(cpu)) return this.alone(cpu);
 		const key = modeOf(cpu);
 		if ((key & TRACKED) !== 0 && this.services.awaitsEndbranch(cpu)) return this.alone(cpu);
-		const { bank } = modeFrom(key);
+		const bank = bankFrom(key);
 		this.keepJumps(cpu, key, bank);
 		for (;;) {
 			const low = cpu.read32(L.RIP);
@@ -373,7 +373,7 @@ export class Translator {
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
 			}
-			const direct = this.code.region(slot).untranslated;
+			const direct = this.code.untranslatedIn(slot);
 			if (direct >= 0) return this.carryOut(cpu, direct);
 			const exit = this.code.core.enter(cpu.base, slot, cpu.base + bank);
 			switch (exit & 0xff) {
@@ -423,8 +423,8 @@ export class Translator {
 			cpu.write32(L.FAULT, 0);
 			return;
 		}
-		if (region.untranslated >= 0) return;
-		const { bank } = modeFrom(key);
+		if (this.code.untranslatedIn(region.slot) >= 0) return;
+		const bank = bankFrom(key);
 		const low = cpu.read32(L.RIP);
 		fillJumpEntry(cpu, bank, jumpEntry(cpu, bank, low), low, cpu.read32(L.RIP + 4), region.slot);
 	}
@@ -458,7 +458,8 @@ export class Translator {
 		if (mode.tracked && !this.services.checkEndbranch(cpu, region.first.mnemonic))
 			return { region, outcome: OUTCOME.fault };
 		let exit: number = EXIT.system;
-		if (region.untranslated >= 0) exit |= region.untranslated << 8;
+		const direct = this.code.untranslatedIn(region.slot);
+		if (direct >= 0) exit |= direct << 8;
 		else exit = this.code.core.enterOnce(cpu.base, region.slot);
 		let outcome: Outcome = OUTCOME.next;
 		if ((exit & 0xff) === EXIT.system) outcome = this.perform(cpu, exit >>> 8);

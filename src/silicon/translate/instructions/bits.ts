@@ -1,5 +1,5 @@
 /** Bit and byte instructions, BMI and ADX (SDM Vol. 1, 5.1.6 and 5.1.15). */
-import { CC, FLAG } from "../../cpu/rflags.ts";
+import { ARITHMETIC_FLAGS, CC, FLAG } from "../../cpu/rflags.ts";
 import { OPCODE as O } from "../../wasm/builder.ts";
 import { CPU } from "../block-emitter.ts";
 import { Mnemonic as M } from "../decode.ts";
@@ -508,6 +508,23 @@ function sahf(e: Emitter): void {
 	e.op = CC.flags;
 }
 
+/** PUSHF: VM and RF are pushed as 0 (SDM Vol. 2B, PUSHF). */
+function pushf(e: Emitter): void {
+	const code = e.code;
+	const bytes = e.insn.operandBytes;
+	const value = e.temp(bytes);
+	pushFlags(e);
+	code.get(0);
+	code.access(O.i32Load, L.RFLAGS);
+	code.i32(~(ARITHMETIC_FLAGS | FLAG.VM | FLAG.RF));
+	code.op(O.i32And);
+	code.op(O.i32Or);
+	if (bytes === 8) code.op(O.i64ExtendI32U);
+	else e.clean(bytes);
+	code.set(value);
+	e.pushLocal(bytes, value);
+}
+
 /** Bit, byte and flag instructions, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const BITS_CHAPTER: ReadonlyMap<number, Definition> = new Map<number, Definition>([
@@ -538,5 +555,8 @@ export const BITS_CHAPTER: ReadonlyMap<number, Definition> = new Map<number, Def
 	[M.Cld,    directionFlag(false)],
 	[M.Std,    directionFlag(true)],
 	[M.Lahf,   lahf],
+	[M.Pushf,  pushf],
+	[M.Pushfd, pushf],
+	[M.Pushfq, pushf],
 	[M.Sahf,   sahf],
 ]);

@@ -66,6 +66,9 @@ const TOUCHES_NO_MEMORY = new Set<number>([
 ]);
 const FAULTS_WITHOUT_OPERAND = new Set<number>([
 	M.Push,
+	M.Pushf,
+	M.Pushfd,
+	M.Pushfq,
 	M.Pop,
 	M.Leave,
 	M.Call,

@@ -63,7 +63,7 @@
       block  ;; label = @2
         i64.const 4096
         local.set 1
-        i32.const 258
+        i32.const 2
         local.set 5
         br 1 (;@1;)
       end
