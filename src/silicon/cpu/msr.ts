@@ -88,7 +88,12 @@ function isExtendedHigh(high: number, wide: boolean): boolean {
 
 /** Whether the bits of an address above those that paging translates now are all equal (SDM Vol. 1, 3.3.7.1). */
 export function isCanonical(address: bigint, cpu: Cpu): boolean {
-	return isExtended(address, (cpu.read32(L.CR4) & CR4.LA57) !== 0);
+	return isCanonicalHigh(cpu, highHalf(address));
+}
+
+/** The same, of the high half of an address. */
+export function isCanonicalHigh(cpu: Cpu, high: number): boolean {
+	return isExtendedHigh(high, (cpu.read32(L.CR4) & CR4.LA57) !== 0);
 }
 
 /** The same for registers that hold addresses for later: by what the processor can translate in any mode. */

@@ -4,13 +4,14 @@
  *
  * Every function notes a fault in the state block and returns; the caller looks at `faulted`.
  */
-import { CR0, CR4 } from "../cpu/control.ts";
+import { CR0 } from "../cpu/control.ts";
 import type { Cpu } from "../cpu/cpu.ts";
 import { watchMemory } from "../cpu/debug.ts";
 import { raise, VECTOR } from "../cpu/fault.ts";
 import { fromHalves, highHalf, lowHalf } from "../cpu/halves.ts";
 import * as L from "../cpu/layout.ts";
 import { cpl } from "../cpu/modes.ts";
+import { isCanonicalHigh } from "../cpu/msr.ts";
 import { FLAG } from "../cpu/rflags.ts";
 import { PF } from "./physical.ts";
 import { bankOf, fillTlb, lookUpCodePage, lookUpTlb, protectCodePage } from "./tlb.ts";
@@ -27,12 +28,6 @@ export function faulted(cpu: Cpu): boolean {
 /** The access bits of explicit accesses at the current privilege level. */
 export function explicitAccess(cpu: Cpu): number {
 	return cpl(cpu) === 3 ? PF.user : 0;
-}
-
-/** Whether the address bits above the paging mode's are all equal, from the high half (SDM Vol. 1, 3.3.7.1). */
-export function isCanonicalHigh(cpu: Cpu, hi: number): boolean {
-	const top = (hi | 0) >> ((cpu.read32(L.CR4) & CR4.LA57) !== 0 ? 24 : 15);
-	return top === 0 || top === -1;
 }
 
 /**

@@ -12,12 +12,12 @@ import { DR6, noteDebugException } from "../cpu/debug.ts";
 import { FAULT_KIND, raise, VECTOR } from "../cpu/fault.ts";
 import { fromHalves } from "../cpu/halves.ts";
 import * as L from "../cpu/layout.ts";
+import { isCanonicalHigh } from "../cpu/msr.ts";
 import { BLOCKING, cpl, is64Bit, isLongMode, isProtectedMode } from "../cpu/modes.ts";
 import { FLAG, readRflags, writeRflags } from "../cpu/rflags.ts";
 import { ATTR, segmentAt, segmentBase, segmentLimit, segmentSelector } from "../cpu/segments.ts";
 import {
 	faulted,
-	isCanonicalHigh,
 	probeLinear,
 	probeWords,
 	readLinear,

@@ -16,6 +16,7 @@ import {
 	writeLinear,
 } from "../paging/access.ts";
 import type { Insn } from "../translate/insn.ts";
+import { passInstruction } from "../translate/memory-operands.ts";
 import { placeOf } from "../translate/registers.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
 
@@ -51,7 +52,7 @@ export function intercepted(
 
 /** Sets RIP behind the instruction; the outcome of what may have changed modes, paging or segments. */
 export function advance(cpu: Cpu, insn: Insn): Outcome {
-	cpu.write64(L.RIP, nextRip(insn));
+	passInstruction(cpu, insn);
 	return OUTCOME.jumped;
 }
 
@@ -118,8 +119,7 @@ export function linearAt(cpu: Cpu, segment: number, offset: bigint, bytes: numbe
 	if (is64Bit(cpu)) {
 		const base = segment === L.FS || segment === L.GS ? segmentBase(cpu, segment) : 0n;
 		const linear = BigInt.asUintN(64, base + offset);
-		const last = BigInt.asUintN(64, linear + BigInt(bytes - 1));
-		if (!isCanonical(linear, cpu) || !isCanonical(last, cpu)) {
+		if (!isCanonical(linear, cpu) || (bytes > 1 && !isCanonical(linear + BigInt(bytes - 1), cpu))) {
 			raise(cpu, segment === L.SS ? VECTOR.SS : VECTOR.GP, 0);
 		}
 		return linear;

@@ -1,4 +1,4 @@
-/** Addresses and stack accesses for instructions that are carried out in TypeScript. */
+/** Addresses, stack accesses and RIP for instructions that are carried out in TypeScript. */
 import type { Cpu } from "../cpu/cpu.ts";
 import * as L from "../cpu/layout.ts";
 import { checkSegment } from "../cpu/segment-access.ts";
@@ -77,4 +77,13 @@ export function stackLinear(cpu: Cpu, insn: Insn, offset: number, bytes: number,
 /** Adds to RSP. */
 export function moveStack(cpu: Cpu, insn: Insn, offset: number): void {
 	setRegisterValue(cpu, L.RSP, stackBytesOf(cpu, insn.bitness), cpu.gpr(L.RSP) + BigInt(offset));
+}
+
+/** Moves RIP, which names an instruction, past it. */
+export function passInstruction(cpu: Cpu, insn: Insn): void {
+	const at = (cpu.base + L.RIP) >> 2;
+	const words = cpu.u32;
+	const low = words[at]! + insn.length;
+	words[at] = low;
+	if (low > 0xffffffff) words[at + 1] = insn.bitness === 64 ? words[at + 1]! + 1 : 0;
 }

@@ -20,7 +20,7 @@ import { ACCESS, CHECK } from "./core.ts";
 import type { HasEncoding } from "./decode.ts";
 import { EXIT } from "./exits.ts";
 import { encodingsOf } from "./features.ts";
-import type { Insn } from "./insn.ts";
+import { passInstruction } from "./memory-operands.ts";
 import { bankFrom, hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
 import { type Block, Discovery, exitsOf, type Limits, singleBlock } from "./region.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
@@ -317,15 +317,15 @@ export class Translator {
 	 * The region that an entry of the jump cache named before it was emptied, if it is the one at RIP: guests that empty
 	 * the TLB all the time come by the same places.
 	 * @param slot of the table of regions, or any number
-	 * @returns null if it is not, or if it cannot be told without looking further
+	 * @returns undefined if it is not, or if it cannot be told without looking further; null with a fault noted
 	 */
-	private stale(cpu: Cpu, key: number, slot: number): Region | null {
+	private stale(cpu: Cpu, key: number, slot: number): Region | null | undefined {
 		const region = this.code.regionAt(slot);
-		if (region === undefined || !region.valid || region.key !== key || region.next >= 0) return null;
-		if (region.limit >= 0 || region.rip !== cpu.read64(L.RIP)) return null;
+		if (region === undefined || !region.valid || region.key !== key || region.next >= 0) return undefined;
+		if (region.limit >= 0 || region.rip !== cpu.read64(L.RIP)) return undefined;
 		const at = this.services.fetch(cpu, this.linear(cpu, modeFrom(key), region.rip));
-		if (at < 0) cpu.write32(L.FAULT, 0);
-		return at === region.at ? region : null;
+		if (at < 0) return null;
+		return at === region.at ? region : undefined;
 	}
 
 	// ---- the dispatcher ------------------------------------------------------------------------------
@@ -368,7 +368,8 @@ export class Translator {
 			const words = cpu.u32;
 			let slot = words[entry + 2]!;
 			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4)) {
-				const region = this.stale(cpu, key, slot) ?? this.find(cpu, modeFrom(key), false);
+				let region = this.stale(cpu, key, slot);
+				if (region === undefined) region = this.find(cpu, modeFrom(key), false);
 				if (region === null) return this.fault(cpu);
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
@@ -506,7 +507,7 @@ export class Translator {
 		const outcome: Outcome =
 			microcode === undefined ? this.services.system(cpu, insn) : microcode(cpu, insn, this.services);
 		if (outcome === OUTCOME.next) {
-			this.advance(cpu, insn);
+			passInstruction(cpu, insn);
 			this.retire(cpu, cycles);
 		}
 		if (outcome === OUTCOME.jumped) this.retire(cpu, cycles);
@@ -530,14 +531,5 @@ export class Translator {
 		const { f64, base } = cpu;
 		f64[(base + L.CYCLES) >> 3]! += cycles;
 		f64[(base + L.INSTRUCTIONS) >> 3]! += 1;
-	}
-
-	/** Moves RIP past an instruction. */
-	private advance(cpu: Cpu, insn: Insn): void {
-		const at = (cpu.base + L.RIP) >> 2;
-		const words = cpu.u32;
-		const low = words[at]! + insn.length;
-		words[at] = low;
-		if (low > 0xffffffff) words[at + 1] = insn.bitness === 64 ? words[at + 1]! + 1 : 0;
 	}
 }

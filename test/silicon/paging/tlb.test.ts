@@ -12,7 +12,7 @@ import {
 	writeLinear,
 } from "../../../src/silicon/paging/access.ts";
 import { PF } from "../../../src/silicon/paging/physical.ts";
-import { contextChanged, flushPage } from "../../../src/silicon/paging/tlb.ts";
+import { contextChanged, flushPage, lookUpCodePage } from "../../../src/silicon/paging/tlb.ts";
 import { bareMachine, programAt } from "../guest-machine.ts";
 import { AT, hypervisor, longModeCpu, P, PS, poke64, RW, setLevel, step, US } from "../machine-code.ts";
 
@@ -109,6 +109,41 @@ describe("the software TLB", () => {
 		writeLinear(cpu, 0x9000n, 8, 3n, 0);
 		expect(told, "the same bytes once more are the same code").toEqual([9, 9]);
 		expect(lookUp(cpu, L.TLB_WRITE, 0x9000)).toBeUndefined();
+	});
+
+	it("keeps a page with translated code for stores that look at it first, until its code is gone", () => {
+		const cpu = longModeCpu();
+		const offset = cpu.memory.ramBase + 0x9010;
+		expect(fetchLinear(cpu, 0x9004n)).toBe(cpu.memory.ramBase + 0x9004);
+		cpu.memory.codePages[9] = 1;
+		cpu.memory.onCodeWrite = () => {};
+		write(cpu, 0x9000);
+		expect(lookUpCodePage(cpu, 0, 0x9010, 0)).toBe(offset);
+		expect(lookUpCodePage(cpu, L.USER_BANK, 0x9010, 0), "each level has its own").toBe(-1);
+		flushPage(cpu, 0x9000n);
+		expect(lookUpCodePage(cpu, 0, 0x9010, 0), "INVLPG drops it").toBe(-1);
+		write(cpu, 0x9000);
+		expect(lookUpCodePage(cpu, 0, 0x9010, 0)).toBe(offset);
+		cpu.memory.codePages[9] = 0;
+		expect(lookUpCodePage(cpu, 0, 0x9010, 0)).toBe(-1);
+		write(cpu, 0x9000);
+		expect(lookUp(cpu, L.TLB_WRITE, 0x9010), "a page like others again").toBe(offset);
+	});
+
+	it("forgets a page with translated code with its address space, also where a flush keeps what is still true", () => {
+		for (const remapped of [false, true]) {
+			const cpu = longModeCpu();
+			fetchLinear(cpu, 0x9000n);
+			cpu.memory.codePages[9] = 1;
+			cpu.memory.onCodeWrite = () => {};
+			write(cpu, 0x9000);
+			if (remapped) poke64(cpu, AT.table + 9 * 8, 0xa000n | P | RW | US);
+			cpu.write32(L.CR4, cpu.read32(L.CR4) ^ CR4.PGE);
+			contextChanged(cpu);
+			write(cpu, 0x9000);
+			expect(lookUpCodePage(cpu, 0, 0x9000, 0)).toBe(remapped ? -1 : cpu.memory.ramBase + 0x9000);
+			expect(cpu.memory.view.getBigUint64(cpu.memory.ramBase + (remapped ? 0xa000 : 0x9000), true)).toBe(1n);
+		}
 	});
 
 	it("drops one page on INVLPG", () => {

@@ -105,6 +105,17 @@ test("data next to code on one page does not cost the code its translation", () 
 	expect(pair.machine.translator.stats.droppedPages).toBe(0);
 });
 
+test("stores to data next to code, of what is there and of something else in turn, are all done", () => {
+	const pair = new Differential(64, undefined, 2);
+	// 1: mov [rax], ecx; mov [rax], ecx; mov [rax+9], cl; xor ecx, edx; dec esi; jnz 1b
+	pair.fill(CODE, [0x89, 0x08, 0x89, 0x08, 0x88, 0x48, 9, 0x31, 0xd1, 0xff, 0xce, 0x75, 0xf3, 0xf4]);
+	for (const at of [CODE + 0x800, CODE + 0x801]) {
+		const begin = { regs: registers({ 0: BigInt(at), 1: 0x1234_5678n, 2: 0xff00n, 6: 501n }), flags: 2 };
+		expect(pair.run(begin)).toEqual([]);
+	}
+	expect(pair.machine.translator.stats.droppedPages).toBe(0);
+});
+
 test("random programs that overwrite their own immediates end as the reference interpreter says", () => {
 	let dropped = 0;
 	for (let seed = 1; seed <= 60; seed++) {
