@@ -3,6 +3,7 @@ import {
 	DEFAULT_CONFIGURATION,
 	configurationName,
 	pairConfigurations,
+	parseConfiguration,
 } from "../../src/check/configuration.ts";
 import { runCheck } from "../../src/check/check.ts";
 import { planJobs } from "../../src/check/plan.ts";
@@ -216,6 +217,22 @@ describe("a search", () => {
 			expect(rigFor(setup("v6.18", vendor, { configuration: wide }), []) === machine).toBe(false);
 		},
 	);
+
+	it("sees the same whatever ran on the hardware before", () => {
+		const model = { ...defaultModel("vmx") };
+		const states = (configuration: string) =>
+			search({
+				setup: setup("v6.18", "vmx", {
+					model,
+					configuration: parseConfiguration(configuration, "vmx", model),
+				}),
+				eventsMax: 1,
+				kinds: ["vcpu"],
+			}).states;
+		const first = states("vcpus=2,exits=4");
+		states("vcpus=2,instructions=rare");
+		expect(states("vcpus=2,exits=4")).toBe(first);
+	});
 
 	it("begins on a machine of its own if kvm_arch_vcpu_load() is another one", () => {
 		const machine = rigFor(setup("v6.18", "tdx"), []);

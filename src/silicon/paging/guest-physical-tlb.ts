@@ -50,13 +50,19 @@ export class GuestPhysicalTlb {
 	/** Drops the mapping of a page, as an EPT violation does (SDM 29.4.3.1). */
 	drop(gpa: number): void {
 		const page = Math.floor(gpa / 4096);
-		if (this.pages[page % ENTRIES] === page + 1) this.pages[page % ENTRIES] = 0;
+		const at = page % ENTRIES;
+		if (this.pages[at] !== page + 1) return;
+		this.pages[at] = 0;
+		this.hpas[at] = 0;
+		this.rights[at] = 0;
 	}
 
-	/** Drops all mappings. */
+	/** Drops all mappings, and leaves nothing of them: a search would take it for state. */
 	flush(): void {
 		if (this.isEmpty) return;
 		this.pages.fill(0);
+		this.hpas.fill(0);
+		this.rights.fill(0);
 		this.isEmpty = true;
 	}
 }
