@@ -63,7 +63,7 @@ for (const eventsMax of values["max-events"].split(",").map(Number)) {
 	const target = TARGETS[eventsMax];
 	const verdict = target === undefined ? "" : `${target} s: ${seconds <= target ? "met" : "missed"}`;
 	console.log(
-		[eventsMax, seconds.toFixed(1), (cpuSeconds() - cpu).toFixed(1), schedules, states]
+		[eventsMax, seconds.toFixed(2), (cpuSeconds() - cpu).toFixed(2), schedules, states]
 			.concat([rate(schedules, seconds), rate(states, seconds), verdict])
 			.join("  "),
 	);

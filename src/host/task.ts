@@ -42,11 +42,10 @@ export class Task {
 	preemptNotifier: PreemptNotifier | null = null;
 	/** TIF_NOTIFY_RESUME's list. */
 	readonly taskWork: TaskWork[] = [];
-	// A check watches these; they stand last so that V8 lets them be replaced.
 	/** TIF_SIGPENDING. */
-	signalPending = false;
+	signalPending: boolean;
 	/** TIF_NEED_RESCHED. */
-	needResched = false;
+	needResched: boolean;
 
 	/**
 	 * @param features components of its FPU image
@@ -66,5 +65,8 @@ export class Task {
 		this.userXmm1 = 0x05e4_0000 + number;
 		this.userFpstate.image.words[XMM1_WORD] = this.userXmm1;
 		this.userFpstate.image.xstateBv = XFEATURE.sse;
+		// A check watches these (watched-flags.ts): they come last, so that V8 lets them be replaced.
+		this.signalPending = false;
+		this.needResched = false;
 	}
 }

@@ -3,7 +3,7 @@
  * in camelCase.
  */
 import type { KvmTracer, SwapState } from "./x86/trace-exit.ts";
-import type { FpState } from "../host/fpu.ts";
+import { FpState, kernelFeatures } from "../host/fpu.ts";
 import type { Kernel } from "../host/kernel.ts";
 import type { PreemptNotifier } from "../host/task.ts";
 import type { Thread } from "../host/thread.ts";
@@ -148,7 +148,7 @@ export class Vcpu {
 	guestStateProtected = false;
 
 	// ---- arch: FPU ----
-	guestFpu!: FpState;
+	guestFpu: FpState;
 	xfdErr = 0;
 	/** The guest wrote a non-zero XFD once; the MSR is passed through since. */
 	xfdNoWriteIntercept = false;
@@ -233,12 +233,12 @@ export class Vcpu {
 	svm: SvmVcpu | null = null;
 	tdx: TdxVcpu | null = null;
 
-	// ---- struct kvm_vcpu: what other CPUs write. A check watches these; they stand last so that V8 lets them be replaced ----
-	mode: number = VCPU_MODE.OUTSIDE_GUEST_MODE;
+	// ---- struct kvm_vcpu: what other CPUs write ----
+	mode: number;
 	/** Ioctls of other threads that wait for vcpu->mutex, which KVM_RUN holds. */
-	readonly mutexWaiters: ((v: Vcpu) => void)[] = [];
+	readonly mutexWaiters: ((v: Vcpu) => void)[];
 	/** Set of KVM_REQ bits. */
-	requests = 0;
+	requests: number;
 
 	get cr2(): bigint {
 		return this.cr2Value[0]!;
@@ -259,6 +259,11 @@ export class Vcpu {
 		this.kernel = kernel;
 		this.cpu = kernel.cpu;
 		this.id = id;
+		this.guestFpu = new FpState(kernelFeatures(kernel.xcr0, kernel.xss));
+		// A check watches these (watched-flags.ts): they come last, so that V8 lets them be replaced.
+		this.mode = VCPU_MODE.OUTSIDE_GUEST_MODE;
+		this.mutexWaiters = [];
+		this.requests = 0;
 	}
 }
 

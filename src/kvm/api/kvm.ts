@@ -6,7 +6,6 @@
  *     machine.run();
  */
 import { FN, runFunction } from "../../host/functions.ts";
-import { FpState, kernelFeatures } from "../../host/fpu.ts";
 import type { KernelOptions } from "../../host/kernel-options.ts";
 import { Kernel } from "../../host/kernel.ts";
 import { HostPages } from "../../host/pages.ts";
@@ -189,7 +188,6 @@ function isIntel(cpu: Cpu): boolean {
 export function createVcpu(vm: Vm, kernel: Kernel, id: number): Vcpu {
 	const vcpu = new Vcpu(vm, kernel, id);
 	vm.vcpus.push(vcpu);
-	vcpu.guestFpu = new FpState(kernelFeatures(kernel.xcr0, kernel.xss));
 	vcpu.guestStateProtected = vm.vendor === "tdx";
 	vm.ops.vcpuCreate(vcpu);
 	if (vm.irqchip) vcpu.apic = new Lapic(vcpu);
