@@ -1,4 +1,4 @@
-/** Where the software TLB keeps the translation of an address. Translated code computes the same (translate/emitter.ts). */
+/** Where the software TLB keeps the translation of an address. Translated code computes the same (translate/tlb-entry.ts). */
 import * as L from "./layout.ts";
 
 const MASK = (L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES;

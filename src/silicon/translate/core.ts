@@ -1,8 +1,10 @@
 /** What all regions share: the module with the flag computation and the way in from TypeScript. */
 import * as L from "../cpu/layout.ts";
 import { Code, encodeModule, type Import, OPCODE as O, type Signature, TYPE } from "../wasm/builder.ts";
+import { CPU } from "./block-emitter.ts";
 import { EXIT } from "./exits.ts";
 import { FLAGS_LOCALS, flagsBody } from "./flags-function.ts";
+import { pushTlbEntry } from "./tlb-entry.ts";
 
 const { i32, i64 } = TYPE;
 
@@ -85,8 +87,6 @@ export const ACCESS = { bytes: 0xff, stack: 0x200, user: 0x400 } as const;
  */
 export const CHECK = { bytes: 0xff, segmentShift: 8, write: 0x1000, branch: 0x2000 } as const;
 
-/** The local that holds the processor's area, the first parameter of most functions. */
-const CPU = 0;
 /** Function indices in the core module: its imports, then its own. */
 const IMPORTED = { load: 0, store: 1, probe: 2, divide: 3, vectorMemory: 4, vector: 5, check: 6 } as const;
 const FLAGS_FUNCTION = 7;
@@ -178,19 +178,7 @@ function unchangedBody(): Code {
 	code.i32(0);
 	code.op(O.return);
 	code.end();
-	code.get(linear);
-	code.op(O.i32WrapI64);
-	code.tee(entry);
-	code.i32(L.TLB_SHIFT);
-	code.op(O.i32ShrU);
-	code.get(entry);
-	code.i32(L.TLB_SHIFT_2);
-	code.op(O.i32ShrU);
-	code.op(O.i32Xor);
-	code.i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES);
-	code.op(O.i32And);
-	code.get(CPU);
-	code.op(O.i32Add);
+	pushTlbEntry(code, linear, entry);
 	code.i32(L.USER_BANK);
 	code.i32(0);
 	code.get(access);

@@ -10,6 +10,7 @@ import { ACCESS, CHECK, HELPER } from "./core.ts";
 import { EXIT } from "./exits.ts";
 import type { Operand } from "./insn.ts";
 import { placeOf, segmentOf } from "./registers.ts";
+import { pushTlbEntry } from "./tlb-entry.ts";
 
 /** The memory operand being changed by a read-modify-write. */
 export interface Modification {
@@ -176,19 +177,7 @@ export class Emitter extends BlockEmitter {
 	lookUp(table: number, linear: number, entry: number, bytes: number, aligned = false): void {
 		const code = this.code;
 		const tlb = table + this.mode.bank;
-		code.get(linear);
-		code.op(O.i32WrapI64);
-		code.tee(entry);
-		code.i32(L.TLB_SHIFT);
-		code.op(O.i32ShrU);
-		code.get(entry);
-		code.i32(L.TLB_SHIFT_2);
-		code.op(O.i32ShrU);
-		code.op(O.i32Xor);
-		code.i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_BYTES);
-		code.op(O.i32And);
-		code.get(CPU);
-		code.op(O.i32Add);
+		pushTlbEntry(code, linear, entry);
 		code.tee(entry);
 		code.access(O.i64Load, tlb);
 		code.get(linear);

@@ -2,11 +2,12 @@
 import * as L from "../cpu/layout.ts";
 import { ARITHMETIC_FLAGS, CC, FLAG } from "../cpu/rflags.ts";
 import { Code, OPCODE as O, TYPE } from "../wasm/builder.ts";
+import { CPU } from "./block-emitter.ts";
 
 const { i32, i64 } = TYPE;
 
 // Parameters and locals of `flags`.
-const CPU = 0;
+
 const OP = 1;
 const DST = 2;
 const SRC = 3;
