@@ -7,7 +7,6 @@ import { CPU } from "./block-emitter.ts";
 const { i32, i64 } = TYPE;
 
 // Parameters and locals of `flags`.
-
 const OP = 1;
 const DST = 2;
 const SRC = 3;
