@@ -10,7 +10,8 @@ export type GapSubject =
 	| "tsc-offset"
 	| "translate-32-bit-paging"
 	| "real-mode-idt-limit"
-	| "interrupt-window";
+	| "interrupt-window"
+	| "emulated-steps";
 
 export interface KnownGap {
 	/** The vendor module, as /sys/module names it. */
@@ -26,6 +27,7 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
 	{ module: "kvm_pvm", subject: "translate-32-bit-paging", reason: "kvm_pvm translates nothing for 32-bit paging: KVM_TRANSLATE gives the address itself" },
 	{ module: "kvm_pvm", subject: "real-mode-idt-limit",     reason: "kvm_pvm emulates real mode, and KVM's emulator delivers interrupts there whatever the limit of the IDT" },
 	{ module: "kvm_pvm", subject: "interrupt-window",        reason: "kvm_pvm emulates runs of kernel-mode instructions, and looks for an interrupt window between runs only" },
+	{ module: "kvm_pvm", subject: "emulated-steps",          reason: "kvm_pvm emulates real mode, and KVM's emulator reports no step over OUT, and delivers INT3 by itself" },
 ];
 
 /** Why a module cannot show a subject, or null. */

@@ -24,6 +24,11 @@ interface FactorRow {
 	readonly exists?: (vendor: Vendor, model: CpuModel) => boolean;
 	/** A bound, not a difference: sets of configurations have its first value. */
 	readonly isBound?: boolean;
+	/**
+	 * What few do, and nothing else depends on: sets of configurations have one more for each of its other values, in which all
+	 * other factors have their first ones.
+	 */
+	readonly isApart?: boolean;
 }
 
 const notTd = (vendor: Vendor) => vendor !== "tdx";
@@ -47,6 +52,8 @@ const FACTORS = {
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
 	apicv:       { values: ["off", "on", "inhibited"],   title: "kvm_intel.enable_apicv; inhibited: a debugger holds interrupts back", exists: (vendor) => vendor === "vmx" },
 	instructions: { values: ["usual", "rare"],          title: "guest's instructions; rare: accesses to a device in two parts, faults and single steps that KVM injects, task priority", exists: notTd },
+	handover:    { values: ["valid", "refused"],         title: "state that user space hands over; refused: hardware does not enter with it, and user space mends it", exists: notTd, isApart: true },
+	debugger:    { values: ["none", "steps"],            title: "debugger in user space; steps: it has some instructions executed one by one", exists: notTd, isApart: true },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },
 	cpu:         { values: ["stays", "changes"],         title: "CPU on which a thread that was switched out goes on" },
 	mceHandler:  { values: ["task-work", "schedule"],    title: "#MC handler" },
@@ -136,18 +143,37 @@ export function parseConfiguration(text: string, vendor: Vendor, model: CpuModel
 	return { ...DEFAULT_CONFIGURATION, ...parseFactors(text, vendor, model) };
 }
 
-/** The factors by which sets of configurations differ: those that are no bounds. */
+/** The factors by which sets of configurations differ: those that are no bounds, and do not stand apart. */
 export function differencesOf(vendor: Vendor, model: CpuModel): ReturnType<typeof factorsOf> {
-	return factorsOf(vendor, model).filter(({ factor }) => rowOf(factor).isBound !== true);
+	return factorsOf(vendor, model).filter(({ factor }) => {
+		const { isBound, isApart } = rowOf(factor);
+		return isBound !== true && isApart !== true;
+	});
 }
 
-/** The product of all factors' values but bounds', the default first, in the order of the table. */
+/** The configurations of factors that stand apart: one a value. */
+function apartConfigurations(
+	vendor: Vendor,
+	model: CpuModel,
+	fixed: Partial<Configuration>,
+): readonly Configuration[] {
+	return factorsOf(vendor, model)
+		.filter(({ factor }) => rowOf(factor).isApart === true)
+		.flatMap(({ factor, values }) =>
+			values.slice(1).map((value) => ({ ...DEFAULT_CONFIGURATION, ...fixed, [factor]: value })),
+		);
+}
+
+/**
+ * The product of all factors' values but bounds', the default first, in the order of the table; and behind it those of factors that
+ * stand apart.
+ */
 export function allConfigurations(vendor: Vendor, model: CpuModel): readonly Configuration[] {
 	let configurations: Record<string, string>[] = [{ ...DEFAULT_CONFIGURATION }];
 	for (const { factor, values } of differencesOf(vendor, model)) {
 		configurations = values.flatMap((value) => configurations.map((one) => ({ ...one, [factor]: value })));
 	}
-	return configurations as unknown as Configuration[];
+	return [...(configurations as unknown as Configuration[]), ...apartConfigurations(vendor, model, {})];
 }
 
 /** A value of a factor, by their numbers. */
@@ -218,7 +244,8 @@ class WantedPairs {
 /**
  * A covering set: every pair of values of two factors occurs in at least one of its configurations. Greedy, and the
  * same each time: the default first, then whichever has the most pairs that are new. Those that are compared begin with one
- * such pair each, and take for one factor after another the value that brings the most.
+ * such pair each, and take for one factor after another the value that brings the most. Behind them are those of factors that
+ * stand apart.
  * @param fixed factors that keep the given value in all of them
  */
 export function pairConfigurations(
@@ -239,10 +266,11 @@ export function pairConfigurations(
 		if (wanted.count === 0) break;
 		next = mostNewPairs(factors, wanted);
 	}
-	return chosen.map((choices) => ({
+	const pairs = chosen.map((choices) => ({
 		...DEFAULT_CONFIGURATION,
 		...Object.fromEntries(choices.map(([at, value]) => [factors[at]!.factor, factors[at]!.values[value]!])),
 	}));
+	return [...pairs, ...apartConfigurations(vendor, model, fixed)];
 }
 
 type FactorValues = readonly { readonly values: readonly string[] }[];

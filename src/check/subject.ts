@@ -47,6 +47,7 @@ import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES, questionsAt } from 
 import type { Property, PropertyContext } from "./properties/property.ts";
 import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
 import { surroundings } from "./surroundings.ts";
+import { UserSpace } from "./user-space.ts";
 import { type FlagReads, watchFlags } from "./watched-flags.ts";
 
 /** Sees a run's nodes, events and failures; a trace implements it. */
@@ -179,6 +180,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	/** The CPU that the first processor stands for in turn with its own; null if threads stay. */
 	private readonly otherCpu: OtherCpu | null;
 	private readonly vmm: Vmm;
+	private readonly userSpace = new UserSpace();
 	private readonly witness: RunWitness | null;
 
 	constructor(setup: RunSetup, witness: RunWitness | null = null) {
@@ -211,6 +213,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
 		this.prepare();
 		this.otherCpu = otherCpuOf(this.machine, configuration);
+		this.userSpace.begin(this.machine, configuration);
 		applyNeighbour(this.machine, configuration);
 		this.runner = new ProgramRunner(program, vcpu);
 		for (const processor of silicon.processors) this.execute(processor.cpu, setup.guest === "code");
@@ -285,8 +288,9 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 
 	/** The objects that a search saves. */
 	get roots(): readonly object[] {
-		const { machine, runner, ledger, otherCpu } = this;
-		return [machine, runner, ledger, this.vmm, kernelIrqchip(machine.vm) ?? ledger, otherCpu ?? ledger];
+		const { machine, runner, ledger, otherCpu, vmm, userSpace } = this;
+		const irqchip = kernelIrqchip(machine.vm) ?? ledger;
+		return [machine, runner, ledger, vmm, userSpace, irqchip, otherCpu ?? ledger];
 	}
 
 	/** VM exits so far by the vendor's names. */
@@ -339,9 +343,15 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		kernel.userWritesXmm1(kernel.current.userXmm1 ^ USER_COMPUTES);
 		machine.cpu.poll();
 		serveMutexWaiters(machine.vcpu);
-		const end = machine.vm.dead ? VM_IS_DEAD : this.vmm.afterRun();
+		const end = this.afterRun();
 		if (end === null) runner.start();
 		else this.finish(end);
+	}
+
+	/** What user space does with KVM_RUN's return. @returns null to go on */
+	private afterRun(): VmmResult | null {
+		if (this.machine.vm.dead) return VM_IS_DEAD;
+		return this.userSpace.takes(this.machine) ? null : this.vmm.afterRun();
 	}
 
 	private finish(end: VmmResult): void {

@@ -37,6 +37,17 @@ export const DEBUGREG = {
 /** fastpath_t (arch/x86/include/asm/kvm_host.h). */
 export const FASTPATH = { NONE: 0, REENTER_GUEST: 1, EXIT_HANDLED: 2, EXIT_USERSPACE: 3 } as const;
 
+/** vcpu->guest_debug: KVM_GUESTDBG_* (include/uapi/linux/kvm.h, arch/x86/include/uapi/asm/kvm.h). */
+export const GUESTDBG = {
+	ENABLE: 1 << 0,
+	SINGLESTEP: 1 << 1,
+	USE_SW_BP: 1 << 16,
+	USE_HW_BP: 1 << 17,
+	INJECT_DB: 1 << 18,
+	INJECT_BP: 1 << 19,
+	BLOCKIRQ: 1 << 20,
+} as const;
+
 /** vcpu->arch.mp_state, as KVM_SET_MP_STATE numbers them. */
 export const MP_STATE = {
 	RUNNABLE: 0,

@@ -37,6 +37,8 @@ export interface KvmRun {
 	readonly io: { write: boolean; port: number; bytes: number; count: number; data: Uint8Array };
 	/** KVM_EXIT_MMIO. */
 	readonly mmio: { write: boolean; gpa: number; bytes: number; data: Uint8Array };
+	/** KVM_EXIT_DEBUG: what happened, as DR6 has it, where (linear address), and DR7 then. */
+	readonly debug: { exception: number; pc: bigint; dr6: number; dr7: number };
 	/** KVM_EXIT_FAIL_ENTRY: the hardware's reason. KVM_EXIT_INTERNAL_ERROR: one of INTERNAL_ERROR. */
 	code: number;
 	/** KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR: what the hardware said, as one line. */
@@ -97,7 +99,8 @@ export class Vcpu {
 		},
 	};
 	srcuDepth = 0;
-	guestDebug = false;
+	/** KVM_GUESTDBG_* bits: what a debugger in user space wants. */
+	guestDebug = 0;
 	readonly run: KvmRun = {
 		exitReason: 0,
 		io: { write: false, port: 0, bytes: 0, count: 0, data: new Uint8Array(4096) },
@@ -105,6 +108,7 @@ export class Vcpu {
 		code: 0,
 		message: "",
 		requestInterruptWindow: false,
+		debug: { exception: 0, pc: 0n, dr6: 0, dr7: 0 },
 	};
 	readonly stat: VcpuStat = {
 		exits: 0,
@@ -162,6 +166,10 @@ export class Vcpu {
 	readonly effDb = new BigUint64Array(4);
 	dr6 = 0xffff_0ff0;
 	dr7 = 0x400;
+	/** Of the debugger's breakpoints (KVM_GUESTDBG_USE_HW_BP). */
+	guestDebugDr7 = 0x400;
+	/** Linear address at which the debugger's step begins. */
+	singlestepRip = 0n;
 
 	/** vcpu_to_pmu(): whether a counter of the guest's counts instructions, and what KVM has counted for it. */
 	readonly pmu = { countsInstructions: false, instructionsRetired: 0 };

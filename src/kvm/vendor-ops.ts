@@ -63,6 +63,9 @@ export interface VendorOps {
 	setEoiExit?(vcpu: Vcpu, vector: number, exits: boolean): void;
 	loadEoiExitmap?(vcpu: Vcpu): void;
 
+	/** INT3 exits: update_exception_bitmap, for a debugger's breakpoints in code. */
+	interceptBp(vcpu: Vcpu, exits: boolean): void;
+
 	// ---- events ----
 	interruptAllowed(vcpu: Vcpu): boolean;
 	nmiAllowed(vcpu: Vcpu): boolean;

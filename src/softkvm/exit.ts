@@ -1,7 +1,6 @@
 /** `struct kvm_run` of the software KVM as a typed value. */
 import { KVM_EXIT } from "../kvm/requests.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
-import * as L from "../silicon/cpu/layout.ts";
 import type { VcpuExit } from "../uapi/exit.ts";
 
 /** What KVM_RUN left. Views in it are KVM's own: what is written into them answers a read at the next one. */
@@ -32,10 +31,10 @@ export function readExit(v: Vcpu): VcpuExit {
 		case KVM_EXIT.DEBUG:
 			return {
 				reason: "debug",
-				exception: 1,
-				pc: v.vm.ops.getSegment(v, L.CS).base + v.vm.ops.getRip(v),
-				dr6: BigInt(v.dr6),
-				dr7: BigInt(v.dr7),
+				exception: run.debug.exception,
+				pc: run.debug.pc,
+				dr6: BigInt(run.debug.dr6),
+				dr7: BigInt(run.debug.dr7),
 			};
 		case KVM_EXIT.UNKNOWN:
 			return { reason: "unknown", hardwareReason: 0n };

@@ -1,11 +1,14 @@
 /** A vCPU of the software KVM: the ioctls of its file (arch/x86/kvm/x86.c: kvm_arch_vcpu_ioctl(), v6.18). */
 import { kvmUpdateDr0123, kvmUpdateDr7 } from "../kvm/emulate/debug.ts";
+import { kvmSetGuestDebug } from "../kvm/emulate/guest-debug.ts";
+import { kvmQueueException } from "../kvm/emulate/inject.ts";
 import { kvmGetCr8, kvmSetCr8, kvmSetXcr } from "../kvm/emulate/control.ts";
 import { gvaToGpa } from "../kvm/emulate/guest-memory.ts";
 import { GuestFault } from "../kvm/emulate/guest-fault.ts";
 import { kvmRun } from "../kvm/api/kvm.ts";
 import { getRegs, getSregs, isValidSregs, setRegs, setSregs } from "../kvm/api/registers.ts";
-import { KVM_REQ, MP_STATE } from "../kvm/requests.ts";
+import { VECTOR } from "../silicon/cpu/fault.ts";
+import { GUESTDBG, KVM_REQ, MP_STATE } from "../kvm/requests.ts";
 import { loadHere, type Vcpu, makeRequest } from "../kvm/vcpu.ts";
 import { type CoalescedWrite, KvmError, type KvmVcpu, type Msr, type Xcr } from "../uapi/api.ts";
 import type { VcpuExit } from "../uapi/exit.ts";
@@ -18,7 +21,7 @@ import type {
 	KvmVcpuEvents,
 } from "../uapi/structs.ts";
 import { getCpuid2, setCpuid2 } from "./cpuid.ts";
-import { getVcpuEvents, setVcpuEvents } from "./events.ts";
+import { getVcpuEvents, setVcpuEvents } from "../kvm/api/vcpu-events.ts";
 import { readExit } from "./exit.ts";
 import { getMsrs, setMsrs } from "./msrs.ts";
 import { getOneReg, regList, setOneReg } from "./one-reg.ts";
@@ -242,8 +245,18 @@ export class SoftVcpu implements KvmVcpu {
 			makeRequest(v, KVM_REQ.NMI);
 		});
 	}
-	setGuestDebug(): void {
-		throw new KvmError("KVM_SET_GUEST_DEBUG", "ENOSYS", "the software KVM has no debugger of user space's");
+	setGuestDebug(control: number, debugreg: readonly bigint[] = []): void {
+		this.ioctl((v) => {
+			const { exception } = v;
+			const injected = control & (GUESTDBG.INJECT_DB | GUESTDBG.INJECT_BP);
+			if (injected !== 0) {
+				if (exception.pending || exception.injected)
+					throw new KvmError("KVM_SET_GUEST_DEBUG", "EBUSY", `exception ${exception.vector} is pending`);
+				const isDb = (injected & GUESTDBG.INJECT_DB) !== 0;
+				kvmQueueException(v, isDb ? VECTOR.DB : VECTOR.BP, null);
+			}
+			kvmSetGuestDebug(v, control, debugreg);
+		});
 	}
 	translate(linear: bigint): bigint | null {
 		return this.ioctl((v) => {

@@ -28,7 +28,7 @@ describe("configurations", () => {
 		}
 		expect(set[0]).toEqual(DEFAULT_CONFIGURATION);
 		expect(set.length).toBeLessThan(allConfigurations(vendor, model).length);
-		expect(set.length).toBeLessThan(14);
+		expect(set.length).toBeLessThan(17);
 	});
 
 	it.each(["vmx", "svm", "tdx"] as const)(
@@ -51,6 +51,13 @@ describe("configurations", () => {
 			expect(points).toEqual([...new Set(points)].sort((a, b) => b - a));
 		},
 	);
+
+	it("a factor that stands apart has a configuration of its own in each set", () => {
+		const model = defaultModel("svm");
+		const alone = { ...DEFAULT_CONFIGURATION, debugger: "steps" };
+		for (const set of [pairConfigurations("svm", model), allConfigurations("svm", model)])
+			expect(set.filter((one) => one.debugger === "steps")).toEqual([alone]);
+	});
 
 	it("a name reads back to its configuration", () => {
 		const model = defaultModel("vmx");

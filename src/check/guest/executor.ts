@@ -5,7 +5,7 @@
  */
 import type { Cpu } from "../../silicon/cpu/cpu.ts";
 import * as L from "../../silicon/cpu/layout.ts";
-import { writeRflags } from "../../silicon/cpu/rflags.ts";
+import { FLAG, writeRflags } from "../../silicon/cpu/rflags.ts";
 import { explicitAccess, faulted, readLinear, writeLinear } from "../../silicon/paging/access.ts";
 import {
 	advance,
@@ -172,6 +172,7 @@ export function scriptExecutor(script: DecodedScript, translated: (cpu: Cpu) => 
 				return;
 			}
 			const shadow = cpu.read32(L.INTERRUPTIBILITY) & SHADOW;
+			const before = (cpu.read32(L.RFLAGS) & FLAG.TF) === 0 ? null : processorServices.beforeInstruction(cpu);
 			const outcome = carryOut(cpu, insn);
 			if (outcome === OUTCOME.stop) return;
 			if (outcome === OUTCOME.fault) {
@@ -181,6 +182,8 @@ export function scriptExecutor(script: DecodedScript, translated: (cpu: Cpu) => 
 			if (outcome === OUTCOME.next) advance(cpu, insn);
 			cpu.f64[(cpu.base + L.INSTRUCTIONS) >> 3]! += 1;
 			if (shadow !== 0) cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~SHADOW);
+			if (before !== null && processorServices.afterInstruction(cpu, before, insn.mnemonic, insn.length))
+				return;
 		}
 	};
 }

@@ -286,6 +286,7 @@ function body(
 	{ osxsave, xfd, debugRegisters }: GuestParameters,
 	vendor: "vmx" | "svm",
 	vcpus: number,
+	steps: boolean,
 ): Stage[] {
 	const names = (...exits: (keyof typeof EXITS)[]) => exits.map((exit) => EXITS[exit][vendor]);
 	return [
@@ -309,6 +310,8 @@ function body(
 			[...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []), set(L.RAX, 0), I.cpuid],
 			...names("cpuid"),
 		],
+		// In the shadow of STI: MOV DR exits, and is done once more.
+		...(steps ? [[[I.cli, I.sti, fromDr(6)]] as const] : []),
 		[
 			[
 				...(debugRegisters === true ? [fromDr(6)] : []),
@@ -319,6 +322,8 @@ function body(
 			...names("io"),
 		],
 		[store32(MMIO_GPA, 0x1234), ...names("mmio")],
+		// Where a debugger steps: the shadow of STI, and an exit that the fastpath handles.
+		...(steps ? [[[I.cli, I.sti, I.invd], ...names("invd")] as const] : []),
 		[rdmsr(MSR.IA32_APIC_BASE), ...names("rdmsr")],
 		// The deadline is armed: the vCPU blocks, the host idles to the timer, and its interrupt wakes the guest.
 		[[...wrmsr(MSR.IA32_TSC_DEADLINE, DEADLINE_FAR), I.hlt], ...names("wrmsr", "hlt")],
@@ -337,7 +342,8 @@ function vmScript(vendor: "vmx" | "svm", configuration: Configuration, model: Cp
 	const parameters = guestParameters(configuration, model, vendor);
 	const vcpus = Number(configuration.vcpus);
 	const rare = configuration.instructions === "rare" ? rareStages(vendor) : [];
-	const stages = [...rare, ...cut(body(parameters, vendor, vcpus), configuration)];
+	const steps = configuration.debugger === "steps";
+	const stages = [...rare, ...cut(body(parameters, vendor, vcpus, steps), configuration)];
 	const lines = stages.flatMap(([own]) => own);
 	const code = assemble([...setup(parameters, vendor), I.sti, ...lines, ...end()]);
 	const pkruOffset = model.vendorString === "AuthenticAMD" ? 2432 : 2688;

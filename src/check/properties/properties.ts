@@ -1,6 +1,7 @@
 /** The properties that a check holds a tree against. */
 import { accessServed } from "./access-served.ts";
 import { atomicSchedule } from "./atomic-schedule.ts";
+import { exitReported } from "./exit-reported.ts";
 import { guestDebugRegisters } from "./guest-debug-registers.ts";
 import { guestDebugctl } from "./guest-debugctl.ts";
 import { guestCounter } from "./guest-counter.ts";
@@ -82,6 +83,7 @@ export const PROPERTIES: readonly Property[] = [
 	balance,
 	runResult,
 	accessServed,
+	exitReported,
 	vcpuCpu,
 	contextTracking,
 	guestTime,

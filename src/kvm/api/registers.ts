@@ -3,6 +3,7 @@ import * as L from "../../silicon/cpu/layout.ts";
 import type { KvmRegs, KvmSegment, KvmSregs } from "../../uapi/structs.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { kvmGetRflags, kvmSetRflags } from "../emulate/guest-debug.ts";
 import { cr4ReservedBits } from "../emulate/control.ts";
 import type { Segment } from "../vendor-ops.ts";
 
@@ -45,7 +46,7 @@ export function getRegs(v: Vcpu): KvmRegs {
 		...(named as Record<(typeof GPR_NAMES)[number], bigint>),
 		rsp: ops.getRsp(v),
 		rip: ops.getRip(v),
-		rflags: BigInt(ops.getRflags(v) >>> 0),
+		rflags: BigInt(kvmGetRflags(v) >>> 0),
 	};
 }
 
@@ -57,7 +58,7 @@ export function setRegs(v: Vcpu, regs: KvmRegs): void {
 	}
 	ops.setRsp(v, regs.rsp);
 	ops.setRip(v, regs.rip);
-	ops.setRflags(v, Number(regs.rflags | 2n));
+	kvmSetRflags(v, Number(regs.rflags | 2n));
 	v.exception.pending = false;
 	makeRequest(v, KVM_REQ.EVENT);
 }

@@ -3,8 +3,9 @@ import { CR4 } from "../../silicon/cpu/control.ts";
 import { DR6_RESERVED, DR7_ENABLES } from "../../host/hw-breakpoint.ts";
 import { DR6, DR7 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import { DEBUGREG } from "../requests.ts";
+import { DEBUGREG, GUESTDBG } from "../requests.ts";
 import { type Vcpu, guestWrote } from "../vcpu.ts";
+import { kvmExitDebug } from "./guest-debug.ts";
 import { kvmCompleteInsnGp, kvmQueueException, kvmSkipEmulatedInstruction } from "./inject.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
@@ -25,7 +26,7 @@ export function kvmGetDr(v: Vcpu, dr: number): bigint {
 export function kvmSetDr(v: Vcpu, dr: number, value: bigint): boolean {
 	if (dr < 4) {
 		v.db[dr] = value;
-		v.effDb[dr] = value;
+		if ((v.guestDebug & GUESTDBG.USE_HW_BP) === 0) v.effDb[dr] = value;
 		return true;
 	}
 	if (value >> 32n !== 0n) return false;
@@ -40,14 +41,16 @@ export function kvmSetDr(v: Vcpu, dr: number, value: bigint): boolean {
 
 /** kvm_update_dr0123(). */
 export function kvmUpdateDr0123(v: Vcpu): void {
+	if ((v.guestDebug & GUESTDBG.USE_HW_BP) !== 0) return;
 	for (let n = 0; n < 4; n++) v.effDb[n] = v.db[n]!;
 }
 
-/** kvm_update_dr7(): whether the guest has breakpoints that hardware must watch for. */
+/** kvm_update_dr7(): whether the guest, or its debugger, has breakpoints that hardware must watch for. */
 export function kvmUpdateDr7(v: Vcpu): void {
-	v.vm.ops.setDr7(v, v.dr7);
+	const dr7 = (v.guestDebug & GUESTDBG.USE_HW_BP) !== 0 ? v.guestDebugDr7 : v.dr7;
+	v.vm.ops.setDr7(v, dr7);
 	v.switchDbRegs &= ~DEBUGREG.BP_ENABLED;
-	if ((v.dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= DEBUGREG.BP_ENABLED;
+	if ((dr7 & DR7_ENABLES) !== 0) v.switchDbRegs |= DEBUGREG.BP_ENABLED;
 }
 
 /** kvm_queue_exception_p() of #DB, and kvm_deliver_exception_payload(): DR6 takes what happened. @param payload bits of DR6 */
@@ -88,10 +91,12 @@ export function kvmEmulateDrAccess(v: Vcpu, qualification: number, pass: (v: Vcp
 	}
 	if (v.vm.ops.getCpl(v) > 0) return kvmCompleteInsnGp(v, true);
 	if ((v.dr7 & DR7.GD) !== 0) {
+		if ((v.guestDebug & GUESTDBG.USE_HW_BP) !== 0)
+			return kvmExitDebug(v, VECTOR.DB, DR6.BD | DR6_RESERVED, v.dr7);
 		kvmQueueDebug(v, DR6.BD);
 		return 1;
 	}
-	if (!v.guestDebug) {
+	if (v.guestDebug === 0) {
 		pass(v);
 		return kvmPassDebugRegisters(v);
 	}

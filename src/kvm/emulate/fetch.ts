@@ -3,12 +3,14 @@
  * guest memory, the decoder, and RIP behind it.
  */
 import * as L from "../../silicon/cpu/layout.ts";
+import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { type Bitness, decode, Mnemonic } from "../../silicon/translate/decode.ts";
 import type { Insn } from "../../silicon/translate/insn.ts";
 import { INTERNAL_ERROR, KVM_EXIT } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { GuestFault } from "./guest-fault.ts";
 import { ACCESS, readGuestVirtual } from "./guest-memory.ts";
+import { kvmVcpuDoSinglestep } from "./guest-debug.ts";
 import { queueGuestFault } from "./inject.ts";
 
 /** Longest instruction, in bytes (SDM Vol. 2A, 2.3.11). */
@@ -66,11 +68,15 @@ function fetchInstruction(v: Vcpu): Insn {
 	return decodeFetched(INSTRUCTION_BYTES_MAX, rip, bitness);
 }
 
-/** An instruction was emulated: RIP moves past it, and it counts as retired (x86_emulate_instruction()). @returns 1 */
+/**
+ * An instruction was emulated: RIP moves past it, it counts as retired, and a single step over it traps
+ * (x86_emulate_instruction()).
+ * @returns 1, or 0 when the debugger in user space wants to see the step
+ */
 export function advance(v: Vcpu, insn: Insn): number {
 	moveRipPast(v, insn);
 	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
-	return 1;
+	return (v.vm.ops.getRflags(v) & FLAG.TF) !== 0 ? kvmVcpuDoSinglestep(v) : 1;
 }
 
 /** Moves RIP past an instruction whose end exit hardware does not tell (EMULTYPE_SKIP). @returns 1 */

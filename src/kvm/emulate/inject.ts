@@ -1,12 +1,11 @@
 /** Exceptions for the guest, and the end of an emulated instruction (arch/x86/kvm/x86.c). */
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
-import { DR6 } from "../../silicon/cpu/debug.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
-import { KVM_EXIT, KVM_REQ } from "../requests.ts";
+import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { guestWrote, makeRequest } from "../vcpu.ts";
-import { kvmQueueDebug } from "./debug.ts";
+import { kvmVcpuDoSinglestep } from "./guest-debug.ts";
 import type { GuestFault } from "./guest-fault.ts";
 
 const SKIP_EMULATED_INSTRUCTION = symbol("kvm_skip_emulated_instruction");
@@ -77,14 +76,7 @@ export function kvmSkipEmulatedInstruction(v: Vcpu): number {
 	ops.skipEmulatedInstruction(v);
 	v.cpu.leave();
 	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
-	if (singleStep) {
-		if (v.guestDebug) {
-			v.run.exitReason = KVM_EXIT.DEBUG;
-			return 0;
-		}
-		kvmQueueDebug(v, DR6.BS);
-	}
-	return 1;
+	return singleStep ? kvmVcpuDoSinglestep(v) : 1;
 }
 
 /** kvm_complete_insn_gp(): #GP(0) on an error, else skips. @param failed the instruction faults */

@@ -7,7 +7,6 @@
 import { EFER } from "../../silicon/cpu/control.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import type { Cpu, EmulatedMemory } from "../../silicon/cpu/cpu.ts";
-import { DR6 } from "../../silicon/cpu/debug.ts";
 import { raise, VECTOR } from "../../silicon/cpu/fault.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { resetState } from "../../silicon/cpu/modes.ts";
@@ -22,7 +21,7 @@ import { createProcessor } from "../../silicon/processor.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { srcuDereference } from "../x86/srcu.ts";
 import { kvmSetCr0 } from "./control.ts";
-import { kvmQueueDebug } from "./debug.ts";
+import { kvmVcpuDoSinglestep } from "./guest-debug.ts";
 import { GuestFault } from "./guest-fault.ts";
 import { ACCESS, gvaToGpa, readGuestPhysical, writeGuestPhysical } from "./guest-memory.ts";
 import { kvmQueueException } from "./inject.ts";
@@ -309,6 +308,5 @@ export function emulateOnSilicon(v: Vcpu, answers: bigint[] = [], emulation: Emu
 	if (v.pmu.countsInstructions) v.vm.tree.helpers.kvm_pmu_instruction_retired(v);
 	// An instruction that clears TF, as SYSCALL can, is not stepped over (em_syscall()).
 	const stepped = (before & v.vm.ops.getRflags(v) & FLAG.TF) !== 0;
-	if (stepped) kvmQueueDebug(v, DR6.BS);
-	return finishWrites(v, memory.writes, 0);
+	return finishWrites(v, memory.writes, 0, () => (stepped ? kvmVcpuDoSinglestep(v) : 1));
 }

@@ -6,6 +6,7 @@ import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmPassDebugRegisters, kvmQueueDebug } from "../emulate/debug.ts";
+import { debuggerTakesDb, kvmExitDebug } from "../emulate/guest-debug.ts";
 import { handleUd } from "../emulate/undefined-opcode.ts";
 import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
@@ -33,13 +34,16 @@ function handleException(vector: number): Handler {
 	if (vector === VECTOR.UD) return handleUd;
 	if (vector === VECTOR.DB) {
 		return (v) => {
+			const { dr6, dr7 } = v.svm!.vmcb;
+			if (debuggerTakesDb(v)) return kvmExitDebug(v, VECTOR.DB, dr6, dr7);
 			// The processor has written DR6 already; what KVM loaded there had nothing set.
-			kvmQueueDebug(v, (v.svm!.vmcb.dr6 ^ DR6_RESERVED) >>> 0);
+			kvmQueueDebug(v, (dr6 ^ DR6_RESERVED) >>> 0);
 			return 1;
 		};
 	}
 	return (v) => {
 		const { vmcb } = v.svm!;
+		if (vector === VECTOR.BP) return kvmExitDebug(v, vector, vmcb.dr6, vmcb.dr7);
 		const errorCode =
 			vector === VECTOR.PF || vector === VECTOR.GP || vector === VECTOR.AC ? vmcb.exitInfo1Low : null;
 		kvmQueueException(v, vector, errorCode);
@@ -74,7 +78,7 @@ function handleDr(access: number): Handler {
 	return (v) => {
 		const { vmcb } = v.svm!;
 		// Without a debugger the intercepts go before anything is checked: the instruction faults by itself.
-		if (!v.guestDebug) {
+		if (v.guestDebug === 0) {
 			vmcb.interceptDr(false);
 			return kvmPassDebugRegisters(v);
 		}

@@ -2,6 +2,7 @@
 import { moveFromDr } from "../../host/access.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
+import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
 import { flushTlb } from "../../silicon/paging/tlb.ts";
@@ -206,6 +207,7 @@ export const svmOps: VendorOps = {
 	syncDirtyDebugRegs,
 	// No AMD processor has XFD.
 	interceptNm: () => {},
+	interceptBp: (v, exits) => v.svm!.vmcb.interceptException(VECTOR.BP, exits),
 	hostOwnedDebugctl: 0,
 	skipEmulatedInstruction: (v) => {
 		const { vmcb } = v.svm!;

@@ -63,6 +63,7 @@ export const tdxOps: VendorOps = {
 	setDr7: nothing,
 	syncDirtyDebugRegs: nothing,
 	interceptNm: nothing,
+	interceptBp: nothing,
 	hostOwnedDebugctl: 1 << 14,
 	getMsr: () => undefined,
 	setMsr: () => false,

@@ -1,5 +1,6 @@
 /** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
 import { symbol } from "../../silicon/cpu/cpu.ts";
+import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import { DR6 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
@@ -9,6 +10,7 @@ import { vmread32, vmreadNumber, vmwrite, vmwrite32 } from "../../silicon/vmx/vm
 import { kvmEmulateCrAccess, kvmEmulateXsetbv } from "../emulate/control.ts";
 import { kvmEmulateCpuid } from "../emulate/cpuid.ts";
 import { kvmEmulateDrAccess, kvmQueueDebug } from "../emulate/debug.ts";
+import { debuggerTakesDb, kvmExitDebug } from "../emulate/guest-debug.ts";
 import { handleUd } from "../emulate/undefined-opcode.ts";
 import { kvmEmulateHypercall } from "../emulate/hypercall.ts";
 import { kvmQueueException, kvmSkipEmulatedInstruction } from "../emulate/inject.ts";
@@ -47,6 +49,8 @@ function handleException(v: Vcpu): number {
 		return 1;
 	}
 	if (vector === VECTOR.DB) return handleDebugException(v, info);
+	// INT3 exits for a debugger in user space alone.
+	if (vector === VECTOR.BP) return kvmExitDebug(v, vector, DR6_RESERVED, guestDr7(v));
 	if (vector === VECTOR.UD) return handleUd(v);
 	const errorCode =
 		(info & INTR_INFO.errorCode) !== 0 ? vmread32(v.cpu, v.vmx!.vmcs, F.VM_EXIT_INTR_ERROR_CODE) : null;
@@ -54,8 +58,11 @@ function handleException(v: Vcpu): number {
 	return 1;
 }
 
-/** handle_exception_nmi(), #DB: what happened goes on to the guest. */
+const guestDr7 = (v: Vcpu) => vmreadNumber(v.cpu, v.vmx!.vmcs, F.GUEST_DR7);
+
+/** handle_exception_nmi(), #DB: what happened goes on to the guest, or to its debugger in user space. */
 function handleDebugException(v: Vcpu, info: number): number {
+	if (debuggerTakesDb(v)) return kvmExitDebug(v, VECTOR.DB, qualification(v) | DR6_RESERVED, guestDr7(v));
 	const { vmcs } = v.vmx!;
 	// INT1 is skipped, since the exit is the instruction's.
 	if (((info >>> 8) & 7) === INTR_TYPE.privilegedSoftwareException) v.vm.ops.skipEmulatedInstruction(v);

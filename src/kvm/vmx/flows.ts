@@ -34,7 +34,7 @@ import {
 	waitingStep,
 	when,
 } from "../flow/flow.ts";
-import { FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
+import { FASTPATH, GUESTDBG, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
@@ -104,7 +104,9 @@ function updateHvTimer(v: Vcpu): void {
 
 /** loaded_vmcs_clear(): the CPU that has the VMCS lets it go, on an IPI; it is launched anew on the next. */
 function loadedVmcsClear(v: Vcpu): void {
-	if (v.loadedOn !== null) vmclear(v.loadedOn, toVmx(v).vmcs);
+	if (v.loadedOn === null) return;
+	vmclear(v.loadedOn, toVmx(v).vmcs);
+	toVmx(v).launched = false;
 }
 
 /** vmcs_load(). A VMCS that is active on two processors gets lost on both (SDM Vol. 3C, 25.1). */
@@ -128,7 +130,7 @@ function vmxVcpuRunAsm(v: Vcpu): void {
 	if (cpu.currentVmcs !== vmx.vmcs) throw new HostInvariant("VM entry while another VMCS is current");
 	if (vmx.vmcs.activeOn !== cpu.number)
 		throw new HostInvariant("VM entry with a VMCS that is not active here");
-	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs);
+	vmx.entryResult = beginVmEntry(cpu, vmx.vmcs, vmx.launched);
 }
 
 /** What follows the guest's run in the assembly. */
@@ -221,7 +223,14 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 		step("vmx_reload_guest_debugctl", reloadGuestDebugctl),
 	]),
 	step("refresh HOST_CR3", refreshHostCr3, 6),
-	step("refresh HOST_CR4", refreshHostCr4, 5),
+	step("refresh HOST_CR4", refreshHostCr4, 4),
+	when(
+		"KVM_GUESTDBG_SINGLESTEP",
+		(v) => (v.guestDebug & GUESTDBG.SINGLESTEP) !== 0,
+		[step("vmx_set_interrupt_shadow(0)", (v) => v.vm.ops.setInterruptShadow(v, 0))],
+		[],
+		1,
+	),
 	call("kvm_load_guest_xsave_state"),
 	step("pt_guest_enter, atomic_switch_perf_msrs", atomicSwitchPerfMsrs, 12),
 	step("vmx_update_hv_timer", updateHvTimer, 8),
@@ -242,7 +251,14 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 		[],
 		2,
 	),
-	step("vmx_recover_nmi_blocking", nothing, 6),
+	step(
+		"launched = true",
+		(v) => {
+			toVmx(v).launched = true;
+		},
+		1,
+	),
+	step("vmx_recover_nmi_blocking", nothing, 5),
 	step("vmx_complete_interrupts", completeInterrupts, 8),
 	call("vmx_exit_handlers_fastpath", keepFastpath),
 	leave("exit_fastpath", (v) => v.exitFastpath),

@@ -344,6 +344,13 @@ function syncDirtyDebugRegs(v: Vcpu): void {
 	moveToDr(cpu, L.DR6, DR6_RESERVED);
 }
 
+function interceptException(v: Vcpu, vector: number, exits: boolean): void {
+	const { vmcs } = v.vmx!;
+	const bitmap = vmread32(v.cpu, vmcs, F.EXCEPTION_BITMAP);
+	const bit = 1 << vector;
+	vmwrite32(v.cpu, vmcs, F.EXCEPTION_BITMAP, exits ? bitmap | bit : bitmap & ~bit);
+}
+
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
@@ -376,13 +383,8 @@ export const vmxOps: VendorOps = {
 	},
 	setDr7: (v, dr7) => vmwriteNumber(v.cpu, v.vmx!.vmcs, F.GUEST_DR7, dr7),
 	syncDirtyDebugRegs,
-	interceptNm: (v) =>
-		vmwrite32(
-			v.cpu,
-			v.vmx!.vmcs,
-			F.EXCEPTION_BITMAP,
-			vmread32(v.cpu, v.vmx!.vmcs, F.EXCEPTION_BITMAP) | (1 << VECTOR.NM),
-		),
+	interceptNm: (v) => interceptException(v, VECTOR.NM, true),
+	interceptBp: (v, exits) => interceptException(v, VECTOR.BP, exits),
 	hostOwnedDebugctl: HOST_OWNED_DEBUGCTL,
 	getMsr,
 	setMsr,

@@ -18,6 +18,8 @@ const USER_RETURN_FIELDS = [L.SFMASK, L.LSTAR, L.TSC_AUX, L.STAR] as const;
 
 export class VmxVcpu {
 	readonly vmcs = new Vmcs();
+	/** loaded_vmcs->launched: the next entry is by VMRESUME. */
+	launched = false;
 	/** VM-entry instruction failed (VMfail). */
 	fail = false;
 	/** One of VMX_RESULT: what the last VM entry began with. */

@@ -1,7 +1,7 @@
 /** Injection of exceptions, NMIs and interrupts into the guest (arch/x86/kvm/x86.c, v6.18). */
 import { kernelIrqchip } from "../irqchip/irqchip.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
-import { KVM_EXIT, KVM_REQ } from "../requests.ts";
+import { GUESTDBG, KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 
 const CHECK_AND_INJECT_EVENTS = symbol("kvm_check_and_inject_events");
@@ -87,6 +87,8 @@ function injectEvents(v: Vcpu): void {
 		injectIrq(v, true);
 		canInject = false;
 	}
+	// The debugger that steps has asked for none.
+	if ((v.guestDebug & GUESTDBG.BLOCKIRQ) !== 0) return;
 	if (v.nmiPending > 0) {
 		if (!canInject) {
 			v.reqImmediateExit = true;

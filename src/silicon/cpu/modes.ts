@@ -40,6 +40,15 @@ export function beginShadow(cpu: Cpu, kind: number, nextRip: bigint): void {
 	cpu.f64[(cpu.base + L.SHADOW_AT) >> 3] = cpu.instructions;
 }
 
+/** Whether the processor is in an interrupt shadow, whose instruction is not over. */
+export function inShadow(cpu: Cpu): boolean {
+	if ((cpu.read32(L.INTERRUPTIBILITY) & 3) === 0) return false;
+	const here =
+		cpu.read32(L.RIP) === cpu.read32(L.SHADOW_RIP) && cpu.read32(L.RIP + 4) === cpu.read32(L.SHADOW_RIP + 4);
+	// Two: the instruction that cast the shadow may itself not have been counted yet when it began.
+	return here && cpu.instructions - cpu.f64[(cpu.base + L.SHADOW_AT) >> 3]! < 2;
+}
+
 /**
  * Ends the interrupt shadow if its instruction is over. Translated code does not look after the shadow, so
  * whoever reads INTERRUPTIBILITY (event delivery, VM exit) settles it first. A shadow that was injected at VM entry
@@ -47,12 +56,7 @@ export function beginShadow(cpu: Cpu, kind: number, nextRip: bigint): void {
  */
 export function settleShadow(cpu: Cpu): void {
 	const state = cpu.read32(L.INTERRUPTIBILITY);
-	if ((state & 3) === 0) return;
-	const here =
-		cpu.read32(L.RIP) === cpu.read32(L.SHADOW_RIP) && cpu.read32(L.RIP + 4) === cpu.read32(L.SHADOW_RIP + 4);
-	// Two: the instruction that cast the shadow may itself not have been counted yet when it began.
-	if (here && cpu.instructions - cpu.f64[(cpu.base + L.SHADOW_AT) >> 3]! < 2) return;
-	cpu.write32(L.INTERRUPTIBILITY, state & ~3);
+	if ((state & 3) !== 0 && !inShadow(cpu)) cpu.write32(L.INTERRUPTIBILITY, state & ~3);
 }
 
 /**

@@ -52,12 +52,15 @@ function failValid(vmcs: Vmcs, error: number, check: string | null): number {
 }
 
 /**
- * VMLAUNCH or VMRESUME, whichever the VMCS is ready for, up to the guest's first instruction.
+ * VMRESUME or VMLAUNCH, up to the guest's first instruction. Each wants the VMCS in a launch state of its own: VMfail 5, VMfail 4.
+ * @param resumes VMRESUME; default: whichever the VMCS is ready for
  * @returns `entered`: call runGuest() until it is true, then leaveNonRoot(); `exit` after a failed VM entry
  */
-export function beginVmEntry(cpu: Cpu, vmcs: Vmcs): number {
-	cpu.op(vmcs.launched ? OP.vmresume : OP.vmlaunch);
-	return enterNonRoot(cpu, vmcs);
+export function beginVmEntry(cpu: Cpu, vmcs: Vmcs, resumes = vmcs.launched): number {
+	cpu.op(resumes ? OP.vmresume : OP.vmlaunch);
+	if (resumes === vmcs.launched) return enterNonRoot(cpu, vmcs);
+	cpu.noEntryToHit();
+	return failValid(vmcs, resumes ? VM_ERROR.vmresumeNonLaunched : VM_ERROR.vmlaunchNonClear, null);
 }
 
 /** The VM exit behind `beginVmEntry`, once the guest has left; also charges that of a failed entry. @returns 0, or 1 for VMfailValid */
@@ -73,9 +76,7 @@ export function endVmEntry(cpu: Cpu, vmcs: Vmcs, begun: number): number {
  * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
  */
 export function vmlaunch(cpu: Cpu, vmcs: Vmcs): number {
-	if (!vmcs.launched) return enterAndExit(cpu, vmcs);
-	cpu.op(OP.vmlaunch);
-	return failValid(vmcs, VM_ERROR.vmlaunchNonClear, null);
+	return enterAndExit(cpu, vmcs, false);
 }
 
 /**
@@ -83,13 +84,11 @@ export function vmlaunch(cpu: Cpu, vmcs: Vmcs): number {
  * @returns 0 after a VM exit, a failed VM entry included; 1 for VMfailValid
  */
 export function vmresume(cpu: Cpu, vmcs: Vmcs): number {
-	if (vmcs.launched) return enterAndExit(cpu, vmcs);
-	cpu.op(OP.vmresume);
-	return failValid(vmcs, VM_ERROR.vmresumeNonLaunched, null);
+	return enterAndExit(cpu, vmcs, true);
 }
 
-function enterAndExit(cpu: Cpu, vmcs: Vmcs): number {
-	const begun = beginVmEntry(cpu, vmcs);
+function enterAndExit(cpu: Cpu, vmcs: Vmcs, resumes: boolean): number {
+	const begun = beginVmEntry(cpu, vmcs, resumes);
 	if (begun === VMX_RESULT.entered) while (!runGuest(cpu));
 	return endVmEntry(cpu, vmcs, begun);
 }
@@ -323,9 +322,12 @@ function notePendingStep(cpu: Cpu, vmcs: Vmcs, flags: number): void {
 		vmcs.u32[O.VM_EXIT_REASON >> 2] === EXIT_REASON.exceptionOrNmi &&
 		(vmcs.u32[O.VM_EXIT_INTR_INFO >> 2]! & 0xff) === VECTOR.DB;
 	const shadowed = (cpu.read32(L.INTERRUPTIBILITY) & 3) !== 0 || cpu.read32(L.ACTIVITY) === 1;
-	if (isDebugExit) cpu.write32(L.PENDING_DBG, 0);
-	else if (shadowed && (flags & FLAG.TF) !== 0 && (cpu.read32(L.DEBUGCTL) & DEBUGCTL_BTF) === 0)
-		cpu.write32(L.PENDING_DBG, cpu.read32(L.PENDING_DBG) | DR6.BS);
+	const stepped = shadowed && (flags & FLAG.TF) !== 0 && (cpu.read32(L.DEBUGCTL) & DEBUGCTL_BTF) === 0;
+	if (isDebugExit) {
+		cpu.write32(L.PENDING_DBG, 0);
+		// The one thing that an exit saves and an entry does not take: it has to be looked at.
+		if (stepped) vmcs.dirty |= guestNonRegister;
+	} else if (stepped) cpu.write32(L.PENDING_DBG, cpu.read32(L.PENDING_DBG) | DR6.BS);
 }
 
 /** Loads the host-state area (SDM 28.5). */

@@ -148,6 +148,7 @@ function fakeOps(guest: FakeGuest): VendorOps {
 		setDr7: nothing,
 		syncDirtyDebugRegs: nothing,
 		interceptNm: nothing,
+		interceptBp: nothing,
 		hostOwnedDebugctl: 0,
 		flushTlb: nothing,
 		handleExit: () => 1,

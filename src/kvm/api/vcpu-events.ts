@@ -1,9 +1,9 @@
 /** KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS (arch/x86/kvm/x86.c, v6.18). SMM is not modelled. */
-import { KVM_REQ } from "../kvm/requests.ts";
-import { type Vcpu, makeRequest } from "../kvm/vcpu.ts";
-import { processNmi } from "../kvm/x86/events.ts";
-import { KvmError } from "../uapi/api.ts";
-import type { KvmVcpuEvents } from "../uapi/structs.ts";
+import { KVM_REQ } from "../requests.ts";
+import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { processNmi } from "../x86/events.ts";
+import { KvmError } from "../../uapi/api.ts";
+import type { KvmVcpuEvents } from "../../uapi/structs.ts";
 
 /** KVM_VCPUEVENT_VALID_*. */
 const VALID = { nmiPending: 1, sipiVector: 2, shadow: 4, smm: 8 } as const;
