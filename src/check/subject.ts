@@ -142,8 +142,19 @@ export class Ledger {
 	exits = 0;
 	/** How the run has ended; null while it goes on. */
 	end: VmmResult | null = null;
-	/** Each property's words. */
-	readonly memory = PROPERTIES.map(({ words }) => ({ words: new Int32Array(words ?? 0) }));
+	/** The properties' words, one behind the other. */
+	readonly words = new Int32Array(PROPERTIES.reduce((sum, { words = 0 }) => sum + words, 0));
+}
+
+/** Each property's part of a ledger's words. */
+function memoryOf({ words }: Ledger): readonly Int32Array[] {
+	const memory: Int32Array[] = [];
+	let first = 0;
+	for (const { words: count = 0 } of PROPERTIES) {
+		memory.push(words.subarray(first, first + count));
+		first += count;
+	}
+	return memory;
 }
 
 export class Subject implements OpObserver, PropertyContext, GuestLedger {
@@ -151,6 +162,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	readonly runner: ProgramRunner;
 	readonly script: Script;
 	readonly ledger = new Ledger();
+	private readonly memory = memoryOf(this.ledger);
 	private readonly silicon: Silicon;
 	/** Ops so far: the number that an injection's `at` means. */
 	ops = 0;
@@ -548,7 +560,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	private wordsOf(index: number): Int32Array {
-		return this.ledger.memory[index]!.words;
+		return this.memory[index]!;
 	}
 
 	private fail(

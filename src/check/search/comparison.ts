@@ -89,7 +89,7 @@ interface Views {
 /** A block's place in the memory, and its views by number of words, made when they are first asked for. */
 interface Place extends Words {
 	readonly at: number;
-	readonly views: Views[];
+	readonly views: Map<number, Views>;
 }
 
 /** So few words are compared one by one. */
@@ -115,7 +115,7 @@ export class Comparison {
 	constructor(blocks: readonly Words[], whole = 0) {
 		let at = 0;
 		for (const { words, first, count } of blocks) {
-			this.places.push({ words, first, count, at, views: [] });
+			this.places.push({ words, first, count, at, views: new Map() });
 			if (count > FEW_WORDS) at += Math.ceil(count / VECTOR_WORDS) * VECTOR_WORDS;
 		}
 		this.span = at;
@@ -144,7 +144,7 @@ export class Comparison {
 		if (user === this) return;
 		if (workbench === null || workbench.words.length < 2 * this.span)
 			workbench = makeWorkbench(2 * this.span);
-		if (this.bench !== workbench) for (const { views } of this.places) views.length = 0;
+		if (this.bench !== workbench) for (const { views } of this.places) views.clear();
 		this.bench = workbench;
 		// What another one has left between the blocks would be taken for words of theirs.
 		if (tenant !== this) workbench.words.fill(0, 0, 2 * this.span);
@@ -223,11 +223,11 @@ export class Comparison {
 
 	/** Copies a block's words to their place in the memory. */
 	private fetch({ words, first, at, views }: Place, used: number): void {
-		let pair = views[used];
+		let pair = views.get(used);
 		if (pair === undefined) {
 			const to = this.span + at;
 			pair = { from: words.subarray(first, first + used), to: workbench!.words.subarray(to, to + used) };
-			views[used] = pair;
+			views.set(used, pair);
 		}
 		pair.to.set(pair.from);
 	}

@@ -25,7 +25,7 @@ export function empty(list: unknown[]): void {
 /** Gives a container a content. */
 export function fillContainer(container: Container, list: readonly unknown[]): void {
 	if (Array.isArray(container)) {
-		container.length = list.length;
+		if (container.length !== list.length) container.length = list.length;
 		for (let at = 0; at < list.length; at++) container[at] = list[at];
 		return;
 	}

@@ -18,8 +18,8 @@ export interface Field {
  */
 export type FieldScan = (values: readonly unknown[], numbers: Int32Array, now: unknown[]) => number;
 
-/** Compares some fields: `first` is the number of the first one. @returns a bit for each that differs, the lowest for the first */
-type PartScan = (objects: readonly object[], values: readonly unknown[], first: number) => number;
+/** Compares some fields. @returns a bit for each that differs, the lowest for the first */
+type PartScan = (objects: readonly object[], values: readonly unknown[]) => number;
 
 /** Fields of one part: bits of a number that V8 keeps without a box. What it takes to optimize a function grows faster than its length. */
 const FIELDS_MAX = 30;
@@ -43,7 +43,7 @@ function partOf(owners: readonly object[], fields: readonly Field[], first: numb
 		const field = /^[A-Za-z_$][\w$]*$/.test(name)
 			? `${object}.${name}`
 			: `${object}[${JSON.stringify(name)}]`;
-		return `(${field} !== v[k + ${at}] ? ${1 << at} : 0)`;
+		return `(${field} !== v[${first + at}] ? ${1 << at} : 0)`;
 	});
 	const source = `"use strict";
 const ${numbers.map((_, at) => `o${at} = o[${at}]`).join(", ")};
@@ -51,7 +51,7 @@ return ${bits.join("\n| ")};`;
 	const key = `${objects.map((object) => object.constructor?.name).join(" ")} ${source}`;
 	let scan = scans.get(key);
 	if (scan === undefined) {
-		scan = new Function("o", "v", "k", source) as PartScan;
+		scan = new Function("o", "v", source) as PartScan;
 		scans.set(key, scan);
 	}
 	return { objects, first, scan };
@@ -96,7 +96,7 @@ export function fieldScan(owners: readonly object[], fields: readonly Field[]): 
 		}
 		for (let at = 0; at < parts.length; at++) {
 			const { objects, first, scan } = parts[at]!;
-			for (let bits = scan(objects, values, first); bits !== 0; bits &= bits - 1) {
+			for (let bits = scan(objects, values); bits !== 0; bits &= bits - 1) {
 				const number = first + 31 - Math.clz32(bits & -bits);
 				const { owner, name } = fields[number]!;
 				numbers[count] = number;

@@ -43,6 +43,8 @@ export interface Snapshot {
 	/** Objects that the code does not know, each with its fields, and the numbers of the values that lead to them. */
 	loose: readonly LooseObject[];
 	looseValues: readonly number[];
+	/** The next one of those that nobody uses. */
+	next: Snapshot | null;
 }
 
 interface LooseObject {
@@ -54,7 +56,16 @@ const NONE: readonly never[] = [];
 /** No field's value. */
 const NOTHING = Symbol("nothing");
 
-const INITIAL_WORDS = 4096;
+function restoreLoose(loose: readonly LooseObject[]): void {
+	for (const { object, fields } of loose) {
+		if (isContainer(object)) fillContainer(object, fields);
+		else
+			for (const [name, value] of fields as readonly (readonly [string, unknown])[])
+				(object as Record<string, unknown>)[name] = value;
+	}
+}
+
+const NO_WORDS = new Uint32Array(0);
 /** Views are dearer than to copy so many words by hand. */
 const FEW_WORDS = 100;
 
@@ -81,7 +92,8 @@ export class Snapshotter {
 	/** Of each word of these, its block's number, and whether it is hashed. */
 	private readonly blockOfWord: Uint16Array;
 	private readonly isHashedWord: Uint8Array;
-	private readonly free: Snapshot[] = [];
+	/** Snapshots that nobody uses. */
+	private free: Snapshot | null = null;
 	private readonly wordCount: number;
 	private readonly scan: FieldScan;
 	/** What the machine was at first: a part that is as it was then adds nothing to a hash. */
@@ -180,8 +192,9 @@ export class Snapshotter {
 	private emptySnapshot(): Snapshot {
 		const blocks = this.blocks.length;
 		return {
-			values: new Array<unknown>(this.fields.length + this.containers.length).fill(null),
-			words: new Uint32Array(INITIAL_WORDS),
+			// One without holes: the code for fields need not ask for them.
+			values: Array.from({ length: this.fields.length + this.containers.length }, () => null),
+			words: NO_WORDS,
 			starts: new Int32Array(blocks),
 			used: new Int32Array(blocks),
 			from: new Int32Array(blocks),
@@ -191,6 +204,7 @@ export class Snapshotter {
 			low: 0,
 			loose: NONE,
 			looseValues: NONE,
+			next: null,
 		};
 	}
 
@@ -212,13 +226,15 @@ export class Snapshotter {
 	/** Saves the machine. Give the snapshot back with `release` when nobody needs it any more. */
 	save(): Snapshot {
 		if (!this.settled) this.compare();
-		const { base, fields, containers, changed, changedNow } = this;
-		const snapshot = this.free.pop() ?? this.emptySnapshot();
+		const { base, fields, containers, changed, changedNow, changedContainers, changedBlocks } = this;
+		const snapshot = this.free ?? this.emptySnapshot();
+		this.free = snapshot.next;
 		const { values, containerSums, blockSums } = snapshot;
 		for (let at = 0; at < base.values.length; at++) values[at] = base.values[at];
 		for (let at = 0; at < this.changedCount; at++) values[changed[at]!] = changedNow[at];
 		containerSums.set(base.containerSums);
-		for (const number of this.changedContainers) {
+		for (let at = 0; at < changedContainers.length; at++) {
+			const number = changedContainers[at]!;
 			values[fields.length + number] = contentOf(containers[number]!.value);
 			copySum(this.containerSumsNow, containerSums, number);
 		}
@@ -226,7 +242,8 @@ export class Snapshotter {
 		for (let at = 0; at < this.changedWordCount; at++)
 			snapshot.words[this.changedWords[at]!] = this.changedWordsNow[at]!;
 		blockSums.set(base.blockSums);
-		for (const number of this.changedBlocks) copySum(this.blockSumsNow, blockSums, number);
+		for (let at = 0; at < changedBlocks.length; at++)
+			copySum(this.blockSumsNow, blockSums, changedBlocks[at]!);
 		snapshot.high = this.highNow;
 		snapshot.low = this.lowNow;
 		this.saveLoose(snapshot);
@@ -264,7 +281,8 @@ export class Snapshotter {
 		}
 		snapshot.values.fill(null);
 		snapshot.loose = NONE;
-		this.free.push(snapshot);
+		snapshot.next = this.free;
+		this.free = snapshot;
 	}
 
 	/** The machine has run on, or something was written to it. */
@@ -276,12 +294,7 @@ export class Snapshotter {
 	restore(snapshot: Snapshot): void {
 		if (this.settled && snapshot === this.base) this.undo(snapshot);
 		else this.restoreAll(snapshot);
-		for (const { object, fields } of snapshot.loose) {
-			if (isContainer(object)) fillContainer(object, fields);
-			else
-				for (const [name, value] of fields as readonly (readonly [string, unknown])[])
-					(object as Record<string, unknown>)[name] = value;
-		}
+		if (snapshot.loose !== NONE) restoreLoose(snapshot.loose);
 		this.settle(snapshot);
 	}
 
@@ -305,14 +318,19 @@ export class Snapshotter {
 
 	/** Takes back what was found to differ. */
 	private undo(snapshot: Snapshot): void {
-		const { changed, fields, owners, containers } = this;
+		const { changed, fields, owners, containers, changedContainers, changedBlocks } = this;
 		for (let at = 0; at < this.changedCount; at++) {
 			const { owner, name } = fields[changed[at]!]!;
 			(owners[owner] as Record<string, unknown>)[name] = snapshot.values[changed[at]!];
 		}
-		for (const number of this.changedContainers)
+		for (let at = 0; at < changedContainers.length; at++) {
+			const number = changedContainers[at]!;
 			fillContainer(containers[number]!.value, snapshot.values[fields.length + number] as unknown[]);
-		for (const number of this.changedBlocks) this.restoreBlock(number, snapshot, this.usedNow[number]!);
+		}
+		for (let at = 0; at < changedBlocks.length; at++) {
+			const number = changedBlocks[at]!;
+			this.restoreBlock(number, snapshot, this.usedNow[number]!);
+		}
 		const { blocks, blockOfWord, changedWords, changedWordCount } = this;
 		for (let at = 0; at < changedWordCount; at++) {
 			const number = changedWords[at]!;
@@ -322,17 +340,19 @@ export class Snapshotter {
 	}
 
 	private restoreAll(snapshot: Snapshot): void {
-		const { usedNow, blocks } = this;
-		for (const [number, { live, count }] of blocks.entries())
+		const { usedNow, blocks, containers } = this;
+		for (let number = 0; number < blocks.length; number++) {
+			const { live, count } = blocks[number]!;
 			usedNow[number] = live === null ? count : Math.min(live(), count);
+		}
 		const count = this.scan(snapshot.values, this.changed, this.changedNow);
 		for (let at = 0; at < count; at++) {
 			const { owner, name } = this.fields[this.changed[at]!]!;
 			(this.owners[owner] as Record<string, unknown>)[name] = snapshot.values[this.changed[at]!];
 		}
-		let at = this.fields.length;
-		for (const { value } of this.containers) {
-			const list = snapshot.values[at++] as unknown[];
+		for (let number = 0; number < containers.length; number++) {
+			const { value } = containers[number]!;
+			const list = snapshot.values[this.fields.length + number] as unknown[];
 			// Most containers are empty, then and now.
 			if (list.length > 0 || !Array.isArray(value) || value.length > 0) fillContainer(value, list);
 		}
@@ -455,7 +475,8 @@ export class Snapshotter {
 
 	/** Fields that lead to the same object as in the snapshot, which may hold something else by now. */
 	private hashLooseFields({ looseValues, values }: Snapshot): void {
-		for (const number of looseValues) {
+		for (let at = 0; at < looseValues.length; at++) {
+			const number = looseValues[at]!;
 			const field = this.fields[number];
 			if (field === undefined || !field.hashed) continue;
 			const now = (this.owners[field.owner] as Record<string, unknown>)[field.name];
