@@ -334,7 +334,7 @@ export function fetchLinear(cpu: Cpu, linear: bigint): number {
 	const at = resolve(cpu, lo, hi, explicitAccess(cpu) | PF.fetch);
 	if (at >= 0) {
 		const page = (at - cpu.memory.ramBase) >>> 12;
-		// A page that is known to hold code is in no write TLB already.
+		// Write entries of a page that is known to hold code are marked already.
 		if (cpu.memory.codePages[page] === 0) protectCodePage(cpu, page);
 		return at;
 	}

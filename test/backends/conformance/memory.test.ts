@@ -94,6 +94,18 @@ onEachMachine("guest memory", (bench) => {
 		expect(pages()).toEqual([9]);
 	});
 
+	bench.states("logs a page of code as others, also when what it holds is written again", () => {
+		const again = [...ASM.storeAl(0x1f00), ...ASM.storeAl(0x1f00), ...ASM.out(0x10)];
+		const { vm, memory, vcpu } = realModeGuest(bench.kvm, [...again, ...again, ...again], {
+			logDirtyPages: true,
+		});
+		for (let round = 0; round < 3; round++) {
+			expect(vcpu.run().reason).toBe("io");
+			expect(vm.dirtyLog(memory)[0]).toBe(1 << 1);
+			expect(vm.dirtyLog(memory)[0]).toBe(0);
+		}
+	});
+
 	bench.states("without a log has none", () => {
 		const { vm, memory } = realModeGuest(bench.kvm, ASM.hlt);
 		expect(() => vm.dirtyLog(memory)).toThrow(/KVM_GET_DIRTY_LOG: ENOENT/);
