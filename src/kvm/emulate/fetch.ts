@@ -101,12 +101,13 @@ export function emulationFailure(v: Vcpu, insn: Insn, gpa: number): number {
 }
 
 /**
- * x86_emulate_instruction(): fetches and decodes the instruction at RIP, and runs `execute` on it. A fault of either
- * is queued for the guest.
+ * x86_emulate_instruction(): fetches and decodes the instruction at RIP, by the control registers as the guest has them now, and
+ * runs `execute` on it. A fault of either is queued for the guest.
  * @returns 1 to go on, 0 to leave to user space
  */
 export function emulateInstruction(v: Vcpu, execute: (v: Vcpu, insn: Insn) => number): number {
 	v.cpu.code(EMULATOR_INSTRUCTIONS);
+	v.vm.ops.cacheControlRegisters(v);
 	return withGuestFaults(v, () => execute(v, fetchInstruction(v)));
 }
 

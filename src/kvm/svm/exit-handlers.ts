@@ -93,7 +93,6 @@ function handleNpf(v: Vcpu): number {
 	const error = vmcb.exitInfo1Low;
 	v.tracer?.tracepoint?.(v, "kvm_page_fault", { gpa: vmcb.exitInfo2, errorCode: error });
 	if (v.vm.mmu.pageFault(v, vmcb.exitInfo2, (error & 2) !== 0, (error & 16) !== 0) === "fixed") return 1;
-	v.cr3 = vmcb.cr3;
 	return emulateMmio(v, vmcb.exitInfo2);
 }
 

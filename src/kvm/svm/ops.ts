@@ -214,10 +214,7 @@ export const svmOps: VendorOps = {
 		v.cpu.code(10);
 		// svm_skip_emulated_instruction(): without next_rip the emulator finds the instruction's end in guest memory.
 		if (v.kernel.kvm.nrips) vmcb.skipToNextRip();
-		else {
-			v.cr3 = vmcb.cr3;
-			emulateInstruction(v, moveRipPast);
-		}
+		else emulateInstruction(v, moveRipPast);
 		vmcb.interruptShadow = false;
 	},
 	interruptAllowed: (v) => (v.svm!.vmcb.rflagsLow & FLAG.IF) !== 0 && !v.svm!.vmcb.interruptShadow,

@@ -3,8 +3,8 @@ import { F } from "../../silicon/vmx/fields.ts";
 import { vmread } from "../../silicon/vmx/vmcs.ts";
 import type { Vcpu } from "../vcpu.ts";
 
-/** KVM_POSSIBLE_CR0_GUEST_BITS without WP: CR0.TS. */
-export const CR0_GUEST_BITS = 8n;
+/** vmx_l1_guest_owned_cr0_bits() with EPT: CR0.TS, and CR0.WP since fb509f76acc8 (v6.4). */
+export const CR0_GUEST_BITS = 0x10008n;
 /** KVM_POSSIBLE_CR4_GUEST_BITS. */
 export const CR4_GUEST_BITS = 0x1078en;
 

@@ -109,7 +109,6 @@ function handleEptViolation(v: Vcpu): number {
 	v.cpu.code(60);
 	v.tracer?.tracepoint?.(v, "kvm_page_fault", { gpa, errorCode: q });
 	if (v.vm.mmu.pageFault(v, gpa, (q & 2) !== 0, (q & 4) !== 0) === "fixed") return 1;
-	cacheControlRegisters(v);
 	return emulateMmio(v, gpa);
 }
 

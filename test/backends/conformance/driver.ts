@@ -118,6 +118,51 @@ export function realModeGuest(
 	return { vm, memory, vcpu };
 }
 
+/** Where two sets of page tables lie, a PML4 and what it leads to each, which map the guest's 64 KiB to themselves. */
+export const TABLES = 0x8000;
+export const OTHER_TABLES = 0xc000;
+const PRESENT_WRITABLE = 3;
+export const CR0_WP = 1n << 16n;
+
+/** Where the page table of a set lies: the fourth of its pages. */
+export function pageTableAt(tables: number): number {
+	return tables + 0x3000;
+}
+
+/** The same guest in 64-bit mode at level 0, with CR0.WP. */
+export function longModeGuest(kvm: KvmSystem, code: readonly number[]): RealModeGuest {
+	const guest = realModeGuest(kvm, code);
+	const { memory, vcpu } = guest;
+	const entry = (at: number, gpa: number) =>
+		memory.write(at, Uint8Array.of((gpa & 0xff) | PRESENT_WRITABLE, gpa >> 8));
+	for (const tables of [TABLES, OTHER_TABLES]) {
+		for (let level = 0; level < 3; level++) entry(tables + level * 0x1000, tables + (level + 1) * 0x1000);
+		for (let page = 0; page < 16; page++) entry(pageTableAt(tables) + page * 8, page << 12);
+	}
+	const sregs = vcpu.getSregs();
+	vcpu.setSregs({
+		...sregs,
+		cr0: 0x8000_0033n | CR0_WP,
+		cr3: BigInt(TABLES),
+		cr4: 0x20n,
+		efer: 0x500n,
+		cs: {
+			...sregs.cs,
+			selector: 8,
+			limit: 0xffff_ffff,
+			type: 11,
+			s: 1,
+			dpl: 0,
+			present: 1,
+			db: 0,
+			l: 1,
+			g: 1,
+		},
+		ss: { ...sregs.ss, selector: 16, limit: 0xffff_ffff, type: 3, s: 1, dpl: 0, present: 1, db: 1, g: 1 },
+	});
+	return guest;
+}
+
 /** Real-mode instructions. */
 export const ASM = {
 	hlt: [0xf4],

@@ -1,7 +1,16 @@
 import { expect } from "vitest";
 import { gapOf } from "../../../src/backends/gaps.ts";
 import type { VcpuExit } from "../../../src/uapi/exit.ts";
-import { ASM, onEachMachine, realModeGuest } from "./driver.ts";
+import {
+	ASM,
+	CR0_WP,
+	longModeGuest,
+	onEachMachine,
+	OTHER_TABLES,
+	pageTableAt,
+	realModeGuest,
+	TABLES,
+} from "./driver.ts";
 
 function asIo(exit: VcpuExit) {
 	if (exit.reason !== "io") throw new Error(`want io, have ${exit.reason}`);
@@ -56,6 +65,29 @@ onEachMachine("KVM_RUN", (bench) => {
 		const bytes: number[] = [];
 		for (let exit = vcpu.run(); exit.reason !== "hlt"; exit = vcpu.run()) bytes.push(...asIo(exit).data);
 		expect(bytes).toEqual([1, 2, 3, 4, 5]);
+	});
+
+	bench.states("reads the string of OUTS by the page tables that the guest has just loaded", () => {
+		// MOV CR3, RAX; OUTSB.
+		const { vcpu, memory } = longModeGuest(bench.kvm, [0x0f, 0x22, 0xd8, 0x6e, ...ASM.hlt]);
+		memory.write(0x2000, Uint8Array.of(1));
+		memory.write(0x3000, Uint8Array.of(2));
+		memory.write(pageTableAt(OTHER_TABLES) + 2 * 8, Uint8Array.of(3, 0x30));
+		vcpu.setRegs({ ...vcpu.getRegs(), rax: BigInt(OTHER_TABLES), rsi: 0x2000n, rdx: 0x99n });
+		expect([...asIo(vcpu.run()).data]).toEqual([2]);
+	});
+
+	bench.states("lets INS write a read-only page behind a MOV to CR0 that clears WP", () => {
+		// MOV CR0, RAX; INSB.
+		const { vcpu, memory } = longModeGuest(bench.kvm, [0x0f, 0x22, 0xc0, 0x6c, ...ASM.hlt]);
+		memory.write(pageTableAt(TABLES) + 2 * 8, Uint8Array.of(1, 0x20));
+		const { cr0 } = vcpu.getSregs();
+		expect(cr0 & CR0_WP).toBe(CR0_WP);
+		vcpu.setRegs({ ...vcpu.getRegs(), rax: cr0 & ~CR0_WP, rdi: 0x2000n, rdx: 0x99n });
+		asIo(vcpu.run()).data[0] = 0x5a;
+		expect(vcpu.run()).toEqual({ reason: "hlt" });
+		expect([...memory.read(0x2000, 1)]).toEqual([0x5a]);
+		expect(vcpu.getSregs().cr0 & CR0_WP).toBe(0n);
 	});
 
 	bench.states("gives accesses to addresses without memory as MMIO, and takes the answers", () => {
