@@ -57,6 +57,11 @@ export interface VendorOps {
 	deliverInterrupt?(vcpu: Vcpu, vector: number): boolean;
 	/** Whether an interrupt waits for a guest whose local APIC KVM cannot see: protected_apic_has_interrupt. */
 	protectedApicHasInterrupt?(vcpu: Vcpu): boolean;
+	/**
+	 * Where the guest writes its task priority without exits: update_cr8_intercept().
+	 * @param priority CR8, 0 to 15 @param irr class of the highest interrupt that is requested, or -1
+	 */
+	updateCr8Intercept?(vcpu: Vcpu, priority: number, irr: number): void;
 	/** What was posted goes into IRR: sync_pir_to_irr. */
 	syncPirToIrr?(vcpu: Vcpu): void;
 	/** Whether the EOI of a vector shall exit; and the vCPU takes that over: load_eoi_exitmap. */

@@ -49,6 +49,10 @@ const MISTAKES: readonly (readonly [string, RegExp, Asked])[] = [
 		{ vendor: "vmx", kinds: [], configuration: "handover=refused", edits: [dropGuard("VM entry failed", "vmx_vcpu_run", "never")] }],
 	["and one whose entry was refused", /^guest-ends, 0 events: .*VM-instruction error 5/,
 		{ vendor: "vmx", kinds: [], configuration: "handover=refused", edits: [dropGuard("vmx->fail", "vmx_vcpu_run", "never")] }],
+	["a task priority that the guest has written without an exit is lost if it is not read back", /^guest-task-priority, 0 events/,
+		{ vendor: "svm", kinds: [], configuration: "instructions=rare", edits: [remove("sync_cr8_to_lapic", "svm_vcpu_run")] }],
+	["a HLT is over at once if it is handled before the guest's task priority is read back", /^guest-runs, 0 events: the guest runs on behind a HLT/,
+		{ vendor: "svm", kinds: [], configuration: "instructions=rare", edits: [move("svm_exit_handlers_fastpath", "svm_vcpu_run", "svm_vcpu_run", { before: "stgi" })] }],
 	["a HLT that is skipped twice is found by the guest", /^guest-ends, 0 events/,
 		{ vendor: "vmx", kinds: [], edits: [insert(put("handle_fastpath_hlt", "kvm_emulate_halt"), "handle_fastpath_hlt", { after: "kvm_emulate_halt" })] }],
 ];

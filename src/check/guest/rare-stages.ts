@@ -12,6 +12,8 @@ const NOT_MAPPED = 1n << 46n;
 const RFLAGS = { open: 0x202, step: 0x302 } as const;
 /** A vector of a lower class than the timer's. */
 export const LOW_VECTOR = 0x31;
+/** A deadline that does not come by itself, and is not the last one. */
+const EARLIER_DEADLINE = 1n << 39n;
 /** The task priority that holds its class back. */
 const LOW_CLASS = LOW_VECTOR >> 4;
 
@@ -42,6 +44,22 @@ export const debugHandler = (): Line[] => [
 	push(L.RDI),
 	push(L.RSI),
 	I.iretq,
+];
+
+/**
+ * Sleeps with an interrupt that waits for a lower task priority, until the timer, whose class is higher, ends that. The priority is
+ * raised when nothing is above it: on SVM without an exit.
+ */
+export const sleepUnderPriority = (icr: number): Line[] => [
+	I.cli,
+	...wrmsr(MSR.IA32_TSC_DEADLINE, EARLIER_DEADLINE),
+	...wrmsr(icr, LOW_VECTOR),
+	set(L.RAX, LOW_CLASS),
+	toCr8,
+	I.sti,
+	I.hlt,
+	set(L.RAX, 0),
+	toCr8,
 ];
 
 /**

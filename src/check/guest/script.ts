@@ -22,6 +22,7 @@ import {
 	outsFromNowhere,
 	pageFaultHandler,
 	raisedPriority,
+	sleepUnderPriority,
 	steppedCpuid,
 } from "./rare-stages.ts";
 import {
@@ -270,6 +271,7 @@ function rareStages(vendor: "vmx" | "svm"): Stage[] {
 		[outsFromNowhere(PORT_UNCLAIMED), ...names("io")],
 		[steppedCpuid(), ...names("cpuid")],
 		[raisedPriority(X2APIC.icr, X2APIC.tpr), ...names("wrmsr", "invd")],
+		[sleepUnderPriority(X2APIC.icr), ...names("wrmsr", "hlt")],
 	];
 }
 

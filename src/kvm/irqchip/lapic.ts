@@ -238,11 +238,21 @@ export class Lapic {
 
 	/** __apic_update_ppr(): processor priority, of the task's and the highest vector in service. */
 	updatePpr(): number {
-		const tpr = this.regs[APIC.TASKPRI >> 2]!;
-		const inService = Math.max(this.highest(APIC.ISR), 0);
-		const ppr = (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
+		const ppr = this.processorPriority;
 		this.regs[APIC.PROCPRI >> 2] = ppr;
 		return ppr;
+	}
+
+	private get processorPriority(): number {
+		const tpr = this.regs[APIC.TASKPRI >> 2]!;
+		const inService = Math.max(this.highest(APIC.ISR), 0);
+		return (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
+	}
+
+	/** Whether IRR has something above the processor's priority; for whoever watches. */
+	get hasDeliverable(): boolean {
+		const vector = this.highest(APIC.IRR);
+		return this.isEnabled && vector >= 0 && (vector & 0xf0) > (this.processorPriority & 0xf0);
 	}
 
 	/** apic_update_ppr(): a lower priority may let something through. */

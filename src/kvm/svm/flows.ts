@@ -13,6 +13,7 @@ import { DEBUGREG, FASTPATH, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
+import { CR8_WRITE } from "./ops.ts";
 import { completeInterrupts } from "./events.ts";
 import { svmExitHandlersFastpath } from "./fastpath.ts";
 import { svmMachineCheckInGuest } from "./machine-check.ts";
@@ -216,7 +217,8 @@ const svmVcpuRun = flow("svm_vcpu_run", "svm/svm.c", [
 	step(
 		"sync_cr8_to_lapic",
 		(v) => {
-			if (v.apic !== null) v.apic.cr8 = v.svm!.vmcb.vTpr;
+			const { vmcb } = v.svm!;
+			if (v.apic !== null && !vmcb.isIntercepted(CR8_WRITE)) v.apic.cr8 = vmcb.vTpr;
 		},
 		8,
 	),

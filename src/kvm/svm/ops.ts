@@ -87,6 +87,9 @@ function updateLongMode(v: Vcpu): void {
 	v.svm!.vmcb.efer = v.efer | EFER_SVME;
 }
 
+/** INTERCEPT_CR8_WRITE. */
+export const CR8_WRITE = EXIT_CODE.crWriteBase + 8;
+
 /** MSRs that VMLOAD and VMSAVE move, or the VMCB holds. */
 const VMCB_MSRS: ReadonlyMap<number, number> = new Map([
 	[0x174, L.SYSENTER_CS],
@@ -242,6 +245,8 @@ export const svmOps: VendorOps = {
 		vmcb.vNmiPending = true;
 		return true;
 	},
+	// A guest that lowers its priority below what waits has to be heard of; all else it writes by itself (V_TPR).
+	updateCr8Intercept: (v, priority, irr) => v.svm!.vmcb.setIntercept(CR8_WRITE, irr >= 0 && priority >= irr),
 	injectIrq,
 	injectNmi,
 	injectException,

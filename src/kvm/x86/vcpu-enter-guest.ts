@@ -53,6 +53,11 @@ function serveRequests(v: Vcpu): void {
 	checkRequest(v, KVM_REQ.UNBLOCK);
 }
 
+/** update_cr8_intercept(): whether the guest's writes of CR8 matter to KVM. */
+function updateCr8Intercept(v: Vcpu): void {
+	if (v.apic !== null) v.vm.ops.updateCr8Intercept?.(v, v.apic.cr8, v.apic.highestRequested >> 4);
+}
+
 /** The guest's time begins. */
 export const guestTimingEnter = step(
 	"guest_timing_enter_irqoff",
@@ -99,7 +104,8 @@ export const vcpuEnterGuest = flow("vcpu_enter_guest", "x86.c", [
 	when("KVM_REQ_EVENT", (v) => checkRequest(v, KVM_REQ.EVENT), [
 		step("kvm_apic_accept_events", (v) => v.apic?.acceptEvents(), 6),
 		when("KVM_MP_STATE_INIT_RECEIVED", (v) => v.mpState === MP_STATE.INIT_RECEIVED, [leave("1", () => 1)]),
-		step("kvm_check_and_inject_events", checkAndInjectEvents, 30),
+		step("kvm_check_and_inject_events", checkAndInjectEvents, 27),
+		step("update_cr8_intercept", updateCr8Intercept, 3),
 	]),
 	step("kvm_mmu_reload", nothing, 3),
 	step("preempt_disable", (v) => v.kernel.preemptDisable(), 1),

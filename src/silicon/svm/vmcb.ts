@@ -116,6 +116,11 @@ export class Vmcb {
 		this.intercepts[word] = on ? this.intercepts[word]! | bit : this.intercepts[word]! & ~bit;
 	}
 
+	/** Whether the intercept of an exit code is on. */
+	isIntercepted(code: number): boolean {
+		return ((this.intercepts[code >>> 5]! >>> (code & 31)) & 1) !== 0;
+	}
+
 	/** Turns intercepts on, by the names of their exit codes. */
 	intercept(...names: readonly ExitCodeName[]): void {
 		for (const name of names) this.setIntercept(EXIT_CODE[name], true);
