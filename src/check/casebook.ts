@@ -11,12 +11,10 @@ import type { HistoryCase } from "../kvm/trees/history/case.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { type Configuration, DEFAULT_CONFIGURATION, parseConfiguration } from "./configuration.ts";
 import { findEventKind } from "./events.ts";
-import { skippedStep } from "./explain.ts";
+import { skippedStep, tell } from "./explain.ts";
 import { USUAL_EVENTS_MAX, kindsOf as checkedKinds, scopesOf } from "./plan.ts";
-import { runSchedule } from "./run.ts";
 import { search } from "./search/search.ts";
 import type { RunSetup } from "./subject.ts";
-import { Tracer } from "./trace.ts";
 import type { EventKind, Failure, Injection, TraceLine } from "./types.ts";
 
 /** What a case is searched with: its own events and configuration, or those of `reenter check` by default. */
@@ -191,13 +189,12 @@ function told(
 	after: RunSetup,
 	{ failure, schedule }: { readonly failure: Failure; readonly schedule: readonly Injection[] },
 ): Omit<NonNullable<CaseResult["found"]>, "configuration"> {
-	const tracer = new Tracer();
-	runSchedule(before, schedule, tracer);
-	const places = tracer.places.slice(0, tracer.placesAtFailure.get(failure.property));
-	const skipped = skippedStep(before, after, failure.property, schedule, places);
-	const text = JSON.stringify([failure, tracer.lines, skipped]);
+	const told = tell(before, after, schedule);
+	const skipped = skippedStep(told, failure.property);
+	const trace = told.tracer.lines;
+	const text = JSON.stringify([failure, trace, skipped]);
 	const untold = entry.shows.tells.filter((pattern) => !pattern.test(text));
-	return { failure, schedule, trace: tracer.lines, skipped, untold };
+	return { failure, schedule, trace, skipped, untold };
 }
 
 /** Whether a case came out as the casebook wants it. */

@@ -17,7 +17,7 @@
  */
 import { type JobResult, conclude } from "./conclude.ts";
 import { DEFAULT_CONFIGURATION, configurationName } from "./configuration.ts";
-import { explain, replayCommand, setupFor } from "./explain.ts";
+import { Explainer, replayCommand, setupFor } from "./explain.ts";
 import { minimise, minimiseRuns } from "./minimise.ts";
 import { jobWeight, kindsOf, planJobs } from "./plan.ts";
 import { runSchedule } from "./run.ts";
@@ -55,9 +55,10 @@ export function replaySchedule(options: CheckOptions, schedule: readonly Injecti
 	const configuration = options.configuration ?? { ...DEFAULT_CONFIGURATION, mceHandler };
 	const setup = setupFor(options, tree, configuration);
 	const run = runSchedule(setup, schedule);
+	const explainer = new Explainer(options);
 	const tell = (failure: Failure): Violation => {
 		const shown = minimise({ schedule, configuration }, minimiseRuns(setup, failure.property));
-		const violation = explain(options, { failure, schedule, configuration });
+		const violation = explainer.explain({ failure, schedule, configuration });
 		if (shown.schedule === schedule && shown.configuration === configuration) return violation;
 		const replay = replayCommand(options, shown.configuration, shown.schedule);
 		return { ...violation, minimised: { schedule: shown.schedule, replay } };

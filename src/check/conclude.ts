@@ -3,7 +3,7 @@ import type { Vendor } from "../silicon/models/model.ts";
 import { OP } from "../silicon/ops.ts";
 import { DEFAULT_CONFIGURATION, type Configuration } from "./configuration.ts";
 import { EVENTS, EVENT_KINDS, PHASES, eventRow } from "./events.ts";
-import { type Counterexample, explain } from "./explain.ts";
+import { type Counterexample, Explainer } from "./explain.ts";
 import { scriptFor } from "./guest/script.ts";
 import { type Job, kindsOf, scopesOf, statedScopes } from "./plan.ts";
 import type { SearchResult } from "./search/search.ts";
@@ -24,9 +24,10 @@ export function conclude(options: CheckOptions, done: readonly JobResult[]): Che
 	const all = done.flatMap(({ job, result }) =>
 		result.found.map((one): Counterexample => ({ ...one, configuration: job.configuration })),
 	);
+	const explainer = new Explainer(options);
 	const explained = leastByProperty(all).map((one) => ({
 		degree: one.failure.degree,
-		violation: explain(options, one),
+		violation: explainer.explain(one),
 	}));
 	const of = (wanted: string) =>
 		explained.filter(({ degree }) => degree === wanted).map(({ violation }) => violation);

@@ -11,7 +11,7 @@ import { LandmarkFinder } from "./landmark.ts";
 import { runSchedule } from "./run.ts";
 import type { RunSetup } from "./subject.ts";
 import { makeToken } from "./token.ts";
-import { Tracer } from "./trace.ts";
+import { PlaceRecorder, Tracer } from "./trace.ts";
 import type { CheckOptions, Failure, Injection, Violation } from "./types.ts";
 
 /** A failure and a schedule that shows it. */
@@ -21,7 +21,7 @@ export interface Counterexample {
 	readonly configuration: Configuration;
 }
 
-/** What runs of a check's tree, and of another one, are made of. */
+/** What runs of a check's tree, or of another one, are made of. */
 export function setupFor(
 	{ vendor, model, guest = "script" }: CheckOptions,
 	tree: CheckOptions["tree"],
@@ -40,44 +40,30 @@ export function replayCommand(
 	return `reenter replay ${token}${tree.spec === undefined ? "" : ` ${tree.spec}`}`;
 }
 
-/** A counterexample as a violation: its trace, the step that was left out, and the command that shows it again. */
-export function explain(
-	options: CheckOptions,
-	{ failure, schedule, configuration }: Counterexample,
-): Omit<Violation, "minimised"> {
-	const { tree, base } = options;
-	const ours = setupFor(options, tree, configuration);
-	const tracer = new Tracer();
-	runSchedule(ours, schedule, tracer);
-	const places = tracer.places.slice(0, tracer.placesAtFailure.get(failure.property));
-	const theirs = tree.name === base.name ? null : setupFor(options, base, configuration);
-	const skipped = theirs === null ? null : skippedStep(ours, theirs, failure.property, schedule, places);
-	const titles = schedule.map(({ event }) => eventRow(event).title);
-	const event = titles.length === 0 ? "" : `${titles.join(", then ")}: `;
-	return {
-		property: failure.property,
-		summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
-		replay: replayCommand(options, configuration, schedule),
-		schedule,
-		callStack: failure.callStack,
-		trace: tracer.lines,
-		initial: tracer.initial,
-	};
+/** A schedule's run written down, and what it is compared with. */
+export interface Told {
+	readonly setup: RunSetup;
+	readonly tracer: Tracer;
+	/** Null when the base has no such place, or is the tree itself. */
+	readonly base: BaseRun | null;
 }
 
-/**
- * The step that this tree left out, as half a sentence; null when the base has no such place, or fails there too.
- * @param property that was violated
- * @param ours the violating run's places, from its event to the violation
- */
-export function skippedStep(
-	setup: RunSetup,
-	base: RunSetup,
-	property: string,
-	schedule: readonly Injection[],
-	ours: readonly NodePlace[],
-): string | null {
-	const [first] = schedule;
+/** The same event at the same step of the base. */
+interface BaseRun {
+	readonly tree: Tree;
+	readonly failures: readonly Failure[];
+	/** From the event on. */
+	readonly places: readonly NodePlace[];
+}
+
+/** Runs a schedule, and the base's with the same event. @param base null for the base itself */
+export function tell(setup: RunSetup, base: RunSetup | null, schedule: readonly Injection[]): Told {
+	const tracer = new Tracer();
+	runSchedule(setup, schedule, tracer);
+	return { setup, tracer, base: base === null ? null : runBase(setup, base, schedule) };
+}
+
+function runBase(setup: RunSetup, base: RunSetup, [first]: readonly Injection[]): BaseRun | null {
 	if (first === undefined) return null;
 	const finder = new LandmarkFinder({ at: first.at });
 	runSchedule(setup, [], finder);
@@ -85,10 +71,60 @@ export function skippedStep(
 	const baseFinder = new LandmarkFinder(finder.landmark);
 	runSchedule(base, [], baseFinder);
 	if (baseFinder.at < 0) return null;
-	const tracer = new Tracer();
-	const { failures } = runSchedule(base, [{ ...first, at: baseFinder.at }], tracer);
-	if (failures.some((failure) => failure.property === property)) return null;
-	return compare(setup.program.tree, base.program.tree.name, ours, tracer.places);
+	const recorder = new PlaceRecorder();
+	const { failures } = runSchedule(base, [{ ...first, at: baseFinder.at }], recorder);
+	return { tree: base.program.tree, failures, places: recorder.places };
+}
+
+/** Tells counterexamples as violations: those of one schedule have its runs in common. */
+export class Explainer {
+	private readonly options: CheckOptions;
+	private readonly told = new Map<string, Told>();
+
+	constructor(options: CheckOptions) {
+		this.options = options;
+	}
+
+	/** A counterexample's trace, the step that was left out, and the command that shows it again. */
+	explain({ failure, schedule, configuration }: Counterexample): Omit<Violation, "minimised"> {
+		const told = this.tell(schedule, configuration);
+		const { lines, initial } = told.tracer;
+		const skipped = skippedStep(told, failure.property);
+		const titles = schedule.map(({ event }) => eventRow(event).title);
+		const event = titles.length === 0 ? "" : `${titles.join(", then ")}: `;
+		return {
+			property: failure.property,
+			summary: `${event}${failure.detail}${skipped === null ? "" : `; ${skipped}`}`,
+			replay: replayCommand(this.options, configuration, schedule),
+			schedule,
+			callStack: failure.callStack,
+			trace: lines,
+			initial,
+		};
+	}
+
+	private tell(schedule: readonly Injection[], configuration: Configuration): Told {
+		const key = JSON.stringify([schedule, configuration]);
+		let told = this.told.get(key);
+		if (told === undefined) {
+			const { tree, base } = this.options;
+			const theirs = tree.name === base.name ? null : setupFor(this.options, base, configuration);
+			told = tell(setupFor(this.options, tree, configuration), theirs, schedule);
+			this.told.set(key, told);
+		}
+		return told;
+	}
+}
+
+/**
+ * The step that this tree left out on the way to a violation, as half a sentence; null when the base has no such place, or fails
+ * there too.
+ * @param property that was violated
+ */
+export function skippedStep({ setup, tracer, base }: Told, property: string): string | null {
+	if (base === null || base.failures.some((failure) => failure.property === property)) return null;
+	const ours = tracer.places.slice(0, tracer.placesAtFailure.get(property));
+	return compare(setup.program.tree, base.tree.name, ours, base.places);
 }
 
 const nameOf = (place: NodePlace) => `${place.flow}/${place.node.name}`;

@@ -24,6 +24,10 @@ export class LandmarkFinder implements RunWitness {
 		this.wanted = wanted;
 	}
 
+	get isDone(): boolean {
+		return this.landmark !== null || this.at >= 0;
+	}
+
 	onNode(place: NodePlace, _machine: Machine, at: number): void {
 		const key = `${place.flow}/${place.node.name}`;
 		const occurrence = (this.counts.get(key) ?? 0) + 1;

@@ -19,7 +19,7 @@ export interface RunResult {
 /** Blocks after which a run is taken for stuck. */
 const BLOCKS_MAX = 100_000;
 
-/** Runs the guest to its end under a schedule. */
+/** Runs the guest under a schedule, to its end or until the witness has seen enough. */
 export function runSchedule(
 	setup: RunSetup,
 	schedule: readonly Injection[],
@@ -39,7 +39,8 @@ export function runSchedule(
 	});
 	try {
 		subject.setSchedule(schedule);
-		for (let blocks = 0; subject.runBlock(); blocks++) if (blocks === BLOCKS_MAX) subject.livelock();
+		for (let blocks = 0; subject.runBlock() && witness?.isDone !== true; blocks++)
+			if (blocks === BLOCKS_MAX) subject.livelock();
 	} finally {
 		subject.detach();
 	}

@@ -52,6 +52,8 @@ import { type FlagReads, watchFlags } from "./watched-flags.ts";
 
 /** Sees a run's nodes, events and failures; a trace implements it. */
 export interface RunWitness {
+	/** It has seen enough: the rest need not be run. */
+	readonly isDone?: boolean;
 	onNode?(place: NodePlace, machine: Machine, at: number): void;
 	onEvent?(injection: Injection, machine: Machine): void;
 	onFailure?(failure: Failure, machine: Machine): void;

@@ -30,6 +30,20 @@ const WATCHED: readonly (readonly [string, (machine: Machine) => string])[] = [
 	["requests", ({ vcpu }) => hex(vcpu.requests)],
 ];
 
+/** Collects a run's places in the order in which they ran, from the first event on. */
+export class PlaceRecorder implements RunWitness {
+	readonly places: NodePlace[] = [];
+	private eventSeen = false;
+
+	onNode(place: NodePlace): void {
+		if (this.eventSeen) this.places.push(place);
+	}
+
+	onEvent(): void {
+		this.eventSeen = true;
+	}
+}
+
 /** Collects the lines of a run. */
 export class Tracer implements RunWitness {
 	readonly lines: TraceLine[] = [];
