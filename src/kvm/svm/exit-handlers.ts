@@ -133,6 +133,12 @@ function iret(v: Vcpu): number {
 	return 1;
 }
 
+/** invlpga_interception(): INVLPG to v6.18, also for a guest whose EFER.SVME is clear. All translations go, as is allowed. */
+function invlpga(v: Vcpu): number {
+	v.vm.ops.flushTlb(v);
+	return kvmSkipEmulatedInstruction(v);
+}
+
 function shutdown(v: Vcpu): number {
 	v.run.exitReason = KVM_EXIT.SHUTDOWN;
 	return 0;
@@ -155,6 +161,7 @@ const ROWS: readonly Row[] = [
 	[EXIT_CODE.invd,     "kvm_emulate_invd",              kvmEmulateInvd],
 	[EXIT_CODE.hlt,      "kvm_emulate_halt",              kvmEmulateHalt],
 	[EXIT_CODE.invlpg,   "invlpg_interception",           kvmSkipEmulatedInstruction],
+	[EXIT_CODE.invlpga,  "invlpga_interception",          invlpga],
 	[EXIT_CODE.rdpmc,    "kvm_emulate_rdpmc",             kvmEmulateRdpmc],
 	[EXIT_CODE.pause,    "pause_interception",            kvmSkipEmulatedInstruction],
 	[EXIT_CODE.ioio,     "io_interception",               handleIo],

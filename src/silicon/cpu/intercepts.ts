@@ -47,9 +47,8 @@ export const INTERCEPT = {
 	softwareInterrupt: 29,
 	iret: 30,
 	rdpru: 31,
-	vmfunc: 32,
-	encls: 33,
-	loadIwkey: 34,
+	encls: 32,
+	loadIwkey: 33,
 	/** INT1. */
-	icebp: 35,
+	icebp: 34,
 } as const;

@@ -70,7 +70,7 @@ const SVM = [
 	[Mnemonic.Invlpga, -6],
 ] as const;
 
-/** RSM outside system-management mode is undefined; a TD and SVM may intercept it. */
+/** RSM outside system-management mode is undefined. SVM may intercept it; VMX exits in that mode alone (SDM Vol. 3C, 26.1.3). */
 const rsm: Handler = (cpu, insn) => {
 	return intercepted(cpu, insn, INTERCEPT.rsm) ? OUTCOME.stop : fail(cpu, UD);
 };
@@ -85,7 +85,6 @@ export const virtualizationHandlers: readonly (readonly [number, Handler])[] = [
 	[Mnemonic.Vmcall, ofVendor(true, exitOrUndefined(INTERCEPT.vmcall))],
 	[Mnemonic.Vmmcall, ofVendor(false, exitOrUndefined(INTERCEPT.vmcall))],
 	[Mnemonic.Tdcall, ofVendor(true, privilegedExitOrUndefined(INTERCEPT.tdcall))],
-	[Mnemonic.Vmfunc, ofVendor(true, exitOrUndefined(INTERCEPT.vmfunc))],
 	[Mnemonic.Encls, ofVendor(true, privilegedExitOrUndefined(INTERCEPT.encls))],
 	[Mnemonic.Rsm, rsm],
 	[Mnemonic.Invd, cacheFlush(INTERCEPT.invd)],

@@ -64,8 +64,6 @@ export function handleTdExit(cpu: Cpu, vcpu: TdVcpu): number {
 		case EXIT_REASON.crAccess:
 			return crAccess(cpu, vcpu);
 		case EXIT_REASON.vmclear:
-		case EXIT_REASON.rsm:
-		case EXIT_REASON.vmfunc:
 			return inject(vcpu, VECTOR.UD, null);
 		case EXIT_REASON.eptViolation:
 			return linkShared(vcpu) ? DISPOSITION.resume : DISPOSITION.tdExit;

@@ -23,8 +23,6 @@ const SIMPLE: readonly (readonly [reason: number, word: number, bit: number] | u
 	set(INTERCEPT.vmcall, EXIT_REASON.vmcall);
 	set(INTERCEPT.vmx, EXIT_REASON.vmclear);
 	set(INTERCEPT.tdcall, EXIT_REASON.tdcall);
-	set(INTERCEPT.rsm, EXIT_REASON.rsm);
-	set(INTERCEPT.vmfunc, EXIT_REASON.vmfunc);
 	set(INTERCEPT.hlt, EXIT_REASON.hlt, PRIMARY, CPU_BASED.hltExiting);
 	set(INTERCEPT.rdtsc, EXIT_REASON.rdtsc, PRIMARY, CPU_BASED.rdtscExiting);
 	set(INTERCEPT.rdtscp, EXIT_REASON.rdtscp, PRIMARY, CPU_BASED.rdtscExiting);
