@@ -1,12 +1,20 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests of what V8 makes of objects: others of their thread would have left their mark on it. */
+const ALONE = ["test/check/hidden-classes.test.ts"];
+
 export default defineConfig({
 	test: {
-		include: ["test/**/*.test.ts"],
 		pool: "threads",
 		maxWorkers: 2,
-		// Files that share a thread load the program once, and one that leaves something behind is found by the next.
-		isolate: false,
 		testTimeout: 60_000,
+		projects: [
+			{
+				extends: true,
+				// Files that share a thread load the program once, and one that leaves something behind is found by the next.
+				test: { name: "shared", include: ["test/**/*.test.ts"], exclude: ALONE, isolate: false },
+			},
+			{ extends: true, test: { name: "alone", include: ALONE, isolate: true } },
+		],
 	},
 });
