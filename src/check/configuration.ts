@@ -51,7 +51,7 @@ const FACTORS = {
 	pmu:         { values: ["off", "counting"],          title: "guest counter of instructions", exists: notTd },
 	stackKey:    { values: ["0", "1"],                   title: "protection key of user space's stack", exists: (_vendor, model) => model.features.pku },
 	apicv:       { values: ["off", "on", "inhibited"],   title: "kvm_intel.enable_apicv; inhibited: a debugger holds interrupts back", exists: (vendor) => vendor === "vmx" },
-	instructions: { values: ["usual", "rare"],          title: "guest's instructions; rare: accesses to a device in two parts, faults and single steps that KVM injects, task priority", exists: notTd },
+	instructions: { values: ["usual", "rare"],          title: "guest's instructions; rare: accesses to a device and calls in two parts, faults and single steps that KVM injects, task priority" },
 	handover:    { values: ["valid", "refused"],         title: "state that user space hands over; refused: hardware does not enter with it, and user space mends it", exists: notTd, isApart: true },
 	debugger:    { values: ["none", "steps"],            title: "debugger in user space; steps: it has some instructions executed one by one", exists: notTd, isApart: true },
 	vcpus:       { values: ["1", "2"],                   title: "vCPUs", exists: notTd },

@@ -10,6 +10,7 @@ import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
 import { piDesc } from "../kvm/vmx/posted-intr.ts";
 import { PENDING } from "../silicon/cpu/cpu.ts";
 import * as L from "../silicon/cpu/layout.ts";
+import { MSR } from "../silicon/cpu/msr.ts";
 import { loadHere, type Vcpu } from "../kvm/vcpu.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import type { Configuration } from "./configuration.ts";
@@ -171,6 +172,21 @@ export const EVENTS: readonly EventRow[] = [
 		inject: ({ apic }) => apic.raise(HOST_VECTOR.deviceFpu),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.deviceFpu),
 		handled: ({ kernel }) => kernel.interruptCounts[HOST_VECTOR.deviceFpu]!,
+	},
+	{
+		kind: "irq-xfd",
+		title: "external interrupt, whose handler uses the FPU, as the guest has written IA32_XFD",
+		places: ["guest"],
+		exists: (vendor) => vendor === "vmx",
+		existsIn: ({ xfd }) => xfd === "own",
+		inject: ({ cpu, apic }) => {
+			cpu.onGuestMsr = (processor, index) => {
+				if (index !== MSR.IA32_XFD) return;
+				processor.onGuestMsr = null;
+				apic.raise(HOST_VECTOR.otherDeviceFpu);
+			};
+		},
+		isNew: ({ cpu }) => cpu.onGuestMsr === null,
 	},
 	{
 		kind: "tick",

@@ -15,6 +15,7 @@ export type EventKind =
 	| "nmi"
 	| "irq"
 	| "irq-fpu"
+	| "irq-xfd"
 	| "tick"
 	| "preempt"
 	| "signal"

@@ -34,6 +34,8 @@ export const HOST_VECTOR = {
 	device: 0x30,
 	/** A device's interrupt whose handler uses the FPU between kernel_fpu_begin() and kernel_fpu_end(). */
 	deviceFpu: 0x31,
+	/** Another device's whose handler does so. */
+	otherDeviceFpu: 0x32,
 	localTimer: 0xec,
 	postedInterrupt: 0xf2,
 	callFunction: 0xfb,
@@ -509,7 +511,7 @@ export class Kernel implements HostVectors {
 			this.guestContext.tick(this.handlerDepth);
 			if (this.reschedOnTick) this.current.needResched = true;
 			this.reschedOnTick = false;
-		} else if (vector === HOST_VECTOR.deviceFpu) this.useKernelFpu();
+		} else if (vector === HOST_VECTOR.deviceFpu || vector === HOST_VECTOR.otherDeviceFpu) this.useKernelFpu();
 		else if (vector === HOST_VECTOR.postedInterrupt) this.onPostedInterrupt();
 		else if (vector === HOST_VECTOR.callFunction) while (this.calls.length > 0) this.calls.shift()!();
 		cpu.op(OP.apic_eoi);

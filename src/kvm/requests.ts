@@ -63,6 +63,10 @@ export const INTERRUPT_SHADOW = { MOV_SS: 1, STI: 2 } as const;
 /** KVM_INTERNAL_ERROR_* (include/uapi/linux/kvm.h). */
 export const INTERNAL_ERROR = { EMULATION: 1, UNEXPECTED_EXIT_REASON: 4 } as const;
 
+/** A hypercall that user space can ask to have by KVM_EXIT_HYPERCALL (include/uapi/linux/kvm_para.h), and its attributes. */
+export const KVM_HC_MAP_GPA_RANGE = 12;
+export const MAP_GPA_RANGE = { ENCRYPTED: 1 << 4, DECRYPTED: 0 } as const;
+
 /** vcpu->run->exit_reason (include/uapi/linux/kvm.h). */
 export const KVM_EXIT = {
 	UNKNOWN: 0,

@@ -37,6 +37,8 @@ export interface KvmRun {
 	readonly io: { write: boolean; port: number; bytes: number; count: number; data: Uint8Array };
 	/** KVM_EXIT_MMIO. */
 	readonly mmio: { write: boolean; gpa: number; bytes: number; data: Uint8Array };
+	/** KVM_EXIT_HYPERCALL; user space sets `ret`, 0 or an errno. */
+	readonly hypercall: { nr: number; ret: number; readonly args: bigint[] };
 	/** KVM_EXIT_DEBUG: what happened, as DR6 has it, where (linear address), and DR7 then. */
 	readonly debug: { exception: number; pc: bigint; dr6: number; dr7: number };
 	/** KVM_EXIT_FAIL_ENTRY: the hardware's reason. KVM_EXIT_INTERNAL_ERROR: one of INTERNAL_ERROR. */
@@ -108,6 +110,7 @@ export class Vcpu {
 		code: 0,
 		message: "",
 		requestInterruptWindow: false,
+		hypercall: { nr: 0, ret: 0, args: [0n, 0n, 0n] },
 		debug: { exception: 0, pc: 0n, dr6: 0, dr7: 0 },
 	};
 	readonly stat: VcpuStat = {

@@ -59,6 +59,8 @@ export class Vm {
 	/** When the guest's clock stood at 0, in cycles of the host. */
 	clockBaseCycles: number;
 	wallClockVersion = 0;
+	/** KVM_CAP_EXIT_HYPERCALL: hypercalls that user space wants, a bit each. */
+	hypercallExits = 0;
 	private readonly pages: HostPages;
 	/** What was taken, to be given back. */
 	private readonly taken: { readonly hpa: number; readonly bytes: number }[] = [];

@@ -15,6 +15,10 @@ export function readExit(v: Vcpu): VcpuExit {
 			const { write, gpa, bytes, data } = run.mmio;
 			return { reason: "mmio", write, gpa: BigInt(gpa), data: data.subarray(0, bytes) };
 		}
+		case KVM_EXIT.HYPERCALL: {
+			const { nr, args } = run.hypercall;
+			return { reason: "hypercall", nr: BigInt(nr), args, longmode: true };
+		}
 		case KVM_EXIT.HLT:
 			// With the local APIC in the kernel a vCPU that nothing can wake stays in KVM_RUN until a signal comes.
 			return v.apic === null ? { reason: "hlt" } : { reason: "intr" };

@@ -53,6 +53,10 @@ const MISTAKES: readonly (readonly [string, RegExp, Asked])[] = [
 		{ vendor: "svm", kinds: [], configuration: "instructions=rare", edits: [remove("sync_cr8_to_lapic", "svm_vcpu_run")] }],
 	["a HLT is over at once if it is handled before the guest's task priority is read back", /^guest-runs, 0 events: the guest runs on behind a HLT/,
 		{ vendor: "svm", kinds: [], configuration: "instructions=rare", edits: [move("svm_exit_handlers_fastpath", "svm_vcpu_run", "svm_vcpu_run", { before: "stgi" })] }],
+	["the kernel saves registers under an XFD that it does not know of if interrupts come first", /^host-xfd, 1 events: the kernel takes XFD for/,
+		{ vendor: "vmx", kinds: ["irq-xfd"], configuration: "xfd=own", edits: [move("xfd_no_write_intercept", ENTER, ENTER, { after: "kvm_x86_ops.handle_exit_irqoff" })] }],
+	["a TD runs on while the second part of its MapGPA waits for user space", /^access-served, 0 events/,
+		{ vendor: "tdx", kinds: [], configuration: "instructions=rare", edits: [dropGuard("complete_userspace_io is over", IOCTL, "always")] }],
 	["a HLT that is skipped twice is found by the guest", /^guest-ends, 0 events/,
 		{ vendor: "vmx", kinds: [], edits: [insert(put("handle_fastpath_hlt", "kvm_emulate_halt"), "handle_fastpath_hlt", { after: "kvm_emulate_halt" })] }],
 ];

@@ -11,6 +11,7 @@ import type { Image } from "../../guests/image.ts";
 import { image as tdStart } from "../../guests/images/td-script.ts";
 import { loadImage } from "../../guests/load.ts";
 import * as L from "../../silicon/cpu/layout.ts";
+import { SHARED_BIT } from "../../silicon/tdx/td.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
 import type { GuestParameters } from "../../guests/boot.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
@@ -387,6 +388,9 @@ const R14 = 14;
 const R15 = 15;
 /** Registers that a call exposes: R10 to R15. */
 const VMCALL_MASK = 0xfc00;
+/** The sub-function MapGPA, and a guest physical address without memory. */
+const TDVMCALL_MAP_GPA = 0x10001;
+const NO_MEMORY = 2 ** 33;
 /** Sub-functions: exit reasons of the instructions that they stand for (GHCI, table 2-3). */
 const TDVMCALL = { cpuid: 10, hlt: 12, io: 30, rdmsr: 31, wrmsr: 32 } as const;
 
@@ -420,8 +424,12 @@ const tdWrmsr = (index: number, value: number): Line[] => tdvmcall(0, TDVMCALL.w
 /** CR4, XCR0 and PKRU are set up by guests/td-script.c, as its parameters say. */
 function tdScript(configuration: Configuration): Script {
 	const call = (reason: number, lines: Line[]): Stage => [lines, vmxExitName(reason)];
+	// User space is asked 2 MiB at a time.
+	const mapGpa = tdvmcall(0, TDVMCALL_MAP_GPA, SHARED_BIT + NO_MEMORY, 4 << 20);
+	const rare = configuration.instructions === "rare" ? [call(EXIT_REASON.tdcall, mapGpa)] : [];
 	const stages = cut(
 		[
+			...rare,
 			call(EXIT_REASON.cpuid, tdvmcall(0, TDVMCALL.cpuid, 0x4000_0000, 0)),
 			call(EXIT_REASON.vmcall, tdvmcall(1, 0)),
 			call(EXIT_REASON.rdmsr, tdvmcall(0, TDVMCALL.rdmsr, X2APIC.lvtt)),

@@ -19,8 +19,8 @@ import { leaveAsFirmware } from "./firmware.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
 import { symbol } from "../../silicon/cpu/cpu.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
-import { KVM_EXIT, MP_STATE } from "../requests.ts";
-import { loadHere, type Vcpu } from "../vcpu.ts";
+import { KVM_EXIT, KVM_HC_MAP_GPA_RANGE, MP_STATE } from "../requests.ts";
+import { type KvmRun, loadHere, type Vcpu } from "../vcpu.ts";
 import { kvmRun, kvmRunThread, type Machine, startVcpuThread } from "./kvm.ts";
 import { goToWakingVector, sleepUntil } from "./suspend.ts";
 import { boot, bootTd } from "./vmm-boot.ts";
@@ -58,6 +58,9 @@ export interface LoadOptions {
 
 const MIB = 2 ** 20;
 const LARGE_PAGE_BYTES = 2 * MIB;
+/** A TD's private memory ends here: its image lies right below. */
+const TD_MEMORY_END = 1n << 32n;
+const EINVAL = 22;
 const SMALL_PAGE_BYTES = 4096;
 /** What QEMU gives a machine that asks for nothing else; kvm-unit-tests touch all of it. */
 const MULTIBOOT_RAM_BYTES = 128 * MIB;
@@ -117,6 +120,7 @@ export class Vmm {
 				: vm.reserve(this.guestRamBytes, LARGE_PAGE_BYTES);
 		vm.slots.push({ gpa: 0, bytes: this.guestRamBytes, hpa, readOnly: false });
 		for (const vcpu of vm.vcpus) if (vcpu.cpuid.length === 0) buildGuestCpuid(vcpu);
+		if (vm.vendor === "tdx") vm.hypercallExits |= 1 << KVM_HC_MAP_GPA_RANGE;
 		this.board = new Board({
 			ramBytes: this.guestRamBytes,
 			cpus: vm.vcpus.length,
@@ -360,8 +364,23 @@ export class Vmm {
 		return null;
 	}
 
+	/**
+	 * A TD wants a range of addresses to be private, or shared. Memory stays what it was added as; where there is none, nothing is to
+	 * be done.
+	 */
+	private mapGpaRange({ hypercall }: KvmRun): void {
+		const [gpa, pages] = hypercall.args as [bigint, bigint];
+		const { slots } = this.machine.vm;
+		const end = gpa + pages * BigInt(SMALL_PAGE_BYTES);
+		const isInSlot = slots.some((slot) => gpa < BigInt(slot.gpa + slot.bytes) && end > BigInt(slot.gpa));
+		hypercall.ret = gpa < TD_MEMORY_END || isInSlot ? EINVAL : 0;
+	}
+
 	private serveOther({ run }: Vcpu): VmmResult | null {
 		switch (run.exitReason) {
+			case KVM_EXIT.HYPERCALL:
+				this.mapGpaRange(run);
+				return null;
 			case KVM_EXIT.MMIO:
 				this.board.serveMmio(run.mmio.write, run.mmio.gpa, run.mmio.bytes, run.mmio.data);
 				return null;

@@ -9,6 +9,7 @@ import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, MP_STATE } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { NO_EXIT_REASON } from "./exit-reason.ts";
+import { tdxMapGpa } from "./map-gpa.ts";
 import { isReadOnlyMsr, tdxHasEmulatedMsr } from "./msr.ts";
 
 const R10 = 10;
@@ -122,9 +123,7 @@ function handleTdvmcall(v: Vcpu): number {
 			else regs[R10] = STATUS.invalidOperand;
 			return 1;
 		case SUBFUNCTION.mapGpa:
-			regs[R10] = STATUS.subfunctionUnsupported;
-			regs[R11] = regs[R12]!;
-			return 1;
+			return tdxMapGpa(v);
 		case SUBFUNCTION.reportFatalError:
 			return giveUp(v, `the TD reported the fatal error 0x${regs[R12]!.toString(16)}`);
 		default:

@@ -10,6 +10,9 @@ export class TdxVcpu {
 	readonly posted: PostedInterruptDescriptor;
 	/** Completion status of the last TDH.VP.ENTER, its upper half: a TDX_STATUS. */
 	status = 0;
+	/** TDG.VP.VMCALL<MapGPA>: what is still to be done, first address and end. */
+	mapGpaNext = 0n;
+	mapGpaEnd = 0n;
 	/** The host's KERNEL_GS_BASE is away: vt->guest_state_loaded. */
 	guestStateLoaded = false;
 	hostKernelGsBase = 0n;

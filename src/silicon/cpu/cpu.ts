@@ -223,6 +223,8 @@ export class Cpu {
 	halted: "no" | "hlt" | "shutdown" = "no";
 	vectors: HostVectors | null = null;
 	apic: InterruptController | null = null;
+	/** Told of an MSR that a guest has written without an exit, behind the instruction; null: nobody asks. */
+	onGuestMsr: ((cpu: Cpu, index: number) => void) | null = null;
 	/** Called when CYCLES has reached DEADLINE; sets pending bits and the next deadline. */
 	onDeadline: (cpu: Cpu) => void = () => {
 		this.deadline = Number.POSITIVE_INFINITY;

@@ -67,6 +67,7 @@ const wrmsr: Handler = (cpu, insn) => {
 	const fault = writeMsr(cpu, index, edxEax(cpu));
 	if (fault !== null) return fail(cpu, fault);
 	contextChanged(cpu);
+	if (cpu.onGuestMsr !== null && cpu.guest !== null) cpu.onGuestMsr(cpu, index);
 	return advance(cpu, insn);
 };
 

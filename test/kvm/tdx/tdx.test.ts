@@ -16,6 +16,7 @@ import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
 import { OP } from "../../../src/silicon/ops.ts";
 import { TDX_STATUS } from "../../../src/silicon/tdx/module.ts";
 import { tdExtendedState } from "../../../src/silicon/tdx/td-state.ts";
+import { SHARED_BIT } from "../../../src/silicon/tdx/td.ts";
 import {
 	copy,
 	edxEaxEcx,
@@ -164,7 +165,44 @@ describe("TDG.VP.VMCALL", () => {
 
 	it("an unknown sub-function, <MapGPA> too when user space does not take it, is unsupported", () => {
 		expect(resultOf(call(0, 0x10099))[0]).toBe(SUBFUNCTION_UNSUPPORTED);
-		expect(resultOf(call(0, 0x10001, 0x5000, 0x1000))).toEqual([SUBFUNCTION_UNSUPPORTED, 0x5000n]);
+		const notAsked = ({ vm }: Machine) => {
+			vm.hypercallExits = 0;
+		};
+		expect(resultOf(call(0, 0x10001, 0x5000, 0x1000), notAsked)).toEqual([SUBFUNCTION_UNSUPPORTED, 0x5000n]);
+	});
+
+	it("<MapGPA> asks user space for 2 MiB at a time, with KVM_HC_MAP_GPA_RANGE", () => {
+		const { machine, vmm } = machineWith({
+			program: [
+				...call(0, 0x10001, BigInt(SHARED_BIT) + 0x2_0000_0000n, 0x50_0000),
+				...copy(10, 13),
+				...tell,
+			],
+		});
+		const asked: bigint[][] = [];
+		for (;;) {
+			kvmRun(machine.vcpu);
+			const { exitReason, hypercall } = machine.vcpu.run;
+			if (exitReason !== KVM_EXIT.HYPERCALL) break;
+			expect(hypercall.nr).toBe(12);
+			asked.push([...hypercall.args]);
+			expect(vmm.afterRun()).toBeNull();
+		}
+		expect(asked).toEqual([
+			[0x2_0000_0000n, 512n, 0n],
+			[0x2_0020_0000n, 512n, 0n],
+			[0x2_0040_0000n, 256n, 0n],
+		]);
+		expect(machine.vcpu.run.exitReason).toBe(KVM_EXIT.IO);
+	});
+
+	it("<MapGPA> of no whole pages, or of private and shared ones, is the TD's mistake", () => {
+		expect(resultOf(call(0, 0x10001, 0x2_0000_0800n, 0x1000))).toEqual([
+			0x8000_0000_0000_0002n,
+			0x2_0000_0800n,
+		]);
+		const across = BigInt(SHARED_BIT) - 0x1000n;
+		expect(resultOf(call(0, 0x10001, across, 0x2000))).toEqual([0x8000_0000_0000_0000n, across]);
 	});
 
 	it("<GetTdVmCallInfo> for leaf 0 is success with zeros", () => {
