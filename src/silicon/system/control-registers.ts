@@ -76,7 +76,13 @@ function storeControl(cpu: Cpu, cr: number, wanted: bigint): Fault | null {
 	const fault = cr === 0 ? writeCr0(cpu, Number(value)) : writeCr4(cpu, Number(value));
 	if (fault !== null) return fault;
 	contextChanged(cpu);
-	return value === real ? null : reloadPdptes(cpu);
+	if (value === real) return null;
+	const refused = reloadPdptes(cpu);
+	if (refused !== null || faulted(cpu)) {
+		cpu.write64(CONTROL_OFFSETS[cr]!, real);
+		contextChanged(cpu);
+	}
+	return refused;
 }
 
 function storeCr3(cpu: Cpu, wanted: bigint): Fault | null {

@@ -18,6 +18,7 @@ import {
 	poke64,
 	PS,
 	RW,
+	step,
 	takeFault,
 	US,
 } from "../machine-code.ts";
@@ -226,6 +227,29 @@ describe("32-bit paging", () => {
 		poke64(cpu, 0x1018, 0x5001n);
 		expect(loadPdptes(cpu)).toBeNull();
 		expect(cpu.read64(L.PDPTE + 24)).toBe(0x5001n);
+	});
+
+	it("a MOV to CR0 or CR4 that finds such PDPTEs is #GP(0) and leaves the register; done again, it loads them", () => {
+		for (const [register, opcode, added] of [
+			[L.CR0, 0xc0, 1n << 31n],
+			[L.CR4, 0xe0, BigInt(CR4.PGE)],
+		] as const) {
+			const cpu = freshCpu();
+			cpu.write64(L.CR0, register === L.CR0 ? 0x11n : 0x80000011n);
+			cpu.write32(L.CR4, CR4.PAE);
+			cpu.write64(L.CR3, 0x1000n);
+			const old = cpu.read64(register);
+			const wanted = old | added;
+			cpu.setGpr(L.RAX, wanted);
+			poke64(cpu, 0x1000, 0x5003n);
+			step(cpu, [0x0f, 0x22, opcode], 32);
+			expect(takeFault(cpu)).toEqual({ vector: 13, errorCode: 0 });
+			expect(cpu.read64(register)).toBe(old);
+			poke64(cpu, 0x1000, 0x5001n);
+			step(cpu, [0x0f, 0x22, opcode], 32);
+			expect(takeFault(cpu)).toBeNull();
+			expect([cpu.read64(register), cpu.read64(L.PDPTE)]).toEqual([wanted, 0x5001n]);
+		}
 	});
 
 	it("without paging linear addresses are physical", () => {
