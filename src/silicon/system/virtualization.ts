@@ -93,6 +93,5 @@ export const virtualizationHandlers: readonly (readonly [number, Handler])[] = [
 	[Mnemonic.Clflush, flushLine],
 	[Mnemonic.Clflushopt, flushLine],
 	[Mnemonic.Clwb, flushLine],
-	[Mnemonic.Cldemote, nothing],
 	[Mnemonic.Serialize, nothing],
 ];

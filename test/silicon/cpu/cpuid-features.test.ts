@@ -50,7 +50,15 @@ const told = allEncodings(true)
 	.filter(({ names }) => names.every((name) => BASELINE.test(name) || bitOfInstructions(name) !== undefined));
 
 /** Of any x86-64 processor too, or hints that those without the feature take for NOPs. */
-const UNTOLD_BASELINE = new Set(["PAUSE", "RDPMC", "CPUID", "PREFETCHW", "CLDEMOTE"]);
+const UNTOLD_BASELINE = new Set([
+	"PAUSE",
+	"RDPMC",
+	"CPUID",
+	"PREFETCHW",
+	"PREFETCHWT1",
+	"PREFETCHITI",
+	"CLDEMOTE",
+]);
 /** Operands that the assembler does not make: of AVX-512, MPX, AMX, TSX, XOP, MOVDIR64B. */
 const NOT_MADE = new Set<number>([
 	...[K.k_reg, K.k_rm, K.bnd_reg, K.bnd_or_mem_mpx, K.tmm_reg, K.sibmem, K.xbegin_2, K.xbegin_4],

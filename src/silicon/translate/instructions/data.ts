@@ -286,6 +286,15 @@ function xlat(e: Emitter): void {
 
 function nop(): void {}
 
+/**
+ * What only advises the processor: it touches no memory and no processor refuses it, the opcodes that are left for later
+ * hints included (0F 0D and 0F 18 to 0F 1F; SDM Vol. 2B, NOP, and table A-3).
+ */
+export const HINTS: readonly number[] = [
+	...[M.Prefetchnta, M.Prefetcht0, M.Prefetcht1, M.Prefetcht2, M.Prefetchit0, M.Prefetchit1],
+	...[M.Prefetch, M.Prefetchw, M.Prefetchwt1, M.Cldemote, M.Reservednop],
+];
+
 /** Data transfer, by mnemonic. */
 // biome-ignore format: one row an instruction
 export const DATA: ReadonlyMap<number, Definition> = new Map<number, Definition>([
@@ -316,9 +325,5 @@ export const DATA: ReadonlyMap<number, Definition> = new Map<number, Definition>
 	[M.Lfence, nop],
 	[M.Mfence, nop],
 	[M.Sfence, nop],
-	[M.Prefetchnta, nop],
-	[M.Prefetcht0, nop],
-	[M.Prefetcht1, nop],
-	[M.Prefetcht2, nop],
-	[M.Prefetchw, nop],
+	...HINTS.map((mnemonic): [number, Definition] => [mnemonic, nop]),
 ]);

@@ -5,7 +5,7 @@ import type { Insn } from "../insn.ts";
 import { placeOf, segmentOf } from "../registers.ts";
 import { ARITHMETIC } from "./arithmetic.ts";
 import { BITS_CHAPTER } from "./bits.ts";
-import { DATA, cmovcc, setcc } from "./data.ts";
+import { DATA, HINTS, cmovcc, setcc } from "./data.ts";
 import type { Definition } from "./definition.ts";
 import { SHIFT } from "./shift.ts";
 import { isMmxForm, vectorDefinitionOf } from "./vector/forms.ts";
@@ -55,15 +55,7 @@ export function definitionOf(insn: Insn): Definition | undefined {
 	return definition;
 }
 
-const TOUCHES_NO_MEMORY = new Set<number>([
-	M.Lea,
-	M.Nop,
-	M.Prefetchnta,
-	M.Prefetcht0,
-	M.Prefetcht1,
-	M.Prefetcht2,
-	M.Prefetchw,
-]);
+const TOUCHES_NO_MEMORY = new Set<number>([M.Lea, M.Nop, ...HINTS]);
 const FAULTS_WITHOUT_OPERAND = new Set<number>([
 	M.Push,
 	M.Pushf,
