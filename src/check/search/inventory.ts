@@ -75,7 +75,7 @@ export class Inventory {
 			this.visit(
 				(value as Record<string, unknown>)[name],
 				`${where}.${name}`,
-				hashed && this.rules.rule(value, name) === "saved",
+				hashed && this.rules.rule(value, name) !== "unhashed",
 			);
 	}
 
@@ -83,13 +83,13 @@ export class Inventory {
 	private field(object: object, owner: number, name: string, parentHashed: boolean): boolean {
 		const rule = this.rules.rule(object, name);
 		if (rule === "left") return false;
-		const hashed = parentHashed && rule === "saved";
+		const hashed = parentHashed && rule !== "unhashed";
 		const value = (object as Record<string, unknown>)[name];
 		if (ArrayBuffer.isView(value)) {
 			this.view(object, name, value as View, hashed);
 			return false;
 		}
-		this.fields.push({ owner, name, hashed });
+		if (rule !== "fixed") this.fields.push({ owner, name, hashed });
 		return true;
 	}
 

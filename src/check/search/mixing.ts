@@ -153,7 +153,8 @@ export class Mixer {
 			return;
 		}
 		for (const [name, field] of Object.entries(value)) {
-			if (this.rules.rule(value, name) !== "saved") continue;
+			const rule = this.rules.rule(value, name);
+			if (rule === "unhashed" || rule === "left") continue;
 			this.mix(textId(name));
 			this.value(field, depth + 1);
 		}

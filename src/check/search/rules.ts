@@ -19,6 +19,7 @@ import { GuestPhysicalTlb } from "../../silicon/paging/guest-physical-tlb.ts";
 import { XsaveImage } from "../../silicon/xsave/image.ts";
 import type { Script } from "../guest/script.ts";
 import { Ledger, type Subject } from "../subject.ts";
+import { FIXED } from "./fixed-fields.ts";
 import { type FieldRule, type MemoryRange, SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
 
 /** Fields that are neither saved nor hashed: they watch, go with the TLB, or never change in a search. */
@@ -59,6 +60,7 @@ const byClass = new Map<unknown, ReadonlyMap<string, FieldRule>>();
 for (const [table, rule] of [
 	[LEFT, "left"],
 	[COUNTED, "unhashed"],
+	[FIXED, "fixed"],
 ] as const) {
 	for (const [type, fields] of table) {
 		const rules = fields.map((field) => [field, rule] as const);

@@ -1,7 +1,10 @@
 /** How it is said what a snapshot holds (rules.ts says it of a machine). */
 
-/** What is done with a field: `saved` and hashed, `unhashed`: saved alone, `left`: neither. */
-export type FieldRule = "saved" | "unhashed" | "left";
+/**
+ * What is done with a field: `saved` and hashed, `unhashed`: saved alone, `left`: neither. One that is `fixed` leads to what is saved,
+ * and holds the same itself for as long as its object is there.
+ */
+export type FieldRule = "saved" | "unhashed" | "fixed" | "left";
 
 export interface SnapshotRules {
 	/** Objects that never change: not walked. */
