@@ -3,11 +3,11 @@
  *
  * What goes wrong on a worker ends the whole: the others stop taking tasks, and the error is thrown here.
  */
-import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { Progress } from "../../check/types.ts";
 import { type Io, UsageError } from "../io.ts";
 import { filesRead } from "../patch-source.ts";
+import { compileAsUsual, compileLess } from "./compiler.ts";
 import { queueWords } from "./queue.ts";
 import {
 	COUNTS,
@@ -32,17 +32,6 @@ export const WORKER: WorkerEntry = { file: new URL("./pool-worker.js", import.me
 const WEIGHT_PER_THREAD = 2;
 /** While this thread has nothing left to do it shows so often how far the others are. */
 const PROGRESS_MS = 100;
-
-/**
- * Bytes of bytecode that V8 inlines into one function: as it does by itself, and while a pool is at work. Each thread has V8 compile
- * the machine for itself, on the processors that search: that was a third of what a search of seconds took, most of it for what was inlined.
- */
-const INLINED_BYTES = { usual: 920, atWork: 300 };
-
-/** It is the process's: only a command, whose process is its own, may say it. */
-function inline(bytes: number): void {
-	setFlagsFromString(`--max-inlined-bytecode-size-cumulative=${bytes}`);
-}
 
 export interface PoolOptions {
 	/** Threads, at most. */
@@ -96,7 +85,7 @@ export async function runTasks(
 	const done = (task: number, result: TaskResult): void => void results.set(task, result);
 	const total = tasks.reduce((sum, { weight }) => sum + weight, 0);
 	const tell = (): void => onProgress(progressOf(counts, total));
-	inline(INLINED_BYTES.atWork);
+	compileLess();
 	const others = Array.from({ length: count - 1 }, (_, at) =>
 		runWorker(worker, { ...data, thread: at + 1 }, done),
 	);
@@ -112,7 +101,7 @@ export async function runTasks(
 		}
 	} finally {
 		for (const other of others) void other.worker.terminate();
-		inline(INLINED_BYTES.usual);
+		compileAsUsual();
 		onProgress({ ...progressOf(counts, total), done: 1 });
 	}
 	return tasks.map((_, at) => {
