@@ -224,6 +224,14 @@ export class UnsavedTables extends SnapshotError {
 	}
 }
 
+/** Adds a word to runs that lie before it. */
+function addWord(runs: TableWords[], word: number): void {
+	const last = runs.at(-1);
+	if (last !== undefined && word - (last.first + last.count) < NEAR_WORDS)
+		runs[runs.length - 1] = { first: last.first, count: word + 1 - last.first };
+	else runs.push({ first: word, count: 1 });
+}
+
 /** Watches the host memory that holds KVM's and the module's tables: page tables, bitmaps. */
 export class TableWatch {
 	private readonly words: Uint32Array;
@@ -250,18 +258,17 @@ export class TableWatch {
 	/** Words whose content differs from what it was, as runs of host physical words that lie close to each other. */
 	changed(): TableWords[] {
 		const runs: TableWords[] = [];
-		for (const [at, page] of this.pages.entries()) {
-			const now = this.pageWords(page);
-			const first = page * PAGE_WORDS;
-			for (let word = 0; word < PAGE_WORDS; word++) {
-				if (now[word] === this.before[at * PAGE_WORDS + word]) continue;
-				const last = runs.at(-1);
-				if (last !== undefined && first + word - (last.first + last.count) < NEAR_WORDS)
-					runs[runs.length - 1] = { first: last.first, count: first + word + 1 - last.first };
-				else runs.push({ first: first + word, count: 1 });
-			}
-		}
+		for (let at = 0; at < this.pages.length; at++) this.changedIn(at, runs);
 		return runs;
+	}
+
+	/** Those of one page. @param at its number in the list */
+	private changedIn(at: number, runs: TableWords[]): void {
+		const { words, before } = this;
+		const first = this.pages[at]! * PAGE_WORDS;
+		const saved = at * PAGE_WORDS;
+		for (let word = 0; word < PAGE_WORDS; word++)
+			if (words[first + word] !== before[saved + word]) addWord(runs, first + word);
 	}
 
 	/** @param known words that are saved @throws UnsavedTables if others changed */
