@@ -18,9 +18,9 @@ import type { CpuModel } from "../../../src/silicon/models/model.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { contextChanged } from "../../../src/silicon/paging/tlb.ts";
 import { createProcessor } from "../../../src/silicon/processor.ts";
-import { Code, CpuidFeature, Instruction, OpCodeOperandKind as K } from "iced-x86";
+import { Code, CpuidFeature, Instruction } from "iced-x86";
 import { AT, enterLongMode, hypervisor, poke64, RAM } from "../machine-code.ts";
-import { allEncodings, Assembler, type Encoding } from "../translate/encodings.ts";
+import { allEncodings, Assembler, canBeMade, type Encoding } from "../translate/encodings.ts";
 import { Random } from "../translate/random.ts";
 
 /** Instructions of any x86-64 processor, which no bit tells of. */
@@ -59,17 +59,10 @@ const UNTOLD_BASELINE = new Set([
 	"PREFETCHITI",
 	"CLDEMOTE",
 ]);
-/** Operands that the assembler does not make: of AVX-512, MPX, AMX, TSX, XOP, MOVDIR64B. */
-const NOT_MADE = new Set<number>([
-	...[K.k_reg, K.k_rm, K.bnd_reg, K.bnd_or_mem_mpx, K.tmm_reg, K.sibmem, K.xbegin_2, K.xbegin_4],
-	...[K.xmm_is5, K.ymm_is5, K.r32_reg_mem, K.r64_reg_mem],
-]);
-const TWO_IMMEDIATES = new Set<number>([Code.Extrq_xmm_imm8_imm8, Code.Insertq_xmm_xmm_imm8_imm8]);
-
 /** Encodings of groups that no row tells of, as far as they can be assembled. */
 const untold = allEncodings(true)
-	.filter(({ bitnesses, code }) => bitnesses.includes(64) && !HINTS.has(code) && !TWO_IMMEDIATES.has(code))
-	.filter(({ operands }) => !operands.some((kind) => NOT_MADE.has(kind)))
+	.filter(({ bitnesses, code }) => bitnesses.includes(64) && !HINTS.has(code))
+	.filter(canBeMade)
 	.filter(({ code }) =>
 		featuresOf(code).some(
 			(name) => !BASELINE.test(name) && !UNTOLD_BASELINE.has(name) && bitOfInstructions(name) === undefined,

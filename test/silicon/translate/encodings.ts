@@ -47,6 +47,16 @@ export function allEncodings(mmx = false): Encoding[] {
 	return found;
 }
 
+/** Operands that `Assembler` does not know: of AVX-512, MPX, AMX, TSX, XOP and MOVDIR64B, of strings, ports and branches. */
+const NOT_MADE = /^(k_|bnd_|tmm|sibmem|xbegin|.mm_is5|r\d\d_reg_mem|es_rDI|seg_r|br\d|dx$)/;
+/** The same: two immediates, of SSE4A. */
+const TWO_IMMEDIATES = new Set<Code>([Code.Extrq_xmm_imm8_imm8, Code.Insertq_xmm_xmm_imm8_imm8]);
+
+/** Whether `Assembler` knows the operands of an encoding. */
+export function canBeMade({ code, operands }: Encoding): boolean {
+	return !TWO_IMMEDIATES.has(code) && !operands.some((kind) => NOT_MADE.test(K[kind]!));
+}
+
 /** Where a random instruction may touch memory, and what it was assembled for. */
 export interface Surroundings {
 	readonly bitness: 32 | 64;
