@@ -4,7 +4,6 @@
 //     npm run bench:check -- --jobs 2 --max-events 1,2 --trees v6.18,series-v1
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { performance } from "node:perf_hooks";
-import { parseArgs } from "node:util";
 import { DEFAULT_CONFIGURATION } from "../dist/check/configuration.js";
 import { processIo } from "../dist/cli/process-io.js";
 import { runChecks } from "../dist/cli/pool/checks.js";
@@ -12,17 +11,16 @@ import { v618 } from "../dist/kvm/trees/base.js";
 import { BUILT_IN_TREES, findTree } from "../dist/kvm/trees/trees.js";
 import { VENDORS } from "../dist/silicon/models/model.js";
 import { defaultModel } from "../dist/silicon/models/models.js";
+import { readOptions } from "./options.mjs";
 
 /** Seconds, by events of a run. */
 const TARGETS = { 1: 3, 2: 60 };
 
-const { values } = parseArgs({
-	options: {
-		jobs: { type: "string", default: String(availableParallelism()) },
-		"max-events": { type: "string", default: Object.keys(TARGETS).join(",") },
-		trees: { type: "string", default: BUILT_IN_TREES.map(({ name }) => name).join(",") },
-		vendors: { type: "string", default: VENDORS.join(",") },
-	},
+const values = readOptions("bench:check", {
+	jobs: { type: "string", default: String(availableParallelism()) },
+	"max-events": { type: "string", default: Object.keys(TARGETS).join(",") },
+	trees: { type: "string", default: BUILT_IN_TREES.map(({ name }) => name).join(",") },
+	vendors: { type: "string", default: VENDORS.join(",") },
 });
 const threads = Number(values.jobs);
 

@@ -6,13 +6,13 @@
 //
 // Exit code 0: every boot reached its marker; 1: one did not; 77: something is missing here, and what.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { findLinuxKernel } from "../dist/cli/linux-files.js";
+import { readOptions } from "./options.mjs";
 
 const MARKER = "reenter: booted";
 const TIMEOUT_MS = 600_000;
@@ -23,13 +23,11 @@ const TELL_MEMORY = `data:text/javascript,${encodeURIComponent(
 )}`;
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const { values } = parseArgs({
-	options: {
-		kernel: { type: "string" },
-		models: { type: "string", default: "turin,emerald-rapids" },
-		trees: { type: "string", default: "v6.18" },
-		rounds: { type: "string", default: "1" },
-	},
+const values = readOptions("bench:linux", {
+	kernel: { type: "string" },
+	models: { type: "string", default: "turin,emerald-rapids" },
+	trees: { type: "string", default: "v6.18" },
+	rounds: { type: "string", default: "1" },
 });
 
 function skip(why) {
@@ -39,6 +37,10 @@ function skip(why) {
 
 const kernel =
 	values.kernel ?? findLinuxKernel() ?? skip("no /boot/vmlinuz-*-amd64: apt install linux-image-cloud-amd64");
+if (!existsSync(kernel)) {
+	console.error(`bench:linux: no kernel ${kernel}`);
+	process.exit(2);
+}
 const folder = mkdtempSync(join(tmpdir(), "reenter-linux-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const initrd = join(folder, "initrd.gz");

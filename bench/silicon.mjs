@@ -9,7 +9,6 @@ import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { loadImage } from "../dist/guests/load.js";
 import { createMachine } from "../dist/kvm/api/kvm.js";
 import { guestRamBytesFor, hostRamBytesFor, Vmm } from "../dist/kvm/api/vmm.js";
@@ -18,6 +17,7 @@ import { findTree } from "../dist/kvm/trees/trees.js";
 import { MODELS } from "../dist/silicon/models/models.js";
 import { translatorOf } from "../dist/silicon/processor.js";
 import { Watch } from "./watch.mjs";
+import { readOptions } from "./options.mjs";
 
 const PROGRAMS = ["sieve", "crc32", "matrix", "list", "qsort", "memory", "branchy"];
 const TIMEOUT_MS = 120_000;
@@ -27,12 +27,10 @@ const sources = fileURLToPath(new URL("guests", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "reenter-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
-const { values } = parseArgs({
-	options: {
-		rounds: { type: "string", default: "1" },
-		programs: { type: "string", default: PROGRAMS.join(",") },
-		bits: { type: "string", default: "64,32" },
-	},
+const values = readOptions("bench:silicon", {
+	rounds: { type: "string", default: "1" },
+	programs: { type: "string", default: PROGRAMS.join(",") },
+	bits: { type: "string", default: "64,32" },
 });
 
 /** Builds a program as a multiboot image. @returns its path */
