@@ -20,9 +20,10 @@
 import { Comparison } from "./comparison.ts";
 import { type Field, type FieldScan, fieldScan } from "./field-code.ts";
 import { type Block, Inventory } from "./inventory.ts";
-import { contentOf, empty, fillContainer, holds, isContainer } from "./containers.ts";
+import { contentOf, empty, fillContainer, holds } from "./containers.ts";
+import { type LooseObject, LooseObjects, NONE, restoreLoose } from "./loose.ts";
 import { Mixer, copySum, highOf, lowOf } from "./mixing.ts";
-import { SnapshotError, type SnapshotRules } from "./snapshot-rules.ts";
+import type { SnapshotRules } from "./snapshot-rules.ts";
 
 /** A saved machine. */
 export interface Snapshot {
@@ -47,23 +48,8 @@ export interface Snapshot {
 	next: Snapshot | null;
 }
 
-interface LooseObject {
-	readonly object: object;
-	readonly fields: readonly (readonly [string, unknown])[] | readonly unknown[];
-}
-
-const NONE: readonly never[] = [];
 /** No field's value. */
 const NOTHING = Symbol("nothing");
-
-function restoreLoose(loose: readonly LooseObject[]): void {
-	for (const { object, fields } of loose) {
-		if (isContainer(object)) fillContainer(object, fields);
-		else
-			for (const [name, value] of fields as readonly (readonly [string, unknown])[])
-				(object as Record<string, unknown>)[name] = value;
-	}
-}
 
 const NO_WORDS = new Uint32Array(0);
 /** Views are dearer than to copy so many words by hand. */
@@ -79,9 +65,7 @@ export class Snapshotter {
 	/** The last hash. */
 	high = 0;
 	low = 0;
-	private readonly rules: SnapshotRules;
-	/** Objects that the code knows, with their numbers. */
-	private readonly known: ReadonlyMap<object, number>;
+	private readonly loose: LooseObjects;
 	private readonly owners: readonly object[];
 	private readonly fields: readonly Field[];
 	private readonly containers: Inventory["containers"];
@@ -137,9 +121,9 @@ export class Snapshotter {
 	 * @throws SnapshotError for a field that cannot be saved
 	 */
 	constructor(roots: readonly object[], rules: SnapshotRules) {
-		this.rules = rules;
 		const inventory = new Inventory(roots, rules);
-		this.known = inventory.known;
+		const { known } = inventory;
+		this.loose = new LooseObjects(known, rules);
 		this.owners = inventory.owners;
 		this.fields = inventory.fields;
 		this.containers = inventory.containers;
@@ -169,8 +153,8 @@ export class Snapshotter {
 		for (const { words, first, count, before } of this.blocks)
 			copy(words, first, this.firstWords, before, count);
 		this.comparison = new Comparison(this.blocks, this.wholeBlocks);
-		this.sum = new Mixer(this.known, rules);
-		this.one = new Mixer(this.known, rules);
+		this.sum = new Mixer(known, rules);
+		this.one = new Mixer(known, rules);
 		this.changed = new Int32Array(this.fields.length);
 		this.usedNow = new Int32Array(this.blocks.length);
 		this.found = new Int32Array(Math.max(0, ...this.blocks.map(({ count }) => count)));
@@ -371,11 +355,6 @@ export class Snapshotter {
 
 	// ---- objects that the code does not know -------------------------------------------------------------
 
-	private isLoose(value: unknown): value is object {
-		if (typeof value !== "object" || value === null) return false;
-		return !this.known.has(value) && !this.rules.opaque.has(value) && !ArrayBuffer.isView(value);
-	}
-
 	/** Finds what the code does not know behind fields and containers that lead to it in the snapshot before, or that differ. */
 	private saveLoose(snapshot: Snapshot): void {
 		const { base, fields, changed } = this;
@@ -388,25 +367,11 @@ export class Snapshotter {
 		for (const place of places) {
 			const value = snapshot.values[place];
 			const list = place < fields.length ? [value] : (value as readonly unknown[]);
-			for (const one of list) this.collect(one, found, seen);
-			if (list.some((one) => this.isLoose(one))) leading.push(place);
+			for (const one of list) this.loose.collect(one, found, seen);
+			if (list.some((one) => this.loose.has(one))) leading.push(place);
 		}
 		snapshot.loose = found.length === 0 ? NONE : found;
 		snapshot.looseValues = leading.length === 0 ? NONE : leading;
-	}
-
-	private collect(value: unknown, found: LooseObject[], seen: Set<object>): void {
-		if (typeof value !== "object" || value === null) return;
-		if (this.known.has(value) || this.rules.opaque.has(value) || seen.has(value)) return;
-		seen.add(value);
-		if (ArrayBuffer.isView(value)) {
-			if (this.rules.foreign.has(value.buffer)) return;
-			throw new SnapshotError(`a typed array was made while the machine ran; it cannot be saved`);
-		}
-		const list = isContainer(value) ? contentOf(value) : Object.entries(value);
-		found.push({ object: value, fields: list });
-		for (const field of list)
-			this.collect(isContainer(value) ? field : (field as [string, unknown])[1], found, seen);
 	}
 
 	// ---- hash --------------------------------------------------------------------------------------------
@@ -423,7 +388,7 @@ export class Snapshotter {
 		for (let at = 0; at < this.changedCount; at++) {
 			const number = changed[at]!;
 			const now = changedNow[at];
-			if (isHashedField[number] !== 0 && this.isLoose(now)) sum.part(number, now, 1);
+			if (isHashedField[number] !== 0 && this.loose.has(now)) sum.part(number, now, 1);
 		}
 		if (base.looseValues.length > 0) this.hashLooseFields(base);
 		this.high = sum.high;
@@ -460,7 +425,7 @@ export class Snapshotter {
 		let at = 2 * number;
 		// Most fields have one of the two values that they had last.
 		if (remembered[at] !== value && remembered[++at] !== value) {
-			if (this.isLoose(value)) return;
+			if (this.loose.has(value)) return;
 			this.turn ^= 1;
 			at = 2 * number + this.turn;
 			one.set(0, 0);
