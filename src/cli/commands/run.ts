@@ -5,6 +5,7 @@ import type { Tree } from "../../kvm/flow/flow.ts";
 import { RAM_BYTES_MAX, type RunEnd } from "../../review/run.ts";
 import { KvmError } from "../../uapi/api.ts";
 import { openSide } from "../backend.ts";
+import { compileForGuests } from "../compiler.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { SnapshotError, snapshotHeader } from "../../kvm/snapshot/snapshot.ts";
 import { checkWritable, emit, writeUserFile } from "../output.ts";
@@ -215,6 +216,7 @@ async function runCommand(
 	const ramBytes = readMemory(options.memory);
 	const bytes = snapshot ?? readUserFile(io, file);
 	const console = makeConsole(io, options);
+	compileForGuests();
 	let outcome: ReturnType<typeof services.runImage>;
 	try {
 		outcome = services.runImage({

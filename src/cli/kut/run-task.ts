@@ -1,6 +1,7 @@
 /** Runs one test in a worker thread, which a test that hangs is taken from. */
 import { Worker } from "node:worker_threads";
 import { KUT_STATUS } from "../../review/kut/plan.ts";
+import { compileForGuests } from "../compiler.ts";
 import type { KutEnd, KutMessage, KutTask } from "./task.ts";
 
 /** A log is cut behind so many characters: a test that goes wild must not fill the memory. */
@@ -9,6 +10,7 @@ const LOG_CHARACTERS_MAX = 4_000_000;
 /** Runs a test to its end or its timeout. */
 export function runKutTask(task: KutTask): Promise<KutEnd> {
 	const started = performance.now();
+	compileForGuests();
 	return new Promise((resolve) => {
 		let log = "";
 		const worker = new Worker(new URL("./kut-worker.js", import.meta.url), { workerData: task });

@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import type { Progress } from "../../check/types.ts";
 import { type Io, UsageError } from "../io.ts";
 import { filesRead } from "../patch-source.ts";
-import { compileAsUsual, compileLess } from "./compiler.ts";
+import { compileAsUsual, compileLess } from "../compiler.ts";
 import { queueWords } from "./queue.ts";
 import {
 	COUNTS,
