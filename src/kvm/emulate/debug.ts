@@ -84,10 +84,13 @@ export function kvmEmulateDrAccess(v: Vcpu, qualification: number, pass: (v: Vcp
 	const dr = qualification & 7;
 	const gpr = (qualification >> 8) & 15;
 	v.cpu.code(40);
-	// DR4 and DR5 are aliases unless CR4.DE is set.
-	if ((dr === 4 || dr === 5) && (v.cr4Bits & CR4.DE) !== 0) {
-		kvmQueueException(v, VECTOR.UD, null);
-		return 1;
+	// DR4 and DR5 are aliases unless CR4.DE is set, which a guest on VMX changes without an exit.
+	if (dr === 4 || dr === 5) {
+		v.vm.ops.cacheControlRegisters(v);
+		if ((v.cr4Bits & CR4.DE) !== 0) {
+			kvmQueueException(v, VECTOR.UD, null);
+			return 1;
+		}
 	}
 	if (v.vm.ops.getCpl(v) > 0) return kvmCompleteInsnGp(v, true);
 	if ((v.dr7 & DR7.GD) !== 0) {

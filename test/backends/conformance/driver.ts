@@ -123,6 +123,7 @@ export const TABLES = 0x8000;
 export const OTHER_TABLES = 0xc000;
 const PRESENT_WRITABLE = 3;
 export const CR0_WP = 1n << 16n;
+export const CR4_DE = 8n;
 
 /** Where the page table of a set lies: the fourth of its pages. */
 export function pageTableAt(tables: number): number {

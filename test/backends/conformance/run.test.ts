@@ -4,6 +4,7 @@ import type { VcpuExit } from "../../../src/uapi/exit.ts";
 import {
 	ASM,
 	CR0_WP,
+	CR4_DE,
 	longModeGuest,
 	onEachMachine,
 	OTHER_TABLES,
@@ -89,6 +90,20 @@ onEachMachine("KVM_RUN", (bench) => {
 		expect([...memory.read(0x2000, 1)]).toEqual([0x5a]);
 		expect(vcpu.getSregs().cr0 & CR0_WP).toBe(0n);
 	});
+
+	bench.states(
+		"takes DR4 for DR6 as soon as the guest has cleared CR4.DE, though KVM has seen it set",
+		() => {
+			// MOV CR4, RAX; OUTSB; MOV CR4, RCX; MOV RBX, DR4.
+			const code = [0x0f, 0x22, 0xe0, 0x6e, 0x0f, 0x22, 0xe1, 0x0f, 0x21, 0xe3, ...ASM.hlt];
+			const { vcpu } = longModeGuest(bench.kvm, code);
+			const { cr4 } = vcpu.getSregs();
+			vcpu.setRegs({ ...vcpu.getRegs(), rax: cr4 | CR4_DE, rcx: cr4, rsi: 0x2000n, rdx: 0x99n });
+			asIo(vcpu.run());
+			expect(vcpu.run()).toEqual({ reason: "hlt" });
+			expect(vcpu.getRegs().rbx & 0xffff_0ff0n).toBe(0xffff_0ff0n);
+		},
+	);
 
 	bench.states("gives accesses to addresses without memory as MMIO, and takes the answers", () => {
 		const { vcpu } = realModeGuest(bench.kvm, [
