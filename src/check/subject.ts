@@ -7,13 +7,7 @@
  */
 import { type GuestParameters, longModeState } from "../guests/boot.ts";
 import { HostFault, HostInvariant } from "../host/errors.ts";
-import {
-	type Machine,
-	type Silicon,
-	createMachine,
-	createSilicon,
-	serveMutexWaiters,
-} from "../kvm/api/kvm.ts";
+import { type Machine, type Silicon, createMachine, serveMutexWaiters } from "../kvm/api/kvm.ts";
 import { boot } from "../kvm/api/vmm-boot.ts";
 import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
@@ -45,6 +39,7 @@ import { decodeCode, scriptExecutor } from "./guest/executor.ts";
 import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
+import { siliconFor } from "./silicon.ts";
 import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
 import { surroundings } from "./surroundings.ts";
 import { UserSpace } from "./user-space.ts";
@@ -90,23 +85,6 @@ const USER_COMPUTES = 0x1_0000;
 const LAST_KEY_ACCESS = 1 << 30;
 /** Nodes without an op, beyond which a run goes round in circles. */
 const NODES_MAX = 10_000;
-const HOST_RAM_BYTES = 8 << 20;
-const timeless = new Map<CpuModel, Silicon[]>();
-
-/** One silicon a model and number of CPUs, without costs: what was translated on it is kept from run to run. */
-function siliconFor(model: CpuModel, cpus: number): Silicon {
-	const silicons = timeless.get(model) ?? [];
-	timeless.set(model, silicons);
-	let silicon = silicons[cpus];
-	if (silicon === undefined) {
-		const free = <T extends { cycles: number }>(costs: Readonly<Record<string, T>>) =>
-			Object.fromEntries(Object.entries(costs).map(([name, cost]) => [name, { ...cost, cycles: 0 }]));
-		const still = { ...model, costs: free(model.costs), guestCosts: free(model.guestCosts) } as CpuModel;
-		silicon = createSilicon(still, HOST_RAM_BYTES, cpus);
-		silicons[cpus] = silicon;
-	}
-	return silicon;
-}
 
 /** Whose machine stands on a silicon. */
 const users = new WeakMap<Silicon, Subject>();
