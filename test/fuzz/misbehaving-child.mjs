@@ -10,7 +10,8 @@ const deeds = {
 	},
 	wait: () => setInterval(() => {}, 1000),
 	grow: () => {
-		for (const kept = []; ; ) kept.push(Buffer.alloc(8 << 20, 1));
+		const kept = [];
+		setInterval(() => kept.push(Buffer.alloc(8 << 20, 1)), 2);
 	},
 	throw: () => process.send({ type: "failure", text: "TypeError: of a case" }, () => process.exit(0)),
 };
