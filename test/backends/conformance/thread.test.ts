@@ -35,7 +35,7 @@ onEachMachine("a vCPU in a thread", (bench) => {
 		const before = performance.now();
 		await thread.stop();
 		// Generous: the machine may be busy. A KVM_RUN that is not ended never ends.
-		expect(performance.now() - before).toBeLessThan(1000);
+		expect(performance.now() - before).toBeLessThan(20_000);
 		expect(await running).toEqual({ reason: "intr" });
 		memory.write(0x1000, Uint8Array.from(ASM.hlt));
 		expect(vcpu.run().reason).toBe("hlt");
