@@ -5,24 +5,19 @@
  * Time stands still: ops cost nothing here, so that no state differs from another by the clock alone. A timer expires
  * when the vCPU waits for it, or when a deadline that is written has passed.
  */
-import { type GuestParameters, longModeState } from "../guests/boot.ts";
 import { HostFault, HostInvariant } from "../host/errors.ts";
 import { type Machine, type Silicon, createMachine, serveMutexWaiters } from "../kvm/api/kvm.ts";
-import { boot } from "../kvm/api/vmm-boot.ts";
 import { Vmm, type VmmResult, guestRamBytesFor } from "../kvm/api/vmm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
 import { type Program, ProgramRunner } from "../kvm/flow/program.ts";
 import type { GuestLedger, GuestRegister } from "../kvm/ledger.ts";
-import { loadHere } from "../kvm/vcpu.ts";
-import { APIC, APIC_TIMER } from "../kvm/irqchip/apic-registers.ts";
-import { writeApicRegister } from "../kvm/irqchip/lapic-access.ts";
 import { kernelIrqchip } from "../kvm/irqchip/irqchip.ts";
-import { type Cpu, type OpObserver, symbolName } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../silicon/cpu/observers.ts";
+import { callStackOf } from "../silicon/cpu/symbols.ts";
 import type { CpuModel } from "../silicon/models/model.ts";
 import { OP, OP_COUNT } from "../silicon/ops.ts";
 import { flushTlb } from "../silicon/paging/tlb.ts";
-import { SvmGuestMode } from "../silicon/svm/guest-mode.ts";
-import { VmxGuestMode } from "../silicon/vmx/guest-mode.ts";
 import {
 	type Configuration,
 	applyConfiguration,
@@ -35,8 +30,8 @@ import type { OtherCpu } from "./other-cpu.ts";
 import { CpuPair, pairOf } from "./other-vcpu.ts";
 import { endedFromOutside } from "./end-of-run.ts";
 import { EVENTS, type EventRow, PHASES, eventRow } from "./events.ts";
-import { decodeCode, scriptExecutor } from "./guest/executor.ts";
-import { SCRIPT_NOW_CYCLES, SCRIPT_TIMER_VECTOR, type Script, scriptFor } from "./guest/script.ts";
+import { SCRIPT_NOW_CYCLES, type Script, scriptFor } from "./guest/script.ts";
+import { bootSecond, executeScript, makeWhatFirstUseMakes } from "./preparation.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
 import { siliconFor } from "./silicon.ts";
@@ -74,9 +69,6 @@ const ALL_READ = 0xff;
 /** Phases by number: the order of PHASES. */
 export const PHASE = { on: 0, off: 1, gif: 2, entry: 3, guest: 4 } as const;
 
-/** IA32_APIC_BASE of a boot processor in x2APIC mode. */
-const X2APIC_BASE = 0xfee0_0d00;
-const APIC_BASE_BSP = 1 << 8;
 /** What user space learns of a VM that KVM has given up. */
 const VM_IS_DEAD = { kind: "internal-error", message: "the VM is dead: KVM_RUN returns -EIO" } as const;
 /** What user space changes in XMM1 between two KVM_RUNs. */
@@ -199,16 +191,18 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		applyConfiguration(this.machine, configuration);
 		this.vmm = new Vmm(this.machine, { guestRamBytes: guestRamBytesFor(this.script.image) });
 		this.vmm.load(this.script.image, { parameters: guestParameters(configuration, model, program.vendor) });
-		if (vcpus > 1) this.bootSecond(guestParameters(configuration, model, program.vendor));
+		if (vcpus > 1)
+			bootSecond(this.machine, this.script, guestParameters(configuration, model, program.vendor));
 		const fail: ConstructorParameters<typeof CpuPair>[2] = (property, detail, where) =>
-			this.fail(property, detail, stackOf(where));
+			this.fail(property, detail, callStackOf(where));
 		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
-		this.prepare();
+		makeWhatFirstUseMakes(this.machine);
 		this.otherCpu = otherCpuOf(this.machine, configuration);
 		this.userSpace.begin(this.machine, configuration);
 		applyNeighbour(this.machine, configuration);
 		this.runner = new ProgramRunner(program, vcpu);
-		for (const processor of silicon.processors) this.execute(processor.cpu, setup.guest === "code");
+		for (const processor of silicon.processors)
+			executeScript(processor.cpu, this.script, setup.guest === "code");
 		for (const one of this.machine.vm.vcpus) watchFlags(one.kernel, one, this.flagReads);
 		cpu.stackDepth = 0;
 		cpu.observer = this;
@@ -218,17 +212,6 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		}
 		if (pair !== null) this.startSecond(pair);
 		this.runner.start();
-	}
-
-	/** The second vCPU as an operating system that is up has it: no INIT, no SIPI. */
-	private bootSecond(parameters: GuestParameters): void {
-		const vcpu = this.machine.vm.vcpus[1]!;
-		const { helpers } = this.machine.vm.tree;
-		const { image, secondEntry, stacks } = this.script;
-		const state = longModeState({ ...image, entry: secondEntry }, parameters);
-		loadHere(vcpu);
-		boot(vcpu, { ...state, regs: { ...state.regs, rsp: BigInt(stacks[1]!.endGpa) } });
-		helpers.kvm_arch_vcpu_put(vcpu);
 	}
 
 	private startSecond(pair: CpuPair): void {
@@ -241,41 +224,6 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			};
 		}
 		pair.other.enterGuest();
-	}
-
-	/** Things that KVM and the processor make when they first need them are made now: all runs begin with them. */
-	private prepare(): void {
-		const { vm } = this.machine;
-		kernelIrqchip(vm);
-		for (const vcpu of vm.vcpus) {
-			const { cpu, kernel } = vcpu;
-			if (vcpu.vmx !== null) vcpu.vmx.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.vmx.vmcs);
-			if (vcpu.tdx !== null) vcpu.tdx.td.vmcs.guestMode = new VmxGuestMode(cpu, vcpu.tdx.td.vmcs);
-			if (vcpu.svm !== null) vcpu.svm.vmcb.guestMode = new SvmGuestMode(cpu, vcpu.svm.vmcb);
-			// The other task has run on this CPU before.
-			kernel.schedule();
-			if (vm.vendor === "tdx") return;
-			// KVM_SET_LAPIC: the guest's timer and IPIs go through x2APIC MSRs.
-			const apic = vcpu.apic!;
-			apic.setBase(X2APIC_BASE - (vcpu.id === 0 ? 0 : APIC_BASE_BSP));
-			writeApicRegister(apic, APIC.SPIV, 0x1ff);
-			writeApicRegister(apic, APIC.LVTT, APIC_TIMER.TSCDEADLINE | SCRIPT_TIMER_VECTOR);
-		}
-		vm.mmu.pageFault(this.machine.vcpu, 0, true, false);
-	}
-
-	private execute(cpu: Cpu, translated: boolean): void {
-		const translator = translators.get(cpu) ?? cpu.execute;
-		translators.set(cpu, translator);
-		if (translated) {
-			cpu.execute = translator;
-			return;
-		}
-		const { image } = this.script;
-		const code = image.segments
-			.filter(({ gpa }) => image.protocol !== "td" || gpa >= this.script.base)
-			.map(({ gpa, bytes }) => ({ base: gpa, bytes }));
-		cpu.execute = scriptExecutor(decodeCode(code), translator);
 	}
 
 	/** The objects that a search saves. */
@@ -549,7 +497,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		stack?: readonly string[],
 	): void {
 		if (property.degree === "violation") this.ledger.violated = true;
-		const callStack = stack ?? stackOf(this.machine.cpu);
+		const callStack = stack ?? callStackOf(this.machine.cpu);
 		const { exits } = this.ledger;
 		const failure = {
 			property: property.name,
@@ -564,9 +512,6 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 	}
 }
 
-/** The translator of each processor, behind the executors that were put before it. */
-const translators = new WeakMap<Cpu, (cpu: Cpu) => void>();
-
 function howItEnded(end: VmmResult): string {
 	switch (end.kind) {
 		case "exit":
@@ -577,10 +522,4 @@ function howItEnded(end: VmmResult): string {
 		default:
 			return `the guest ended by ${end.kind}`;
 	}
-}
-
-function stackOf(cpu: Cpu): string[] {
-	const names: string[] = [];
-	for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
-	return names;
 }

@@ -1,5 +1,6 @@
 /** The page tables that the kernel runs on (arch/x86/mm/tlb.c, v6.18): CR3 with its PCID, and CR4. */
-import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import { OP } from "../silicon/ops.ts";
 

@@ -4,7 +4,8 @@
  *
  * All are assumed: instructions counted roughly from the C of v6.18, ops exactly.
  */
-import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 import { OP, type OpName } from "../silicon/ops.ts";
 import type { RemoteLines } from "./remote-lines.ts";
 import type { SharedLine } from "./shared-line.ts";

@@ -3,7 +3,8 @@
  * and machine checks lead to. Follows v6.18; each method names the kernel function that it stands for.
  */
 import type { LocalApic } from "../silicon/apic/local-apic.ts";
-import { type Cpu, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import { callStackOf, symbol, symbolName } from "../silicon/cpu/symbols.ts";
 import type { HostVectors } from "../silicon/cpu/host-vectors.ts";
 import { XFEATURE } from "../silicon/cpu/control.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
@@ -586,13 +587,6 @@ export class Kernel implements HostVectors {
 
 	/** A fault of a kernel instruction that has no fixup. */
 	exception(cpu: Cpu, vector: number, errorCode: number): void {
-		throw new HostFault(vector, errorCode, this.callStack(cpu));
-	}
-
-	/** Names of the functions on the call stack, innermost first. Empty unless an observer is set. */
-	callStack(cpu: Cpu = this.cpu): string[] {
-		const names: string[] = [];
-		for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
-		return names;
+		throw new HostFault(vector, errorCode, callStackOf(cpu));
 	}
 }

@@ -6,7 +6,7 @@
  * KVM calls the handler for #MCs that it gets by a VM exit (kvm_machine_check()) and makes it look like an
  * #MC in user space: the guest's memory is a user task's memory.
  */
-import { symbol } from "../silicon/cpu/cpu.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import { OP } from "../silicon/ops.ts";
 import type { Kernel } from "./kernel.ts";

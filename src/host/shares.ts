@@ -4,7 +4,8 @@
  * part of the function that the op itself belongs to is the op's cost (silicon/models/common-costs.ts); the
  * others are here, and the sum is the figure.
  */
-import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 
 /** A function and its instructions. */
 type Part = readonly [name: string, file: string, instructions: number];

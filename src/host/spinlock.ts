@@ -5,7 +5,8 @@
  * The work under a lock is done at once by its holder, whose clock then stands at the release; so a later CPU finds out
  * at its own time how long it has to spin. Callers ask in the order of time (`Cpu.horizon`).
  */
-import { type Cpu, symbol } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 import { OP } from "../silicon/ops.ts";
 
 const SPIN_SLOWPATH = symbol("queued_spin_lock_slowpath");

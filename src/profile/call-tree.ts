@@ -27,7 +27,7 @@ export type Weight = "cycles" | "samples";
 
 const FIRST_NODES = 256;
 
-/** A calling context tree that grows while a machine runs. Symbols are ids of silicon/cpu/cpu.ts. */
+/** A calling context tree that grows while a machine runs. Symbols are ids of silicon/cpu/symbols.ts. */
 export class CallTree {
 	count = 1;
 	parent = new Int32Array(FIRST_NODES).fill(-1);

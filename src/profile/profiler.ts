@@ -10,7 +10,9 @@
  * function is entered or left, and where the guest is; what the PMU samples is counted beside that. The work of the
  * processor itself at VM entry and VM exit, which belongs to no function, then has frames of its own.
  */
-import { type Cpu, type OpObserver, symbol, symbolName } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../silicon/cpu/observers.ts";
+import { symbol, symbolName } from "../silicon/cpu/symbols.ts";
 import { OP, OP_SLOTS, opName } from "../silicon/ops.ts";
 import { CallTree, type CallTreeData } from "./call-tree.ts";
 import { FRAME } from "./frames.ts";

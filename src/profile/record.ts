@@ -10,7 +10,8 @@ import { guestRamBytesFor, hostRamBytesFor, Vmm, type VmmResult } from "../kvm/a
 import { type Stacks, compileTree } from "../kvm/flow/compile.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
-import { type Cpu, type OpObserver, PENDING } from "../silicon/cpu/cpu.ts";
+import { type Cpu, PENDING } from "../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../silicon/cpu/observers.ts";
 import { FirstLevelCache } from "../silicon/cpu/first-level.ts";
 import { exitBehindStores } from "../silicon/cpu/store-buffer.ts";
 import type { CallTreeData } from "./call-tree.ts";

@@ -2,7 +2,9 @@
  * The profiler that costs little: keeps the call stack, and looks at it when the virtual PMU's counter overflows. What it
  * takes is what `Profiler` counts as samples, one for one; the cycles between them are not charged.
  */
-import { type Cpu, type StackSampler, symbol } from "../silicon/cpu/cpu.ts";
+import type { Cpu } from "../silicon/cpu/cpu.ts";
+import type { StackSampler } from "../silicon/cpu/observers.ts";
+import { symbol } from "../silicon/cpu/symbols.ts";
 import { OP } from "../silicon/ops.ts";
 import type { CallTree } from "./call-tree.ts";
 import { FRAME } from "./frames.ts";

@@ -3,7 +3,7 @@ import type { KernelOptions } from "../../src/host/kernel-options.ts";
 import { INIT_PKRU, Kernel } from "../../src/host/kernel.ts";
 import { LocalApic } from "../../src/silicon/apic/local-apic.ts";
 import type { Cpu } from "../../src/silicon/cpu/cpu.ts";
-import { symbolName } from "../../src/silicon/cpu/cpu.ts";
+import { symbolName } from "../../src/silicon/cpu/symbols.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
 import { MachineMemory } from "../../src/silicon/machine.ts";
 import { emeraldRapids } from "../../src/silicon/models/emerald-rapids.ts";

@@ -3,7 +3,8 @@
  * at fixed addresses. Instructions are decoded and handed to the system-instruction table one at a time.
  */
 import { CR0, CR4, EFER } from "../../src/silicon/cpu/control.ts";
-import { Cpu, type GuestMode } from "../../src/silicon/cpu/cpu.ts";
+import { Cpu } from "../../src/silicon/cpu/cpu.ts";
+import type { GuestMode } from "../../src/silicon/cpu/guest-mode.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";
 import { resetCpu } from "../../src/silicon/cpu/modes.ts";
 import { setSegment } from "../../src/silicon/cpu/segments.ts";

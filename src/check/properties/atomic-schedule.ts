@@ -12,7 +12,8 @@
  * by locks, which the model has none of.
  */
 import type { Kernel } from "../../host/kernel.ts";
-import { type Cpu, symbol } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import type { Property } from "./property.ts";
 
 const SCHEDULE = symbol("schedule");

@@ -6,7 +6,7 @@
  *
  * Not covered: a reason that is the same as the one of the exit before, where nobody has set it back to KVM_EXIT_UNKNOWN.
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { KVM_EXIT } from "../../kvm/requests.ts";
 import type { Property } from "./property.ts";
 

@@ -8,7 +8,7 @@
  *
  * Not covered: accounting by the time stamp counter (CONFIG_VIRT_CPU_ACCOUNTING_GEN), which needs no ticks.
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 import { GUEST_ENTRIES, isGuestEntry } from "./guest-entry.ts";
 import type { Property } from "./property.ts";

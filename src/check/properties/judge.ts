@@ -1,7 +1,8 @@
 /** Asks the properties of any machine that runs, whatever guest it has; a check has its own way, which saves its state. */
 import type { Machine } from "../../kvm/api/kvm.ts";
 import type { GuestLedger, GuestRegister } from "../../kvm/ledger.ts";
-import type { Cpu, OpObserver } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../../silicon/cpu/observers.ts";
 import { eventRow } from "../events.ts";
 import type { EventKind } from "../types.ts";
 import { PROPERTIES, questionsAt } from "./properties.ts";

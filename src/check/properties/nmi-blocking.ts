@@ -7,7 +7,7 @@
  *
  * Not covered: FRED, where an IRET does not unblock NMIs.
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import type { Property } from "./property.ts";
 
 const NMI = symbol("exc_nmi");

@@ -8,7 +8,7 @@
  *
  * Not covered: NMIs that the hardware delivers, SVM's among them.
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import type { Property } from "./property.ts";
 
 const NMI = symbol("exc_nmi");

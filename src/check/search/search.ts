@@ -10,10 +10,18 @@
  * States are compared by a hash of all that influences the future (snapshot.ts), events that are owed among it. A state
  * behind a violation is unlike one without; no more events are put behind a violation.
  */
-import { type DeliveryState, EVENTS, type EventRow, eventRow } from "../events.ts";
-import { NO_SURROUNDINGS } from "../surroundings.ts";
-import { NOTE, READ_MORE, READ_SHIFT, type RunSetup, type Subject } from "../subject.ts";
+import { EVENTS, type EventRow, eventRow } from "../events.ts";
+import type { RunSetup, Subject } from "../subject.ts";
 import type { EventKind, Failure, Injection } from "../types.ts";
+import {
+	type Block,
+	type Noted,
+	firstNoted,
+	isRepeated,
+	lastNoted,
+	passesAgain,
+	readsBefore,
+} from "./block.ts";
 import { empty } from "./containers.ts";
 import { type Rig, rigFor } from "./rig.ts";
 import { type TableWords, UnsavedTables } from "./rules.ts";
@@ -60,23 +68,6 @@ export interface SearchResult {
 	readonly fastpathReentries: number;
 	/** Ops that were done, by op. */
 	readonly opCounts: Float64Array;
-}
-
-/** A block of a chain: where it begins, and what arrives in it. */
-interface Block {
-	readonly start: Snapshot;
-	/** Op count at its start. */
-	readonly opsBefore: number;
-	/** Events that the chain has in this block: of its first one only. */
-	readonly prefix: readonly Injection[];
-	/** Op count at its end. */
-	readonly opsAfter: number;
-	readonly entries: readonly number[];
-	readonly guestEntries: readonly number[];
-	/** What was noted at the op before its first one, and at each of its own. */
-	readonly notes: readonly number[];
-	/** The surroundings of the same ops. */
-	readonly surroundings: readonly number[];
 }
 
 /** A chain that a pass found: its last event's place in the chain before, and how long it is. */
@@ -345,7 +336,7 @@ export class Search {
 		subject.noting = true;
 		this.rewind(from);
 		// What came before its first op is as it was when the chain before was run.
-		subject.noteReads((from.notes[1] ?? EVERYTHING_READ) >> READ_SHIFT);
+		subject.noteReads(readsBefore(from));
 		let events: readonly Injection[] = [...from.prefix, branch.event];
 		for (let at = 0; at < branch.length; at++) {
 			const start = at === 0 ? from.start : states.save();
@@ -371,8 +362,7 @@ export class Search {
 				const { kind, places } = row;
 				if (
 					places.includes(isEntry && places.includes("entry") ? "entry" : "host") &&
-					!this.isRepeated(row, block, op) &&
-					!(isLast && this.passesAgain(row, block, op, first))
+					!this.isSpared(row, block, op, first, isLast)
 				)
 					this.try(at, block, { event: kind, at: op }, last, branches, history);
 			}
@@ -384,40 +374,12 @@ export class Search {
 		}
 	}
 
-	/**
-	 * Whether an event at an op of a block is the same as at the op before: it would wait at both, and nobody looked
-	 * between them; or it would change nothing at both.
-	 */
-	private isRepeated({ waits, idle, sets = 0 }: EventRow, block: Block, op: number): boolean {
-		if ((waits ?? idle) === undefined || this.options.exhaustive === true) return false;
-		// At the entry itself it is tried in any case: what enters the guest is looked at apart.
-		if (block.entries.includes(op)) return false;
-		const at = op - block.opsBefore;
-		const note = block.notes[at]!;
-		const [here, before] = [deliveryState(note), deliveryState(block.notes[at - 1]!)];
-		if (idle?.(here) === true && idle(before))
-			return here.interruptFlag === before.interruptFlag && here.gif === before.gif;
-		if (waits === undefined || (note >> READ_SHIFT) & (sets | READ_MORE)) return false;
-		return waits(here) && waits(before);
-	}
-
-	/**
-	 * Whether an event that is the last one does at an op what it did at the op before: its handler runs at once, sees the same
-	 * and leaves nothing behind. @param first op of the block that may have it
-	 */
-	private passesAgain({ passes }: EventRow, block: Block, op: number, first: number): boolean {
+	/** Whether an event does at an op of a block what it did at the op before, and need not be tried there again. */
+	private isSpared(row: EventRow, block: Block, op: number, first: number, isLast: boolean): boolean {
 		const { exhaustive, allPassing } = this.options;
-		if (passes === undefined || exhaustive === true || allPassing === true) return false;
-		if (block.entries.includes(op)) return false;
-		// An event of the chain that came at the op before may have come first or last there.
-		if (block.prefix.length > 0 && op <= first + 1) return false;
-		const at = op - block.opsBefore;
-		const [here, before] = [block.surroundings[at]!, block.surroundings[at - 1]!];
+		if (exhaustive === true) return false;
 		return (
-			here !== NO_SURROUNDINGS &&
-			here === before &&
-			passes(deliveryState(block.notes[at]!)) &&
-			passes(deliveryState(block.notes[at - 1]!))
+			isRepeated(row, block, op) || (isLast && allPassing !== true && passesAgain(row, block, op, first))
 		);
 	}
 
@@ -453,27 +415,6 @@ export class Search {
 
 /** States of a run, beyond which it is taken for endless: the longest without a bug has some thousands. */
 const CHAIN_MAX = 20_000;
-/** Before the first op: as if somebody had looked at everything. */
-const NOTHING_NOTED = { note: NOTE.interruptFlag | NOTE.gif, surroundings: NO_SURROUNDINGS };
-const EVERYTHING_READ = 0xff << READ_SHIFT;
-
-/** What was noted at an op. */
-type Noted = typeof NOTHING_NOTED;
-
-const notedAt = ({ notes, surroundings }: Block, at: number): Noted => ({
-	note: notes.at(at)!,
-	surroundings: surroundings.at(at)!,
-});
-const firstNoted = (block: Block) => notedAt(block, 0);
-const lastNoted = (block: Block | undefined) => (block === undefined ? NOTHING_NOTED : notedAt(block, -1));
-
-function deliveryState(note: number): DeliveryState {
-	return {
-		interruptFlag: (note & NOTE.interruptFlag) !== 0,
-		gif: (note & NOTE.gif) !== 0,
-		nmiBlocked: (note & NOTE.nmiBlocked) !== 0,
-	};
-}
 
 /** Whether an event at the same op comes behind another one in the order of schedules. */
 function isBehind(first: Injection, second: Injection): boolean {

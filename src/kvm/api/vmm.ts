@@ -17,7 +17,7 @@ import { kvmSetIrq } from "../irqchip/routing.ts";
 import { Board, type DeviceEnd } from "./board.ts";
 import { leaveAsFirmware } from "./firmware.ts";
 import { buildGuestCpuid } from "../emulate/cpuid.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { kvmVcpuHasEvents } from "../emulate/simple.ts";
 import { KVM_EXIT, KVM_HC_MAP_GPA_RANGE, MP_STATE } from "../requests.ts";
 import { type KvmRun, loadHere, type Vcpu } from "../vcpu.ts";

@@ -1,5 +1,5 @@
 /** Exceptions for the guest, and the end of an emulated instruction (arch/x86/kvm/x86.c). */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { KVM_REQ } from "../requests.ts";

@@ -6,7 +6,8 @@
  */
 import { EFER } from "../../silicon/cpu/control.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
-import type { Cpu, EmulatedMemory } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import type { EmulatedMemory } from "../../silicon/cpu/guest-mode.ts";
 import { raise, VECTOR } from "../../silicon/cpu/fault.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { resetState } from "../../silicon/cpu/modes.ts";

@@ -10,7 +10,7 @@
  * yields where the guest's slice ends, where a thread sleeps, and between nodes when the CPU's slice is over. Flows in
  * which nothing waits stay plain functions, and their slice ends behind them.
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { FlowError } from "./errors.ts";

@@ -7,7 +7,7 @@
  *     runner.start();
  *     while (runner.step()) …;          // one node each; runner.result is what KVM_RUN's flow returned
  */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import type { Vendor } from "../../silicon/models/model.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { type CompiledTree, ENTRY_FLOW, type NodePlace, compileTree, moduleOf } from "./compile.ts";

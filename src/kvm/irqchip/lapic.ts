@@ -3,7 +3,7 @@
  * x2APIC MSRs, priorities, interprocessor interrupts, and the timer (apic-timer.ts).
  */
 
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { kvmVcpuReset, vcpuDeliverSipiVector } from "../emulate/reset.ts";
 import { kvmFindCpuidEntry } from "../emulate/cpuid.ts";
 import { KVM_REQ, MP_STATE } from "../requests.ts";

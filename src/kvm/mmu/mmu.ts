@@ -6,7 +6,8 @@
  *           │           │         └─ table ── 4 KiB leaves
  */
 import { FN, runFunction } from "../../host/functions.ts";
-import { type Cpu, symbol } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { KVM_REQ } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
 import type { MemorySlot, Vm } from "../vm.ts";

@@ -9,7 +9,7 @@ import {
 	writePkru,
 	xsetbv,
 } from "../../host/access.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP, type OpName, customOpId } from "../../silicon/ops.ts";
 import { clgi, stgi } from "../../silicon/svm/instructions.ts";
 import type { CustomOp } from "../flow/custom-op.ts";

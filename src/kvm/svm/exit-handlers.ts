@@ -1,5 +1,5 @@
 /** SVM exits that leave the fastpath: svm_exit_handlers (arch/x86/kvm/svm/svm.c, v6.18). */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";

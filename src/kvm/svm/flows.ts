@@ -1,5 +1,5 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { rdmsrSpecCtrl, returnFromAssembly, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
 import { HOST_VECTOR } from "../../host/kernel.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";

@@ -1,5 +1,5 @@
 /** VMX exits that leave the fastpath: kvm_vmx_exit_handlers (arch/x86/kvm/vmx/vmx.c, v6.18). */
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { DR6_RESERVED } from "../../host/hw-breakpoint.ts";
 import { DR6 } from "../../silicon/cpu/debug.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";

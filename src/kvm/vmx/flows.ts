@@ -12,7 +12,7 @@ import {
 } from "../../host/access.ts";
 import { HostInvariant } from "../../host/errors.ts";
 import { FN, runFunction } from "../../host/functions.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";

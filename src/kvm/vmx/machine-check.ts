@@ -1,6 +1,6 @@
 /** Machine checks that VMX reports by exits (arch/x86/kvm/vmx/, v6.18). */
 import { doMachineCheck } from "../../host/mce.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { EXIT_REASON } from "../../silicon/vmx/controls.ts";
 import { type Node, step, when } from "../flow/flow.ts";
 import type { Vcpu } from "../vcpu.ts";

@@ -3,7 +3,7 @@
  * It is active while the guest's local APIC is in x2APIC mode; the xAPIC page's accesses are not virtualized here.
  */
 import { HOST_VECTOR } from "../../host/kernel.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 import { CPU_BASED, PIN, SECONDARY } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";

@@ -3,7 +3,7 @@
  * while whether an event comes, which saves the wake-up. How long follows from how long the last halts were.
  */
 import { FN, ktimeGet, runFunction } from "../../host/functions.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 import type { Vcpu } from "../vcpu.ts";
 import { srcuReadLockNested, srcuReadUnlockNested } from "./srcu.ts";

@@ -3,7 +3,7 @@
  * (include/linux/kvm_host.h, v6.18). A vCPU holds it outside the guest and not in the fastpath loop.
  */
 import { HostInvariant } from "../../host/errors.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 import type { Vcpu } from "../vcpu.ts";
 

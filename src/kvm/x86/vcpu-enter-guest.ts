@@ -3,7 +3,7 @@
  * (arch/x86/kvm/x86.c; the order of steps is that of docs/run-loop.md).
  */
 import { moveToDr, rdmsrDebugctl, rdmsrXfd, rdtsc, wrmsrXfdErr } from "../../host/access.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { DR7_FIXED_1 } from "../../host/hw-breakpoint.ts";
 import { OP } from "../../silicon/ops.ts";

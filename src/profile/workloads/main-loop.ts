@@ -9,7 +9,8 @@ import { SharedLine } from "../../host/shared-line.ts";
 import { Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
-import { type Cpu, symbol } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 
 const MAIN_LOOP = symbol("main_loop_wait");

@@ -3,7 +3,7 @@ import { INIT_PKRU, type Kernel } from "../../host/kernel.ts";
 import { Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
-import { symbol } from "../../silicon/cpu/cpu.ts";
+import { symbol } from "../../silicon/cpu/symbols.ts";
 
 const MADVISE = symbol("__do_sys_madvise");
 /** Plain instructions of madvise() around the notifier, for one range. Assumed. */

@@ -3,7 +3,8 @@ import type { NodePlace } from "../../kvm/flow/compile.ts";
 import type { Node, Tree } from "../../kvm/flow/flow.ts";
 import { children } from "../../kvm/flow/flow.ts";
 import type { CallRecord } from "../../profile/timeline/frames.ts";
-import { type Cpu, symbolName } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { symbolName } from "../../silicon/cpu/symbols.ts";
 
 /** A function that has been entered and not left. */
 interface OpenCall {

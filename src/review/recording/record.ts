@@ -21,7 +21,8 @@ import { compileTree } from "../../kvm/flow/compile.ts";
 import { customCost } from "../../kvm/flow/custom-op.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { linkTree } from "../../kvm/flow/program.ts";
-import { type Cpu, type OpObserver, symbolName } from "../../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../../silicon/cpu/observers.ts";
+import { callStackOf } from "../../silicon/cpu/symbols.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import { OP_NAMES, OP_SLOTS, customOpId } from "../../silicon/ops.ts";
 import { Recorder } from "./recorder.ts";
@@ -131,7 +132,7 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 	const judge = new Judge(machine, ({ name, degree }, detail) => {
 		if (seen.has(name) || degree !== "violation") return;
 		seen.add(name);
-		recorder.onViolation(name, detail, stackOf(cpu));
+		recorder.onViolation(name, detail, callStackOf(cpu));
 	});
 	const watch = watchOf(recorder, options);
 	cpu.observer = watch.observe(injector(options, judge, recorder));
@@ -147,7 +148,7 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 		if (error instanceof Cut) return recorder.finish(cutText(options), true);
 		if (error instanceof HostFault) recorder.onViolation("host-fault", error.message, error.callStack);
 		else if (error instanceof HostInvariant)
-			recorder.onViolation("host-invariant", error.message, stackOf(cpu));
+			recorder.onViolation("host-invariant", error.message, callStackOf(cpu));
 		else throw error;
 		return recorder.finish(error.message, false);
 	} finally {
@@ -156,13 +157,6 @@ function recordImage(options: RecordOptions, image: Image): Recording {
 		cpu.guest = null;
 		vcpu.ledger = null;
 	}
-}
-
-/** The functions that the processor is in, innermost first. */
-function stackOf(cpu: Cpu): string[] {
-	const names: string[] = [];
-	for (let depth = cpu.stackDepth - 1; depth >= 0; depth--) names.push(symbolName(cpu.stack[depth]!));
-	return names;
 }
 
 function runToEnd(vmm: Vmm): VmmResult {

@@ -10,7 +10,8 @@ import {
 	type LaneState,
 	NODE_KINDS,
 } from "../../profile/timeline/frames.ts";
-import { type Cpu, symbolName } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import { callStackOf } from "../../silicon/cpu/symbols.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { readRflags } from "../../silicon/cpu/rflags.ts";
 import { OP, OP_SLOTS, opName } from "../../silicon/ops.ts";
@@ -261,14 +262,12 @@ export class Recorder implements KvmTracer {
 	private frame(kind: FrameKind, text: string, node = 0, loop = 0): void {
 		if (!this.isOn) return;
 		const { cpu } = this.machine;
-		const stack: string[] = [];
-		for (let depth = 0; depth < cpu.stackDepth; depth++) stack.push(symbolName(cpu.stack[depth]!));
 		this.frames.push({
 			kind: FRAME_KINDS.indexOf(kind),
 			text: this.texts.id(text),
 			ops: this.ops,
 			cycles: this.cycles(),
-			stack: this.stacks.id(stack.join(" › ")),
+			stack: this.stacks.id(callStackOf(cpu).reverse().join(" › ")),
 			state: this.state(),
 			registers: this.sets.length - 1,
 			node,

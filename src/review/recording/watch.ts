@@ -1,6 +1,7 @@
 /** Which part of a run is recorded: begins the recorder, passes on what it wants to see, and ends the run. */
 import { fetchLinear } from "../../silicon/paging/access.ts";
-import type { Cpu, OpObserver } from "../../silicon/cpu/cpu.ts";
+import type { Cpu } from "../../silicon/cpu/cpu.ts";
+import type { OpObserver } from "../../silicon/cpu/observers.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import type { Recorder } from "./recorder.ts";
 import { stepGuest } from "./stepper.ts";

@@ -12,8 +12,10 @@ import { GuestPhysicalTlb } from "../paging/guest-physical-tlb.ts";
 import { WalkMemo } from "../paging/walk-memo.ts";
 import { FillList } from "./fill-list.ts";
 import type { FirstLevelCache } from "./first-level.ts";
+import type { EmulatedMemory, GuestMode } from "./guest-mode.ts";
 import type { HostVectors, InterruptController } from "./host-vectors.ts";
 import * as L from "./layout.ts";
+import type { OpObserver, StackSampler } from "./observers.ts";
 
 /** RFLAGS.IF, in the low word. */
 const RFLAGS_IF = 1 << 9;
@@ -29,121 +31,6 @@ export const PENDING = {
 	/** Root mode: STI's interrupt shadow is under way. */
 	stiShadow: 64,
 } as const;
-
-/** Sees every op before it takes effect. Check, trace and profile implement it. */
-export interface OpObserver {
-	onOp(cpu: Cpu, op: number): void;
-	/** Guest mode has begun; the guest has not executed an instruction yet. */
-	onGuestEntry?(cpu: Cpu): void;
-	/** The guest has exited; the registers still are what it left in them. */
-	onGuestExit?(cpu: Cpu): void;
-	/** A symbol was entered or left: `symbol` is an id of `symbolName`. */
-	onEnter?(cpu: Cpu, symbol: number): void;
-	onLeave?(cpu: Cpu, symbol: number): void;
-	/** Another thread's call stack is in `cpu.stack` from here on. */
-	onSwitch?(cpu: Cpu): void;
-	/** The clock is about to jump over this many cycles, in which the processor stands still. */
-	onIdle?(cpu: Cpu, cycles: number): void;
-}
-
-/**
- * Looks at the call stack from time to time, as a performance counter's interrupt does. It is asked where a function is
- * entered or left and `sampleAt` has passed, before the stack changes: the time since belongs to that stack.
- */
-export interface StackSampler {
-	onSample(cpu: Cpu): void;
-	/** As in OpObserver. */
-	onGuestEntry(cpu: Cpu): void;
-	onGuestExit(cpu: Cpu): void;
-	/** As in OpObserver. */
-	onIdle(cpu: Cpu, cycles: number): void;
-}
-
-/** Holds while the processor runs a guest: VMX non-root operation, SVM guest mode. vmx/ and svm/ implement it. */
-export interface GuestMode {
-	/**
-	 * Asked by a system instruction before it takes effect.
-	 * @param cpu the processor
-	 * @param intercept which instruction (INTERCEPT)
-	 * @param length instruction length in bytes
-	 * @param info what the exit needs to know: I/O qualification, MSR index, CR number and register …
-	 * @returns true if the instruction caused a VM exit; its effect must not take place
-	 */
-	instruction(cpu: Cpu, intercept: number, length: number, info: number): boolean;
-	/**
-	 * Whether an instruction is undefined in this guest: #UD, ahead of all other checks (VMX's enable controls). Absent: none
-	 * is.
-	 * @param intercept INTERCEPT of the instruction
-	 */
-	isUndefined?(intercept: number): boolean;
-	/** Asked before an exception is delivered through the guest's IDT. @returns true if it caused a VM exit */
-	exception(cpu: Cpu, vector: number, errorCode: number, hasErrorCode: boolean): boolean;
-	/** EPT violation or nested page fault; details are in the state block's FAULT fields. Always exits, or injects. */
-	secondLevelFault(cpu: Cpu): void;
-	/** Asked at an instruction boundary while `cpu.pending` is not 0. @returns true if a VM exit happened */
-	pendingEvent(cpu: Cpu): boolean;
-	/** A third fault while delivering a double fault. */
-	tripleFault(cpu: Cpu): void;
-	/** Root of the second-level page tables (host physical address), and their kind. */
-	readonly secondLevel: { readonly kind: "ept" | "npt"; readonly root: number } | null;
-	/** Added to CYCLES when the guest reads the time stamp counter. */
-	readonly tscOffset: number;
-	/** RDTSC, and PAUSE, cause a VM exit. Asked when guest code is entered. */
-	readonly interceptsTsc: boolean;
-	readonly interceptsPause: boolean;
-	/**
-	 * What a MOV from CR0, CR4 or CR8 that did not exit reads (read shadows, virtual TPR).
-	 * @param cr 0, 4 or 8
-	 * @param real the register's value
-	 */
-	readCr?(cr: number, real: bigint): bigint;
-	/** RDMSR that did not exit, of a register that the mode virtualizes. @returns null: it does not */
-	readMsr?(index: number): bigint | null;
-	/** WRMSR that did not exit. @returns true: done; false: #GP; null: not virtualized */
-	writeMsr?(index: number, value: number): boolean | null;
-	/**
-	 * What a MOV to CR0, CR4 or CR8 (also LMSW, CLTS) that did not exit leaves in the register: bits that
-	 * the hypervisor owns keep their real value.
-	 * @param cr 0, 4 or 8
-	 * @param real the register's value before
-	 * @param value what the guest writes
-	 */
-	writeCr?(cr: number, real: bigint, value: bigint): bigint;
-}
-
-/**
- * The memory of a processor that a hypervisor's emulator borrows to carry an instruction out: all accesses by linear
- * address go here instead of through paging. A fault is noted as usual.
- */
-export interface EmulatedMemory {
-	/** @param access as paging/access.ts has it @returns the value, zero-extended; 0 with a fault noted */
-	read(cpu: Cpu, linear: bigint, bytes: number, access: number): bigint;
-	write(cpu: Cpu, linear: bigint, bytes: number, value: bigint, access: number): void;
-	/** Whether a write would succeed; if not, its fault is noted. */
-	probe(cpu: Cpu, linear: bigint, bytes: number, access: number): boolean;
-	/** @returns byte offset in the machine's memory of the code at an address, or -1 with a fault noted */
-	fetch(cpu: Cpu, linear: bigint): number;
-}
-
-/** Symbols are interned once, so that call stacks are arrays of small integers. */
-const symbolNames: string[] = [];
-const symbolIds = new Map<string, number>();
-
-/** The id of a symbol (a kernel function's name). */
-export function symbol(name: string): number {
-	let id = symbolIds.get(name);
-	if (id === undefined) {
-		id = symbolNames.length;
-		symbolNames.push(name);
-		symbolIds.set(name, id);
-	}
-	return id;
-}
-
-/** The name behind a symbol id. */
-export function symbolName(id: number): string {
-	return symbolNames[id] ?? `symbol ${id}`;
-}
 
 /** Filled entries that are remembered one by one: with more, emptying all of a table takes less time. */
 const TLB_FILLS = 16_384;

@@ -2,7 +2,8 @@
  * SVM guest mode: which instructions and events cause #VMEXIT (APM Vol. 2, 15.7-15.14), and what they record. An
  * exit notes its information in the VMCB and clears `cpu.guest`, so that the guest's code returns to vmrun.ts.
  */
-import { type Cpu, type GuestMode, PENDING } from "../cpu/cpu.ts";
+import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import type { GuestMode } from "../cpu/guest-mode.ts";
 import { noteDebugException } from "../cpu/debug.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import * as L from "../cpu/layout.ts";

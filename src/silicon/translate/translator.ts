@@ -1,5 +1,5 @@
 /**
- * The translator and dispatcher: finds or makes the region for where the processor is, runs it, and handles why
+ * The translator and dispatcher: has the region for where the processor is found or made, runs it, and handles why
  * it came back.
  *
  * Nothing that a guest can see depends on what was translated before or how big: the deadline is checked on
@@ -8,47 +8,35 @@
  */
 import type { Cpu } from "../cpu/cpu.ts";
 import { hasPendingDebug, runsAlone } from "../cpu/debug.ts";
-import { raise, VECTOR } from "../cpu/fault.ts";
 import { fillJumpEntry, flushJumpCache, jumpEntry } from "../cpu/jump-cache.ts";
 import * as L from "../cpu/layout.ts";
 import { checkSegment } from "../cpu/segment-access.ts";
 import type { MachineMemory } from "../machine.ts";
 import type { CpuModel } from "../models/model.ts";
-import { CodeCache, type Region } from "./code-cache.ts";
-import { CodeStore, type Found, type ModuleObserver, type TranslatorStats } from "./code-store.ts";
+import type { Region } from "./code-cache.ts";
+import { CodeStore, type ModuleObserver, type TranslatorStats } from "./code-store.ts";
 import { ACCESS, CHECK } from "./core.ts";
-import type { HasEncoding } from "./decode.ts";
 import { EXIT } from "./exits.ts";
 import { encodingsOf } from "./features.ts";
 import { passInstruction } from "./memory-operands.ts";
-import { bankFrom, hasCodeLimits, type Mode, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
-import { type Block, Discovery, exitsOf, type Limits, singleBlock } from "./region.ts";
+import { bankFrom, hasCodeLimits, modeFrom, modeOf, SINGLE, TRACKED } from "./mode.ts";
+import { RegionFinder } from "./region-finder.ts";
 import { OUTCOME, type Outcome, type Services } from "./services.ts";
 import { carryOutVector } from "../simd/operations.ts";
 import { vectorMemory } from "./vector-slow.ts";
 
-/** What a region may hold at first sight, and once it is hot. */
-const COLD: Limits = { instructions: 64, blocks: 12 };
-const HOT: Limits = { instructions: 1000, blocks: 160 };
-const ALONE: Limits = { instructions: 1, blocks: 1 };
-/** And where many regions hold its entry already. */
-const SHORT: Limits = { instructions: 4, blocks: 1 };
 /** Where the state block keeps the mode that each jump cache is about, and base and limit of CS with it. */
 const JUMP_MODE = L.SCRATCH + 16;
 const JUMP_MODE_BYTES = 16;
 /** Blocking by STI and by MOV SS. */
 const SHADOW = 3;
 
-/** Regions that are compiled along with one at first sight, and their instructions at most. */
-const BATCH: Limits = { instructions: 192, blocks: 8 };
-
 /** Translates and runs guest code for the processors of one machine. */
 export class Translator {
 	readonly memory: MachineMemory;
 	private readonly services: Services;
-	private readonly has: HasEncoding;
 	private readonly code: CodeStore;
-	private readonly cache: CodeCache;
+	private readonly regions: RegionFinder;
 	private readonly cpus = new Set<Cpu>();
 	private running: Cpu | null = null;
 	/** The processor that ran last. */
@@ -68,8 +56,6 @@ export class Translator {
 	constructor(memory: MachineMemory, model: CpuModel, services: Services) {
 		this.memory = memory;
 		this.services = services;
-		this.has = encodingsOf(model);
-		this.cache = new CodeCache(memory);
 		this.code = new CodeStore(memory, model, {
 			load: (linear, access) => this.load(linear, access),
 			store: (linear, access, value) => this.store(linear, access, value),
@@ -80,6 +66,7 @@ export class Translator {
 				vectorMemory(this.running!, this.services, what, detail, linear, this.storePart),
 			vector: (operation, immediate) => carryOutVector(this.running!, operation, immediate),
 		});
+		this.regions = new RegionFinder(memory, services, encodingsOf(model), this.code, () => this.flushAll());
 		memory.onCodeWrite = (page) => this.codeWritten(page);
 	}
 
@@ -159,16 +146,16 @@ export class Translator {
 
 	/** A store is about to hit a page that code was translated from. */
 	private codeWritten(page: number): void {
-		if (this.storeBytes > 0 && !this.cache.covers(page, this.storeOffset, this.storeBytes)) return;
+		if (this.storeBytes > 0 && !this.regions.covers(page, this.storeOffset, this.storeBytes)) return;
 		this.dropPage(page);
 	}
 
 	/** Drops what was translated from a page of host physical memory. It comes back if the bytes do. */
 	dropPage(page: number): void {
-		if (!this.cache.drop(page)) return;
+		if (!this.regions.drop(page)) return;
 		this.wroteCode = true;
 		this.stats.droppedPages++;
-		for (const cpu of this.cpus) flushJumpCache(cpu);
+		this.flushAll();
 	}
 
 	/**
@@ -176,156 +163,17 @@ export class Translator {
 	 * in memory before it runs again.
 	 */
 	reset(): void {
-		this.cache.dropAll();
+		this.regions.dropAll();
+		this.flushAll();
+	}
+
+	private flushAll(): void {
 		for (const cpu of this.cpus) flushJumpCache(cpu);
 	}
 
 	/** The address space or mode of a processor changed behind its back: empties its jump cache. */
 	flush(cpu: Cpu): void {
 		flushJumpCache(cpu);
-	}
-
-	// ---- translation ---------------------------------------------------------------------------------
-
-	/** The blocks of a region, and the bytes they were decoded from in at most two pieces. */
-	private discover(
-		cpu: Cpu,
-		mode: Mode,
-		rip: bigint,
-		at: number,
-		limits: Limits,
-		codeLimit: number,
-	): Block[] | null {
-		const { u8, ramBase, ramBytes } = this.memory;
-		const offset = at & 0xfff;
-		const pageStart = at - offset;
-		const room = codeLimit < 0 ? 4096 : codeLimit - Number(rip) + 1;
-		const page = u8.slice(pageStart, Math.min(pageStart + 4096, at + room, ramBase + ramBytes));
-		const blocks = new Discovery(page, offset, rip, mode, limits, codeLimit, this.has).run();
-		if (blocks !== null) return blocks;
-		if (offset + room < 4096) return this.beyondLimit(cpu);
-		// The entry instruction runs over the page's end.
-		const next = this.fetchNext(cpu, mode, rip, at);
-		if (next < 0) return null;
-		const bytes = new Uint8Array(15);
-		const head = 4096 - offset;
-		bytes.set(page.subarray(offset));
-		bytes.set(u8.subarray(next, next + 15 - head), head);
-		const block = singleBlock(bytes, rip, mode, codeLimit, this.has);
-		if (codeLimit >= 0 && block.insns[0]!.length > room) return this.beyondLimit(cpu);
-		return [block];
-	}
-
-	/** Code that runs over the limit of CS. @returns null with #GP(0) noted */
-	private beyondLimit(cpu: Cpu): null {
-		raise(cpu, VECTOR.GP, 0);
-		return null;
-	}
-
-	/** Limit of CS, or -1 where none can matter. */
-	private codeLimit(cpu: Cpu, mode: Mode): number {
-		if (mode.bitness === 64 || mode.flat) return -1;
-		return cpu.read32(L.SEG + L.CS * L.SEG_BYTES + L.SEG_LIMIT);
-	}
-
-	private linear(cpu: Cpu, mode: Mode, rip: bigint): bigint {
-		if (mode.bitness === 64) return rip;
-		return BigInt.asUintN(32, rip + cpu.read64(L.SEG + L.CS * L.SEG_BYTES + L.SEG_BASE));
-	}
-
-	/** Finds the first byte of the page behind the one that RIP lies in. @returns -1 with a fault noted */
-	private fetchNext(cpu: Cpu, mode: Mode, rip: bigint, at: number): number {
-		const linear = this.linear(cpu, mode, rip) + BigInt(4096 - (at & 0xfff));
-		return this.services.fetch(cpu, BigInt.asUintN(mode.bitness === 64 ? 64 : 32, linear));
-	}
-
-	/** Translates the region at RIP. @returns null with a fault noted if it cannot be fetched */
-	private translate(cpu: Cpu, mode: Mode, rip: bigint, at: number, hot: boolean): Region | null {
-		if (this.code.isFull) this.evict();
-		const short = !hot && this.cache.isCrowded(at);
-		const limits = mode.single ? ALONE : hot ? HOT : short ? SHORT : COLD;
-		const codeLimit = this.codeLimit(cpu, mode);
-		const blocks = this.discover(cpu, mode, rip, at, limits, codeLimit);
-		if (blocks === null) return null;
-		// One that runs alone must not loop to itself.
-		if (mode.single) for (const edge of blocks[0]!.edges) edge.block = -1;
-		const first = blocks[0]!.insns[0]!;
-		const straddles = (at & 0xfff) + first.length > 4096;
-		// Ascending in memory; a straddling instruction is a region of its own.
-		const next = straddles ? this.fetchNext(cpu, mode, rip, at) : -1;
-		const region = this.cache.add(rip, mode.key, at, next, codeLimit, blocks, hot || mode.single);
-		const found = [{ region, blocks }];
-		if (!region.hot && !short && next < 0 && codeLimit < 0) this.followers(found, mode, at);
-		this.code.compile(found, mode);
-		return region;
-	}
-
-	/**
-	 * Adds regions that the code of others leads to by calls, their returns and branches, as far as they lie on the
-	 * same page: most of them are needed soon.
-	 * @param found the first region; those that are found go behind it
-	 * @param at where its entry lies in the machine's memory
-	 */
-	private followers(found: Found[], mode: Mode, at: number): void {
-		const { rip } = found[0]!.region;
-		const offset = at & 0xfff;
-		const pageStart = at - offset;
-		const page = this.memory.u8.slice(pageStart, pageStart + 4096);
-		const seen = new Set<bigint>([rip]);
-		let instructions = 0;
-		for (let next = 0; next < found.length; next++) {
-			const { blocks } = found[next]!;
-			for (const block of blocks) instructions += block.insns.length;
-			for (const target of exitsOf(blocks)) {
-				const targetOffset = offset + Number(target - rip);
-				if (seen.has(target) || targetOffset < 0 || targetOffset >= 4096) continue;
-				if (found.length >= BATCH.blocks || instructions >= BATCH.instructions) return;
-				seen.add(target);
-				const targetAt = pageStart + targetOffset;
-				if (this.cache.find(target, mode.key, targetAt, -1, () => -1) !== null) continue;
-				const more = new Discovery(page, targetOffset, target, mode, COLD, -1, this.has).run();
-				if (more === null) continue;
-				const region = this.cache.add(target, mode.key, targetAt, -1, -1, more, false);
-				found.push({ region, blocks: more });
-			}
-		}
-	}
-
-	/** Throws all code away, because there is too much of it. */
-	private evict(): void {
-		this.code.clear();
-		this.cache.clear();
-		for (const cpu of this.cpus) flushJumpCache(cpu);
-	}
-
-	/** Finds or makes the region at RIP. @returns null with a fault noted */
-	private find(cpu: Cpu, mode: Mode, hot: boolean): Region | null {
-		const rip = cpu.read64(L.RIP);
-		const limit = this.codeLimit(cpu, mode);
-		if (limit >= 0 && rip > BigInt(limit)) return this.beyondLimit(cpu);
-		const at = this.services.fetch(cpu, this.linear(cpu, mode, rip));
-		if (at < 0) return null;
-		const found = this.cache.find(rip, mode.key, at, limit, () => this.fetchNext(cpu, mode, rip, at));
-		if (found !== null && (found.hot || !hot)) {
-			if (this.cache.revalidate(found)) this.stats.revalidated++;
-			return found;
-		}
-		return this.translate(cpu, mode, rip, at, hot);
-	}
-
-	/**
-	 * The region that an entry of the jump cache named before it was emptied, if it is the one at RIP: guests that empty
-	 * the TLB all the time come by the same places.
-	 * @param slot of the table of regions, or any number
-	 * @returns undefined if it is not, or if it cannot be told without looking further; null with a fault noted
-	 */
-	private stale(cpu: Cpu, key: number, slot: number): Region | null | undefined {
-		const region = this.code.regionAt(slot);
-		if (region === undefined || !region.valid || region.key !== key || region.next >= 0) return undefined;
-		if (region.limit >= 0 || region.rip !== cpu.read64(L.RIP)) return undefined;
-		const at = this.services.fetch(cpu, this.linear(cpu, modeFrom(key), region.rip));
-		if (at < 0) return null;
-		return at === region.at ? region : undefined;
 	}
 
 	// ---- the dispatcher ------------------------------------------------------------------------------
@@ -368,8 +216,8 @@ export class Translator {
 			const words = cpu.u32;
 			let slot = words[entry + 2]!;
 			if (words[entry] !== low || words[entry + 1] !== cpu.read32(L.RIP + 4)) {
-				let region = this.stale(cpu, key, slot);
-				if (region === undefined) region = this.find(cpu, modeFrom(key), false);
+				let region = this.regions.stale(cpu, key, slot);
+				if (region === undefined) region = this.regions.find(cpu, modeFrom(key), false);
 				if (region === null) return this.fault(cpu);
 				slot = region.slot;
 				fillJumpEntry(cpu, bank, entry, low, cpu.read32(L.RIP + 4), slot);
@@ -418,7 +266,7 @@ export class Translator {
 
 	/** Makes the region at RIP hot. */
 	private promote(cpu: Cpu, key: number): void {
-		const region = this.find(cpu, modeFrom(key), true);
+		const region = this.regions.find(cpu, modeFrom(key), true);
 		if (region === null) {
 			// The code ran a moment ago; whatever the fetch noted will be found again when it is run.
 			cpu.write32(L.FAULT, 0);
@@ -454,7 +302,7 @@ export class Translator {
 	/** The region of one instruction at RIP, carried out; null if it cannot be fetched. */
 	private single(cpu: Cpu): { readonly region: Region | null; readonly outcome: Outcome } {
 		const mode = modeFrom(modeOf(cpu) | SINGLE);
-		const region = this.find(cpu, mode, false);
+		const region = this.regions.find(cpu, mode, false);
 		if (region === null) return { region, outcome: OUTCOME.fault };
 		if (mode.tracked && !this.services.checkEndbranch(cpu, region.first.mnemonic))
 			return { region, outcome: OUTCOME.fault };

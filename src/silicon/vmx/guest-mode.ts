@@ -4,7 +4,8 @@
  * that the guest's code returns to entry.ts, which swaps the state.
  */
 import { hasCet } from "../cpu/cet.ts";
-import { type Cpu, type GuestMode, PENDING } from "../cpu/cpu.ts";
+import { type Cpu, PENDING } from "../cpu/cpu.ts";
+import type { GuestMode } from "../cpu/guest-mode.ts";
 import { VECTOR } from "../cpu/fault.ts";
 import { INTERCEPT } from "../cpu/intercepts.ts";
 import * as L from "../cpu/layout.ts";
