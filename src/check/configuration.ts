@@ -9,6 +9,7 @@
  *     vmm.load(image, { parameters: guestParameters(configuration, model, vendor) });
  */
 import type { KernelOptions } from "../host/kernel-options.ts";
+import { CYCLES_COUNTER } from "../host/perf.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { OtherCpu } from "./other-cpu.ts";
 import type { GuestParameters } from "../guests/boot.ts";
@@ -44,7 +45,7 @@ const FACTORS = {
 	xfd:         { values: ["host", "own"],              title: "guest IA32_XFD", exists: (vendor, model) => notTd(vendor) && model.features.xfd !== 0 },
 	debugRegs:   { values: ["unused", "used"],           title: "guest debug registers", exists: notTd },
 	msrs:        { values: ["host", "own"],              title: "guest SPEC_CTRL, DEBUGCTL, SYSCALL's registers and TSC_AUX", exists: notTd },
-	debugctl:    { values: ["clear", "set"],             title: "host IA32_DEBUGCTL" },
+	debugctl:    { values: ["clear", "set"],             title: "what perf does on the host: IA32_DEBUGCTL, and on Intel a counter that excludes guests" },
 	neighbour:   { values: ["none", "vm"],               title: "another VM's vCPU that was switched out in the kernel on this CPU", exists: (vendor) => vendor !== "svm" },
 	breakpoints: { values: ["none", "active"],           title: "host breakpoints" },
 	nrips:       { values: ["on", "off"],                title: "kvm_amd.nrips", exists: (vendor) => vendor === "svm" },
@@ -328,10 +329,14 @@ function bestValue(
 }
 
 /**
- * DEBUGCTL of a host whose perf runs: LBR (bit 0), FREEZE_LBRS_ON_PMI (11) and FREEZE_IN_SMM (14) on Intel; LBR and
- * bus lock detection (2) on AMD.
+ * A host whose perf records branches. DEBUGCTL: LBR (bit 0), FREEZE_LBRS_ON_PMI (11) and FREEZE_IN_SMM (14) on Intel; LBR and
+ * bus lock detection (2) on AMD. The counter whose overflows record them: what AMD's do in a guest is a matter of their own bits.
  */
-const HOST_DEBUGCTL = { GenuineIntel: 0x4801, AuthenticAMD: 0x5 } as const;
+const HOST_PERF = {
+	GenuineIntel: { debugctl: 0x4801, globalCtrl: CYCLES_COUNTER },
+	AuthenticAMD: { debugctl: 0x5, globalCtrl: 0 },
+} as const;
+const NO_PERF = { debugctl: 0, globalCtrl: 0 } as const;
 const NEIGHBOURS_TSC_AUX = { field: L.TSC_AUX, value: 0x55n } as const;
 /** Instruction breakpoints of perf, on the first CPU and on the other one. */
 const HOST_DR0 = 0xffff_ff80;
@@ -349,7 +354,11 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 	const { cpu, kernel, vcpu } = machine;
 	vcpu.vm.apicvInhibited = configuration.apicv === "inhibited";
 	vcpu.pmu.countsInstructions = configuration.pmu === "counting";
-	if (configuration.debugctl === "set") kernel.setDebugctl(HOST_DEBUGCTL[cpu.model.vendorString]);
+	if (configuration.debugctl === "set") {
+		const { debugctl, globalCtrl } = HOST_PERF[cpu.model.vendorString];
+		kernel.perf.setDebugctl(debugctl);
+		if (globalCtrl !== 0) kernel.perf.setGlobalCtrl(globalCtrl);
+	}
 	if (configuration.breakpoints === "active") {
 		kernel.breakpoints.install(0, HOST_DR0);
 	}
@@ -362,8 +371,8 @@ export function applyConfiguration(machine: Machine, configuration: Configuratio
 export function otherCpuOf(machine: Machine, configuration: Configuration): OtherCpu | null {
 	if (configuration.cpu === "stays") return null;
 	const { kernel, cpu, processors } = machine;
-	const debugctl = configuration.debugctl === "set" ? 0 : HOST_DEBUGCTL[cpu.model.vendorString];
-	const other = new OtherCpu(kernel, processors.length, debugctl);
+	const perf = configuration.debugctl === "set" ? NO_PERF : HOST_PERF[cpu.model.vendorString];
+	const other = new OtherCpu(kernel, processors.length, perf);
 	other.boot(({ userReturn, breakpoints }) => {
 		if (configuration.neighbour === "vm") userReturn.set([NEIGHBOURS_TSC_AUX]);
 		if (configuration.breakpoints === "active") breakpoints.install(0, OTHER_DR0);

@@ -5,6 +5,7 @@
  */
 import { HOST_VECTOR, type Kernel } from "../host/kernel.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
+import { CYCLES_COUNTER } from "../host/perf.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { KVM_REQ, VCPU_MODE } from "../kvm/requests.ts";
 import { piDesc } from "../kvm/vmx/posted-intr.ts";
@@ -88,6 +89,13 @@ export interface EventRow {
 
 /** IA32_DEBUGCTL.LBR. */
 const DEBUGCTL_LBR = 1;
+
+/** What `perf record -b` starts and stops: branch records, and the counter whose overflows keep them. AMD's is switched by nobody. */
+function toggleBranchRecords({ perf, cpu }: Kernel): void {
+	perf.setDebugctl(perf.debugctl ^ DEBUGCTL_LBR);
+	if (cpu.model.vendorString === "GenuineIntel")
+		perf.setGlobalCtrl(perf.globalCtrl === 0 ? CYCLES_COUNTER : 0);
+}
 
 const noneInProgress = ({ cpu }: Machine) =>
 	(cpu.pending & PENDING.machineCheck) === 0 &&
@@ -403,10 +411,11 @@ export const EVENTS: readonly EventRow[] = [
 	},
 	{
 		kind: "perf",
-		title: "interrupt by which perf changes DEBUGCTL here",
+		title:
+			"interrupt by which perf starts or stops recording branches here: DEBUGCTL, and on Intel a counter",
 		places: ["host"],
 		waits: interruptWaits,
-		inject: ({ kernel }) => kernel.callFromOtherCpu(() => kernel.setDebugctl(kernel.debugctl ^ DEBUGCTL_LBR)),
+		inject: ({ kernel }) => kernel.callFromOtherCpu(() => toggleBranchRecords(kernel)),
 		isNew: ({ apic }) => !apic.requested(HOST_VECTOR.callFunction),
 	},
 	{

@@ -9,6 +9,7 @@
 import { AddressSpaces } from "../host/address-space.ts";
 import { HwBreakpoints } from "../host/hw-breakpoint.ts";
 import type { Kernel } from "../host/kernel.ts";
+import { PerfCpu } from "../host/perf.ts";
 import { UserReturnMsrs } from "../host/user-return.ts";
 import * as L from "../silicon/cpu/layout.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
@@ -24,6 +25,7 @@ const REGISTERS = [
 	L.CR3,
 	L.CR4,
 	L.DEBUGCTL,
+	L.PERF_GLOBAL_CTRL,
 	L.SPEC_CTRL,
 	L.STAR,
 	L.LSTAR,
@@ -39,7 +41,7 @@ const PER_CPU = [
 	"userReturn",
 	"userMsrs",
 	"gsBase",
-	"debugctl",
+	"perf",
 	"specCtrl",
 	"ibpbExitToUser",
 ] as const satisfies readonly (keyof Kernel)[];
@@ -61,9 +63,9 @@ export class OtherCpu {
 
 	/**
 	 * @param number of the CPU: nobody else's
-	 * @param debugctl what perf does there, unlike here
+	 * @param perf what perf does there, unlike here
 	 */
-	constructor(kernel: Kernel, number: number, debugctl: number) {
+	constructor(kernel: Kernel, number: number, perf: Pick<PerfCpu, "debugctl" | "globalCtrl">) {
 		const { cpu } = kernel;
 		this.kernel = kernel;
 		this.number = number;
@@ -74,7 +76,7 @@ export class OtherCpu {
 			userReturn: new UserReturnMsrs(cpu),
 			userMsrs: { ...kernel.userMsrs, tscAux: BigInt(number) },
 			gsBase: kernel.gsBase + BigInt(number) * PER_CPU_STRIDE,
-			debugctl,
+			perf: Object.assign(new PerfCpu(cpu), perf),
 			specCtrl: STIBP,
 			ibpbExitToUser: false,
 		};
@@ -88,7 +90,8 @@ export class OtherCpu {
 		addressSpaces.boot();
 		addressSpaces.toggleCr4Pce();
 		cpu.write64(GS_BASE, kernel.gsBase);
-		cpu.write64(L.DEBUGCTL, BigInt(kernel.debugctl));
+		cpu.writeNumber(L.DEBUGCTL, kernel.perf.debugctl);
+		cpu.writeNumber(L.PERF_GLOBAL_CTRL, kernel.perf.globalCtrl);
 		cpu.write64(L.SPEC_CTRL, BigInt(kernel.specCtrl));
 		cpu.write64(L.TSC_AUX, kernel.userMsrs.tscAux);
 		kernel.userReturn.online([L.STAR, L.LSTAR, L.SFMASK, L.TSC_AUX]);

@@ -10,7 +10,7 @@ import { XFEATURE } from "../silicon/cpu/control.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
 import { OP } from "../silicon/ops.ts";
 import * as L from "../silicon/cpu/layout.ts";
-import { moveFromDr, moveToDr, readPkru, writeIbpb, wrmsrDebugctl, writePkru } from "./access.ts";
+import { moveFromDr, moveToDr, readPkru, writeIbpb, writePkru } from "./access.ts";
 import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
 import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
@@ -20,6 +20,7 @@ import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
 import { switchPebsMsrs } from "./pebs.ts";
+import { CYCLES_COUNTER, PerfCpu } from "./perf.ts";
 import { type RemoteLines, rcuData, timekeeper } from "./remote-lines.ts";
 import type { KernelOptions } from "./kernel-options.ts";
 import type { KvmParameters } from "./kvm-parameters.ts";
@@ -104,8 +105,7 @@ export class Kernel implements HostVectors {
 	userMsrs: UserMsrs = USER_MSRS;
 	/** GS base in the kernel: where this CPU's data is. */
 	gsBase = KERNEL_GS_BASE;
-	/** IA32_DEBUGCTL as perf wants it on this CPU. */
-	debugctl = 0;
+	perf: PerfCpu;
 	/** x86_spec_ctrl_current, per CPU. */
 	specCtrl = 0;
 	/** X86_FEATURE_IBPB_EXIT_TO_USER: what a guest has taught the predictors is forgotten before user space runs. */
@@ -169,7 +169,9 @@ export class Kernel implements HostVectors {
 		this.hasIbpbExitToUser = features.ibpbExitToUser && options.vmscape !== "off";
 		this.timekeeper = timekeeper(cpu, options.tickHz ?? 0);
 		this.rcuData = rcuData(cpu, options.tickHz ?? 0);
+		this.perf = new PerfCpu(cpu);
 		this.hostPebs = options.hostPebs === true && switchPebsMsrs(cpu);
+		if (this.hostPebs) this.perf.globalCtrl = CYCLES_COUNTER;
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
 		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
@@ -202,12 +204,7 @@ export class Kernel implements HostVectors {
 		cpu.write64(FS_BASE, current.fsBase);
 		cpu.write64(L.KERNEL_GS_BASE, current.gsBase);
 		cpu.write32(L.SPEC_CTRL, this.specCtrl);
-	}
-
-	/** update_debugctlmsr(): perf starts or stops something on this CPU. */
-	setDebugctl(value: number): void {
-		this.debugctl = value;
-		wrmsrDebugctl(this.cpu, value);
+		cpu.writeNumber(L.PERF_GLOBAL_CTRL, this.perf.globalCtrl);
 	}
 
 	/** smp_call_function_single() from another CPU: `call` runs in this one's interrupt handler. */

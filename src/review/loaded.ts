@@ -96,7 +96,7 @@ export const LANES: readonly LaneRow[] = [
 	{ name: "DR",      title: "DR0 to DR3",                                    exists: (vendor) => vendor !== "tdx",
 		register: ({ cpu, vcpu, kernel }) => ({ value: debugAddresses((n) => cpu.readNumber(L.DR0 + 8 * n)), host: debugAddresses((n) => kernel.breakpoints.addresses[n]!), guest: debugAddresses((n) => Number(vcpu.effDb[n])) }) },
 	{ name: "DEBUGCTL", title: "IA32_DEBUGCTL",                                exists: notTd, isRare: true,
-		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.readNumber(L.DEBUGCTL), host: kernel.debugctl, guest: guestDebugctl(vcpu) }) },
+		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.readNumber(L.DEBUGCTL), host: kernel.perf.debugctl, guest: guestDebugctl(vcpu) }) },
 	{ name: "SPEC_CTRL", title: "IA32_SPEC_CTRL",                              exists: notTd, isRare: true,
 		register: ({ cpu, vcpu, kernel }) => ({ value: cpu.read32(L.SPEC_CTRL), host: kernel.specCtrl, guest: guestSpecCtrl(vcpu) }) },
 	{ name: "LSTAR",   title: "IA32_LSTAR, with which STAR and FMASK go",      exists: notTd, isRare: true,

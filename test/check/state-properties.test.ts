@@ -115,6 +115,7 @@ describe("a tree that leaves a guest's value to the host", () => {
 		["vmx", "host_debugctl", "vmx_vcpu_run", "debugctl=set", "host-debugctl"],
 		["svm", "DEBUGCTL was swapped", "svm_vcpu_run", "debugctl=set", "host-debugctl"],
 		["tdx", "host_debugctl", "tdx_vcpu_run", "debugctl=set", "host-debugctl"],
+		["vmx", "pt_guest_enter, atomic_switch_perf_msrs", "vmx_vcpu_run", "debugctl=set", "host-counters"],
 		["vmx", "WRMSR(host KERNEL_GS_BASE)", "vmx_prepare_switch_to_host", "msrs=own", "host-msrs"],
 		["vmx", "vmx_set_host_fs_gs", "vmx_prepare_switch_to_guest", "", "host-msrs"],
 		["tdx", "WRMSR(host KERNEL_GS_BASE)", "tdx_prepare_switch_to_host", "", "host-msrs"],

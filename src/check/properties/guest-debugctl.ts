@@ -31,8 +31,8 @@ export const guestDebugctl: Property = {
 		const wrong = own.onGuestEntry!(context, memory);
 		const { cpu, kernel, vcpu } = context.machine;
 		if (wrong !== null || vcpu.vmx === null) return wrong;
-		if (((cpu.read32(L.DEBUGCTL) ^ kernel.debugctl) & FREEZE_IN_SMM) === 0) return null;
-		const state = (kernel.debugctl & FREEZE_IN_SMM) === 0 ? "set" : "clear";
+		if (((cpu.read32(L.DEBUGCTL) ^ kernel.perf.debugctl) & FREEZE_IN_SMM) === 0) return null;
+		const state = (kernel.perf.debugctl & FREEZE_IN_SMM) === 0 ? "set" : "clear";
 		return `the guest enters with DEBUGCTL.FREEZE_IN_SMM ${state}, unlike the host's: counters go on in an SMI`;
 	},
 };

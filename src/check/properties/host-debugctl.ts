@@ -21,8 +21,8 @@ export const hostDebugctl: Property = {
 	onOp({ machine: { cpu, kernel } }, op) {
 		if (op === OP.sti && !cpu.gif) return null;
 		const loaded = cpu.readNumber(L.DEBUGCTL);
-		return loaded === kernel.debugctl
+		return loaded === kernel.perf.debugctl
 			? null
-			: `DEBUGCTL is ${hex(loaded)}, perf set it to ${hex(kernel.debugctl)}`;
+			: `DEBUGCTL is ${hex(loaded)}, perf set it to ${hex(kernel.perf.debugctl)}`;
 	},
 };

@@ -19,6 +19,7 @@ import { guestTaskPriority } from "./guest-task-priority.ts";
 import { guestTimer } from "./guest-timer.ts";
 import { hostFpu } from "./host-fpu.ts";
 import { runResult } from "./run-result.ts";
+import { hostCounters } from "./host-counters.ts";
 import { hostDebugctl } from "./host-debugctl.ts";
 import { hostMsrs } from "./host-msrs.ts";
 import { hostReturns } from "./host-returns.ts";
@@ -60,6 +61,7 @@ export const PROPERTIES: readonly Property[] = [
 	hostXfd,
 	hostFpu,
 	hostDebugRegisters,
+	hostCounters,
 	hostDebugctl,
 	hostMsrs,
 	hostReturns,

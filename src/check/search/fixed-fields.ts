@@ -9,6 +9,7 @@ import { HrtimerQueue } from "../../host/hrtimer.ts";
 import { HwBreakpoints } from "../../host/hw-breakpoint.ts";
 import { Kernel } from "../../host/kernel.ts";
 import { HostPages } from "../../host/pages.ts";
+import { PerfCpu } from "../../host/perf.ts";
 import { RemoteLines } from "../../host/remote-lines.ts";
 import { QueuedRwLock } from "../../host/spinlock.ts";
 import { Task } from "../../host/task.ts";
@@ -45,6 +46,7 @@ export const FIXED: readonly (readonly [abstract new (...args: never[]) => objec
 	[HwBreakpoints, ["addresses", "cpu", "debugreg"]],
 	[Kernel, ["apic", "calls", "cpu", "fpu", "guestContext", "hasIbpbExitToUser", "hostPebs", "hrtimers", "kvm", "mceHandler", "otherSyscalls", "otherTask", "rcuData", "timekeeper", "userPkru", "userStackKey", "vcpuTask", "xcr0", "xss"]],
 	[HostPages, ["free", "memory"]],
+	[PerfCpu, ["cpu"]],
 	[RemoteLines, ["cpu", "hz", "lines"]],
 	[QueuedRwLock, ["stat"]],
 	[Task, ["mm", "name", "taskWork", "userFpstate", "userGsBase"]],

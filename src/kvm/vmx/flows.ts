@@ -11,7 +11,6 @@ import {
 	wrmsrSpecCtrl,
 } from "../../host/access.ts";
 import { HostInvariant } from "../../host/errors.ts";
-import { FN, runFunction } from "../../host/functions.ts";
 import { symbol } from "../../silicon/cpu/symbols.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
@@ -38,6 +37,7 @@ import { FASTPATH, GUESTDBG, KVM_REQ, KVM_RUN } from "../requests.ts";
 import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
+import { atomicSwitchPerfMsrs } from "./atomic-switch.ts";
 import { completeInterrupts } from "./events.ts";
 import { vmxFastpathFlows } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
@@ -155,19 +155,6 @@ const vmxVcpuRunAsmEnd: Waiting = {
 		cpu.leave();
 	},
 };
-
-/**
- * atomic_switch_perf_msrs(): while perf counts on the host, two fields for the counters of host and guest are written, and
- * PEBS is off before the MSR areas of entry and exit switch the rest of it.
- */
-function atomicSwitchPerfMsrs(v: Vcpu): void {
-	if (!v.kernel.hostPebs) return;
-	const { cpu } = v;
-	runFunction(cpu, FN.intel_guest_get_msrs);
-	cpu.op(OP.vmwrite);
-	cpu.op(OP.vmwrite);
-	cpu.op(OP.wrmsr);
-}
 
 /** CR2 is switched by nobody else: the guest's page faults leave it behind, the host's would overwrite it. */
 function loadCr2(v: Vcpu): void {

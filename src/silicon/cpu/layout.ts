@@ -103,7 +103,7 @@ export const TSC_AUX = 0x288;
 export const CR2 = 0x290;
 export const CR8 = 0x298;
 
-// ---- the physical processor's own: no VM entry touches them ----------------------------------------
+// ---- the physical processor's own: no VM entry touches them, but for PERF_GLOBAL_CTRL where controls ask for it ----
 export const PHYSICAL = 0x300;
 export const XCR0 = 0x300;
 export const XSS = 0x308;
@@ -127,6 +127,8 @@ export const PL3_SSP = 0x3a8;
 export const PASID = 0x3b0;
 /** Extended state components that may differ from their initial configuration (SDM Vol. 1, 13.6). u32. */
 export const XINUSE = 0x3b8;
+/** Which performance counters count: IA32_PERF_GLOBAL_CTRL. The counters themselves are not there. */
+export const PERF_GLOBAL_CTRL = 0x3c0;
 
 // ---- bookkeeping of the software machine -------------------------------------------------------------
 /** Cycles since reset, f64. The time stamp counter of a processor without offset. */

@@ -168,6 +168,11 @@ export function isDebugctl(value: bigint, cpu: Cpu): boolean {
 	return (value & ~(isIntel(cpu) ? 0x5fc7n : 0x3fn)) === 0n;
 }
 
+/** The halves of IA32_PERF_GLOBAL_CTRL, on Golden Cove: eight counters, four of fixed function, PERF_METRICS (SDM Vol. 4, table 2-2). */
+export function arePerfGlobalCtrl(low: number, high: number): boolean {
+	return (low & ~0xff) === 0 && (high & ~0x1000f) === 0;
+}
+
 /** Time stamp counter as RDTSC reads it: cycles, plus what WRMSR set, plus the guest's offset. */
 export function readTsc(cpu: Cpu): number {
 	const own = Math.floor(cpu.cycles) + cpu.f64[(cpu.base + L.TSC_BIAS) >> 3]!;

@@ -55,6 +55,7 @@ export const SECONDARY = {
 export const EXIT_CONTROL = {
 	saveDebugControls: 1 << 2,
 	hostAddressSpaceSize: 1 << 9,
+	loadPerfGlobalCtrl: 1 << 12,
 	acknowledgeInterrupt: 1 << 15,
 	savePat: 1 << 18,
 	loadPat: 1 << 19,
@@ -69,6 +70,7 @@ export const EXIT_CONTROL = {
 export const ENTRY_CONTROL = {
 	loadDebugControls: 1 << 2,
 	ia32eModeGuest: 1 << 9,
+	loadPerfGlobalCtrl: 1 << 13,
 	loadPat: 1 << 14,
 	loadEfer: 1 << 15,
 	loadCetState: 1 << 20,

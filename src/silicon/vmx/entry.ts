@@ -226,6 +226,8 @@ function loadGuest(cpu: Cpu, mode: VmxGuestMode): void {
 	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.guestArea, mode.state);
 	if ((entryControls & ENTRY_CONTROL.loadPkrs) === 0) cpu.write32(L.PKRS, pkrs);
+	if ((entryControls & ENTRY_CONTROL.loadPerfGlobalCtrl) !== 0)
+		copyWord(vmcs.u32, O.GUEST_IA32_PERF_GLOBAL_CTRL, u32, base + L.PERF_GLOBAL_CTRL);
 	copyWord(vmcs.u32, GUEST_RSP_OFFSET, u32, base + RSP_OFFSET);
 	if (keepsDebug) {
 		copyWord(kept, 0, u32, base + L.DR7);
@@ -340,6 +342,8 @@ function loadHost(cpu: Cpu, mode: VmxGuestMode): void {
 	const pkrs = cpu.read32(L.PKRS);
 	copyBlock(vmcs.hostArea, mode.state);
 	if ((exitControls & EXIT_CONTROL.loadPkrs) === 0) cpu.write32(L.PKRS, pkrs);
+	if ((exitControls & EXIT_CONTROL.loadPerfGlobalCtrl) !== 0)
+		copyWord(vmcs.u32, O.HOST_IA32_PERF_GLOBAL_CTRL, cpu.u32, cpu.base + L.PERF_GLOBAL_CTRL);
 	copyWord(vmcs.u32, HOST_RSP_OFFSET, cpu.u32, cpu.base + RSP_OFFSET);
 	if (keepsPat) copyWord(kept, 0, cpu.u32, cpu.base + L.PAT);
 	if (mode.exitKeepsCet) copyCet(kept, CET_KEPT, cpu.u32, cpu.base + L.S_CET);

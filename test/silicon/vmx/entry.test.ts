@@ -106,6 +106,8 @@ const inject = (info: number): Change => set("VM_ENTRY_INTR_INFO_FIELD", info >>
 const VALID = 0x80000000;
 const LOAD_GUEST_CET = turn("VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadCetState);
 const LOAD_HOST_CET = turn("VM_EXIT_CONTROLS", EXIT_CONTROL.loadCetState);
+const LOAD_GUEST_COUNTERS = turn("VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadPerfGlobalCtrl);
+const LOAD_HOST_COUNTERS = turn("VM_EXIT_CONTROLS", EXIT_CONTROL.loadPerfGlobalCtrl);
 
 /** One corruption of a valid VMCS each, by the section of the SDM that forbids it. */
 // biome-ignore format: a table
@@ -160,6 +162,7 @@ const HOST: readonly (readonly [string, Change])[] = [
 	["27.2.2 SYSENTER_ESP", set("HOST_IA32_SYSENTER_ESP", NON_CANONICAL)],
 	["27.2.2 SYSENTER_EIP", set("HOST_IA32_SYSENTER_EIP", NON_CANONICAL)],
 	["27.2.2 PAT", set("HOST_IA32_PAT", 0x02n)],
+	["27.2.2 PERF_GLOBAL_CTRL reserved", all(LOAD_HOST_COUNTERS, set("HOST_IA32_PERF_GLOBAL_CTRL", 0x100))],
 	["27.2.2 EFER.LMA", set("HOST_IA32_EFER", 0x901)],
 	["27.2.2 EFER reserved", set("HOST_IA32_EFER", 0xd03)],
 	["27.2.2 EFER reserved above 32 bits", set("HOST_IA32_EFER", 0x1_0000_0d01n)],
@@ -193,6 +196,7 @@ const GUEST: readonly (readonly [string, Change])[] = [
 	["27.3.1.1 DEBUGCTL reserved", set("GUEST_IA32_DEBUGCTL", 1n << 40n)],
 	["27.3.1.1 SYSENTER_ESP", set("GUEST_SYSENTER_ESP", NON_CANONICAL)],
 	["27.3.1.1 PAT", set("GUEST_IA32_PAT", 0x0300n)],
+	["27.3.1.1 PERF_GLOBAL_CTRL reserved", all(LOAD_GUEST_COUNTERS, set("GUEST_IA32_PERF_GLOBAL_CTRL", 1n << 36n))],
 	["27.3.1.1 EFER reserved", turn("GUEST_IA32_EFER", 2)],
 	["27.3.1.1 EFER reserved above 32 bits", set("GUEST_IA32_EFER", 0x1_0000_0d01n)],
 	["27.3.1.1 EFER.LMA", turn("GUEST_IA32_EFER", 0, 1 << 10)],
@@ -308,6 +312,36 @@ describe("the checks of VM entry", () => {
 		}
 		guest.control.set("GUEST_RFLAGS", 2);
 		expect(vmxExit(guest).reason).toBe(EXIT_REASON.hlt);
+	});
+});
+
+describe("IA32_PERF_GLOBAL_CTRL (SDM 27.3.2.1, 28.5.1)", () => {
+	const HOSTS = 0x2_0000_0001n;
+	const GUESTS = 0x4n;
+
+	it.each([
+		["neither control: it stays as it is, whatever the fields say", [], HOSTS],
+		["the entry's: the guest's, which the exit leaves", [LOAD_GUEST_COUNTERS], GUESTS],
+		["the exit's: the host's", [LOAD_GUEST_COUNTERS, LOAD_HOST_COUNTERS], 0x1n],
+	] as const)("with %s", (_title, controls, loaded) => {
+		const guest = vmxGuest();
+		const { cpu, control } = guest;
+		cpu.write64(L.PERF_GLOBAL_CTRL, HOSTS);
+		control.set("GUEST_IA32_PERF_GLOBAL_CTRL", GUESTS);
+		control.set("HOST_IA32_PERF_GLOBAL_CTRL", 0x1n);
+		for (const change of controls) change(control);
+		expect(vmxExit(guest).reason).toBe(EXIT_REASON.hlt);
+		expect(cpu.read64(L.PERF_GLOBAL_CTRL)).toBe(loaded);
+	});
+
+	it("is the host's again behind a VM entry that failed", () => {
+		const guest = vmxGuest();
+		const { cpu, control } = guest;
+		control.set("HOST_IA32_PERF_GLOBAL_CTRL", HOSTS);
+		LOAD_HOST_COUNTERS(control);
+		control.set("GUEST_RFLAGS", 0);
+		expect(enterVmx(guest)).toBe(VMX_RESULT.exit);
+		expect(cpu.read64(L.PERF_GLOBAL_CTRL)).toBe(HOSTS);
 	});
 });
 

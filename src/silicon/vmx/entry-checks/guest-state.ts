@@ -5,7 +5,13 @@
 import { isCetControl } from "../../cpu/cet.ts";
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
-import { arePats, isCanonicalForRegister, isCanonicalHighForRegister, isDebugctl } from "../../cpu/msr.ts";
+import {
+	arePats,
+	arePerfGlobalCtrl,
+	isCanonicalForRegister,
+	isCanonicalHighForRegister,
+	isDebugctl,
+} from "../../cpu/msr.ts";
 import { DEBUGCTL_BTF, DR6 } from "../../cpu/debug.ts";
 import { FLAG } from "../../cpu/rflags.ts";
 import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, SECONDARY } from "../controls.ts";
@@ -24,6 +30,7 @@ const W = {
 	GUEST_IA32_DEBUGCTL: O.GUEST_IA32_DEBUGCTL >> 2,
 	GUEST_IA32_EFER: O.GUEST_IA32_EFER >> 2,
 	GUEST_IA32_PAT: O.GUEST_IA32_PAT >> 2,
+	GUEST_IA32_PERF_GLOBAL_CTRL: O.GUEST_IA32_PERF_GLOBAL_CTRL >> 2,
 	GUEST_INTERRUPTIBILITY_INFO: O.GUEST_INTERRUPTIBILITY_INFO >> 2,
 	GUEST_PENDING_DBG_EXCEPTIONS: O.GUEST_PENDING_DBG_EXCEPTIONS >> 2,
 	GUEST_RFLAGS: O.GUEST_RFLAGS >> 2,
@@ -93,6 +100,11 @@ export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
 		!arePats(vmcs.u32[W.GUEST_IA32_PAT]!, vmcs.u32[W.GUEST_IA32_PAT + 1]!)
 	)
 		return "27.3.1.1: guest PAT";
+	if (
+		(entry & ENTRY_CONTROL.loadPerfGlobalCtrl) !== 0 &&
+		!arePerfGlobalCtrl(vmcs.u32[W.GUEST_IA32_PERF_GLOBAL_CTRL]!, vmcs.u32[W.GUEST_IA32_PERF_GLOBAL_CTRL + 1]!)
+	)
+		return "27.3.1.1: reserved bits of guest PERF_GLOBAL_CTRL";
 	if ((entry & ENTRY_CONTROL.loadEfer) !== 0) {
 		const efer = vmcs.u32[W.GUEST_IA32_EFER]!;
 		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;

@@ -2,7 +2,12 @@
 import { isCetControl } from "../../cpu/cet.ts";
 import { CR0, CR4, EFER, supportedCr4 } from "../../cpu/control.ts";
 import type { Cpu } from "../../cpu/cpu.ts";
-import { arePats, isCanonicalForRegister, isCanonicalHighForRegister } from "../../cpu/msr.ts";
+import {
+	arePats,
+	arePerfGlobalCtrl,
+	isCanonicalForRegister,
+	isCanonicalHighForRegister,
+} from "../../cpu/msr.ts";
 import { ENTRY_CONTROL, EXIT_CONTROL } from "../controls.ts";
 import { O } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
@@ -18,6 +23,7 @@ const W = {
 	HOST_CS_SELECTOR: O.HOST_CS_SELECTOR >> 2,
 	HOST_IA32_EFER: O.HOST_IA32_EFER >> 2,
 	HOST_IA32_PAT: O.HOST_IA32_PAT >> 2,
+	HOST_IA32_PERF_GLOBAL_CTRL: O.HOST_IA32_PERF_GLOBAL_CTRL >> 2,
 	HOST_IA32_SYSENTER_EIP: O.HOST_IA32_SYSENTER_EIP >> 2,
 	HOST_IA32_SYSENTER_ESP: O.HOST_IA32_SYSENTER_ESP >> 2,
 	HOST_RIP: O.HOST_RIP >> 2,
@@ -52,6 +58,11 @@ export function checkHostState(cpu: Cpu, vmcs: Vmcs): string | null {
 	const long = (exit & EXIT_CONTROL.hostAddressSpaceSize) !== 0;
 	if ((exit & EXIT_CONTROL.loadPat) !== 0 && !arePats(u32[W.HOST_IA32_PAT]!, u32[W.HOST_IA32_PAT + 1]!))
 		return "27.2.2: host PAT";
+	if (
+		(exit & EXIT_CONTROL.loadPerfGlobalCtrl) !== 0 &&
+		!arePerfGlobalCtrl(u32[W.HOST_IA32_PERF_GLOBAL_CTRL]!, u32[W.HOST_IA32_PERF_GLOBAL_CTRL + 1]!)
+	)
+		return "27.2.2: reserved bits of host PERF_GLOBAL_CTRL";
 	if ((exit & EXIT_CONTROL.loadEfer) !== 0) {
 		const efer = u32[W.HOST_IA32_EFER]!;
 		const defined = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
