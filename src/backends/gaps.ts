@@ -26,7 +26,7 @@ export const KNOWN_GAPS: readonly KnownGap[] = [
 	{ module: "kvm_pvm", subject: "tsc-offset",              reason: "kvm_pvm keeps no TSC offset: a written IA32_TSC reads as the host's" },
 	{ module: "kvm_pvm", subject: "translate-32-bit-paging", reason: "kvm_pvm translates nothing for 32-bit paging: KVM_TRANSLATE gives the address itself" },
 	{ module: "kvm_pvm", subject: "real-mode-idt-limit",     reason: "kvm_pvm emulates real mode, and KVM's emulator delivers interrupts there whatever the limit of the IDT" },
-	{ module: "kvm_pvm", subject: "interrupt-window",        reason: "kvm_pvm emulates runs of kernel-mode instructions, and looks for an interrupt window between runs only" },
+	{ module: "kvm_pvm", subject: "interrupt-window",        reason: "kvm_pvm emulates runs of kernel-mode instructions, and looks for windows of interrupts and NMIs between runs only" },
 	{ module: "kvm_pvm", subject: "emulated-steps",          reason: "kvm_pvm emulates real mode, and KVM's emulator reports no step over OUT, and delivers INT3 by itself" },
 ];
 

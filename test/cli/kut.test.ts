@@ -4,9 +4,18 @@ import { SERVICES } from "../../src/cli/services.ts";
 import { reenter } from "./memory-io.ts";
 
 const CONFIG = "[good]\nfile = good.flat\n[bad]\nfile = bad.flat\ntimeout = 5\n[gone]\nfile = gone.flat\n";
-const FILES = { "kut/x86/unittests.cfg": CONFIG, "kut/x86/good.flat": "", "kut/x86/bad.flat": "" };
+const FILES = {
+	"kut/x86/unittests.cfg": CONFIG,
+	"kut/config.mak": "ARCH=x86_64\n",
+	"kut/x86/good.flat": "",
+	"kut/x86/bad.flat": "",
+};
 
 function run(...argv: string[]) {
+	return runBuild(FILES, ...argv);
+}
+
+function runBuild(files: Record<string, string>, ...argv: string[]) {
 	const tasks: KutTask[] = [];
 	const services = {
 		...SERVICES,
@@ -19,7 +28,7 @@ function run(...argv: string[]) {
 			return { code: good ? 1 : 3, reason: "", log, seconds: 0.5 };
 		},
 	};
-	return reenter(["kut", "kut", ...argv], FILES, services).then((outcome) => ({ ...outcome, tasks }));
+	return reenter(["kut", "kut", ...argv], files, services).then((outcome) => ({ ...outcome, tasks }));
 }
 
 describe("reenter kut", () => {
@@ -40,6 +49,14 @@ describe("reenter kut", () => {
 		expect((await run("-l")).out).toBe("good\nbad\ngone\n");
 		const { out, code } = await run("good");
 		expect([out, code]).toEqual(["PASS good (1 tests)\n", 0]);
+	});
+
+	it("runs what is of the build's own architecture", async () => {
+		const config = `${CONFIG}arch = x86_64\n[old]\nfile = good.flat\narch = i386\n`;
+		const files = { ...FILES, "kut/x86/unittests.cfg": config, "kut/config.mak": "CC=gcc\nARCH=i386\n" };
+		expect((await runBuild(files, "gone", "old")).out).toBe("SKIP gone (x86_64 only)\nPASS old (1 tests)\n");
+		const { err, code } = await runBuild({ ...files, "kut/config.mak": "ARCH=arm64\n" }, "old");
+		expect([err, code]).toEqual(["reenter: kut/config.mak: want ARCH=i386 or ARCH=x86_64, found arm64\n", 2]);
 	});
 
 	it("prints TAP, and writes JUnit's XML and logs", async () => {

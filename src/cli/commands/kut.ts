@@ -1,6 +1,6 @@
 /** `reenter kut`: kvm-unit-tests, built by whoever runs them. */
 import { join } from "node:path";
-import { KutConfigError, parseUnittests, type UnitTest } from "../../review/kut/config.ts";
+import { KutConfigError, parseArch, parseUnittests, type UnitTest } from "../../review/kut/config.ts";
 import { judge, type KutResult, machineOf, selectTests, skipReason } from "../../review/kut/plan.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
@@ -36,11 +36,17 @@ function readNumber(option: string, text: string, least: number): number {
 	return value;
 }
 
-function readTests(context: Context, directory: string): UnitTest[] {
-	const path = join(directory, "x86/unittests.cfg");
-	const text = new TextDecoder().decode(readUserFile(context.io, path));
+/** A file of the build, and what it says. @throws UsageError */
+function readBuild<T>(
+	{ io }: Context,
+	directory: string,
+	file: string,
+	parse: (text: string, path: string) => T,
+): T {
+	const path = join(directory, file);
+	const text = new TextDecoder().decode(readUserFile(io, path));
 	try {
-		return parseUnittests(text, path);
+		return parse(text, path);
 	} catch (error) {
 		if (error instanceof KutConfigError) throw new UsageError(error.message);
 		throw error;
@@ -90,7 +96,7 @@ async function kutCommand(
 	const { io, style } = context;
 	const target = resolveTarget(await resolveTree(io, options.tree), options.vendor, options.cpu);
 	if (target.vendor === "tdx") throw new UsageError("kvm-unit-tests are no TDs; --vendor takes vmx or svm");
-	const all = readTests(context, directory);
+	const all = readBuild(context, directory, "x86/unittests.cfg", parseUnittests);
 	for (const name of names) {
 		const known = all.map((test) => test.name);
 		if (!known.includes(name)) throw new UsageError(`no test "${name}"${hint(name, known)}; -l lists them`);
@@ -102,6 +108,7 @@ async function kutCommand(
 		io.out(tests.map(({ name }) => `${name}\n`).join(""));
 		return EXIT.holds;
 	}
+	const arch = readBuild(context, directory, "config.mak", parseArch);
 	checkWritable(io, options.junit);
 	if (options.logs !== undefined) makeUserFolder(io, options.logs);
 	const results: KutResult[] = new Array(tests.length);
@@ -112,7 +119,8 @@ async function kutCommand(
 		while (next < tests.length) {
 			const at = next++;
 			const test = tests[at]!;
-			const result = await runTest(context, directory, test, target, options, skipReason(test, selection));
+			const skip = skipReason(test, selection, arch);
+			const result = await runTest(context, directory, test, target, options, skip);
 			results[at] = result;
 			if (options.logs !== undefined && result.log !== "") {
 				writeUserFile(io, join(options.logs, `${test.name}.log`), result.log);

@@ -1,9 +1,49 @@
 /** Event injection by the VMCS, and what an exit interrupted (arch/x86/kvm/vmx/vmx.c, v6.18). */
+import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { CPU_BASED, INTR_INFO, INTR_TYPE } from "../../silicon/vmx/controls.ts";
 import { F } from "../../silicon/vmx/fields.ts";
 import { vmread32, vmwrite32 } from "../../silicon/vmx/vmcs.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+
+/** "Blocking by NMI" in the interruptibility state. */
+const GUEST_INTR_STATE_NMI = 8;
+
+/** vmx_get_nmi_mask(). */
+export function isNmiMasked(v: Vcpu): boolean {
+	const vmx = v.vmx!;
+	if (vmx.nmiKnownUnmasked) return false;
+	const masked = (vmread32(v.cpu, vmx.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_NMI) !== 0;
+	vmx.nmiKnownUnmasked = !masked;
+	return masked;
+}
+
+/** vmx_set_nmi_mask(). */
+export function setNmiMask(v: Vcpu, masked: boolean): void {
+	const vmx = v.vmx!;
+	vmx.nmiKnownUnmasked = !masked;
+	const info = vmread32(v.cpu, vmx.vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
+	const wanted = masked ? info | GUEST_INTR_STATE_NMI : info & ~GUEST_INTR_STATE_NMI;
+	vmwrite32(v.cpu, vmx.vmcs, F.GUEST_INTERRUPTIBILITY_INFO, wanted);
+}
+
+/** vmcs_set_bits(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI): the guest's IRET will run again, out of an NMI handler. */
+export function blockNmisAgain(v: Vcpu): void {
+	const { vmcs } = v.vmx!;
+	const info = vmread32(v.cpu, vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
+	vmwrite32(v.cpu, vmcs, F.GUEST_INTERRUPTIBILITY_INFO, info | GUEST_INTR_STATE_NMI);
+}
+
+/** vmx_recover_nmi_blocking(): an IRET that faulted has unblocked NMIs (SDM Vol. 3C, 28.2.3). */
+export function recoverNmiBlocking(v: Vcpu): void {
+	const vmx = v.vmx!;
+	if (vmx.nmiKnownUnmasked) return;
+	const info = v.vt.exitIntrInfo;
+	const unblocked = (info & INTR_INFO.valid) !== 0 && (info & INTR_INFO.nmiUnblocked) !== 0;
+	const isDefined = (info & 0xff) !== VECTOR.DF && (vmx.idtVectoringInfo & INTR_INFO.valid) === 0;
+	if (unblocked && isDefined) blockNmisAgain(v);
+	else isNmiMasked(v);
+}
 
 /** vmx_complete_interrupts(): what was being delivered when the exit came is queued again. */
 export function completeInterrupts(v: Vcpu): void {
@@ -18,6 +58,8 @@ export function completeInterrupts(v: Vcpu): void {
 	switch ((info >>> 8) & 7) {
 		case INTR_TYPE.nmi:
 			v.nmiInjected = true;
+			// VM entry takes no NMI under blocking (SDM Vol. 3C, 27.3.1.5).
+			setNmiMask(v, false);
 			break;
 		case INTR_TYPE.external:
 			v.interrupt.injected = true;
@@ -68,6 +110,7 @@ export function injectIrq(v: Vcpu): void {
 
 /** vmx_inject_nmi(). */
 export function injectNmi(v: Vcpu): void {
+	v.vmx!.nmiKnownUnmasked = false;
 	writeEntryInfo(v, 2 | (INTR_TYPE.nmi << 8));
 }
 

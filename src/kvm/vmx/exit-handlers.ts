@@ -29,7 +29,7 @@ import { INTERNAL_ERROR, KVM_EXIT, KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
 import { cacheControlRegisters } from "./control-registers.ts";
 import { interruptWindowOpened } from "../x86/events.ts";
-import { setWindow } from "./events.ts";
+import { blockNmisAgain, setWindow } from "./events.ts";
 
 const again = () => 1;
 
@@ -107,6 +107,8 @@ function handleEptViolation(v: Vcpu): number {
 	const q = qualification(v);
 	const gpa = vmreadNumber(v.cpu, v.vmx!.vmcs, F.GUEST_PHYSICAL_ADDRESS);
 	v.cpu.code(60);
+	const vectoring = (v.vmx!.idtVectoringInfo & INTR_INFO.valid) !== 0;
+	if (!vectoring && (q & INTR_INFO.nmiUnblocked) !== 0) blockNmisAgain(v);
 	v.tracer?.tracepoint?.(v, "kvm_page_fault", { gpa, errorCode: q });
 	if (v.vm.mmu.pageFault(v, gpa, (q & 2) !== 0, (q & 4) !== 0) === "fixed") return 1;
 	return emulateMmio(v, gpa);

@@ -38,7 +38,7 @@ import { kvmAfterInterrupt, kvmBeforeInterrupt } from "../x86/handling.ts";
 import { traceKvmEntry, traceKvmExit } from "../x86/trace-exit.ts";
 import { keepFastpath, loadingCpu, makeRequest, type Vcpu } from "../vcpu.ts";
 import { atomicSwitchPerfMsrs } from "./atomic-switch.ts";
-import { completeInterrupts } from "./events.ts";
+import { completeInterrupts, recoverNmiBlocking } from "./events.ts";
 import { vmxFastpathFlows } from "./fastpath.ts";
 import { loadGuestUserReturnMsrs, reloadGuestDebugctl } from "./ops.ts";
 import { toVmx } from "./vmx-vcpu.ts";
@@ -245,7 +245,7 @@ const vmxVcpuRun = flow("vmx_vcpu_run", "vmx/vmx.c", [
 		},
 		1,
 	),
-	step("vmx_recover_nmi_blocking", nothing, 5),
+	step("vmx_recover_nmi_blocking", recoverNmiBlocking, 5),
 	step("vmx_complete_interrupts", completeInterrupts, 8),
 	call("vmx_exit_handlers_fastpath", keepFastpath),
 	leave("exit_fastpath", (v) => v.exitFastpath),

@@ -25,7 +25,15 @@ import { MSR_KVM_INTERNAL_GUEST_SSP, recalcCetIntercepts } from "../emulate/cet.
 import { guestCpuCapHas } from "../emulate/cpuid.ts";
 import { CR0_GUEST_BITS, CR4_GUEST_BITS, cacheControlRegisters } from "./control-registers.ts";
 import { dumpVmcs } from "./dump.ts";
-import { cancelInjection, injectException, injectIrq, injectNmi, setWindow } from "./events.ts";
+import {
+	cancelInjection,
+	injectException,
+	injectIrq,
+	injectNmi,
+	isNmiMasked,
+	setNmiMask,
+	setWindow,
+} from "./events.ts";
 import { vmxHandleExit } from "./exit-handlers.ts";
 import { exitReasonName } from "./exit-names.ts";
 import { vmxSkipEmulatedInstruction } from "./fastpath.ts";
@@ -400,11 +408,8 @@ export const vmxOps: VendorOps = {
 	interruptAllowed: (v) =>
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_RFLAGS) & FLAG.IF) !== 0 &&
 		(vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 3) === 0,
-	nmiMasked: (v) => (vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO) & 8) !== 0,
-	setNmiMask: (v, masked) => {
-		const info = vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
-		vmwrite32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO, masked ? info | 8 : info & ~8);
-	},
+	nmiMasked: isNmiMasked,
+	setNmiMask,
 	getInterruptShadow: (v) => {
 		const info = vmread32(v.cpu, v.vmx!.vmcs, F.GUEST_INTERRUPTIBILITY_INFO);
 		return ((info & 1) !== 0 ? INTERRUPT_SHADOW.STI : 0) | ((info & 2) !== 0 ? INTERRUPT_SHADOW.MOV_SS : 0);

@@ -44,7 +44,8 @@ export class VmxVcpu {
 	/** What the VMCS has as HOST_CR3 and HOST_CR4. */
 	hostCr3 = 0;
 	hostCr4 = 0;
-	virtualNmiBlocked = false;
+	/** loaded_vmcs->nmi_known_unmasked: GUEST_INTERRUPTIBILITY_INFO need not be read for it. */
+	nmiKnownUnmasked = false;
 	/** Null without kvm_intel.enable_apicv. */
 	apicv: Apicv | null = null;
 }

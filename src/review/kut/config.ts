@@ -26,6 +26,18 @@ export class KutConfigError extends Error {
 	override readonly name = "KutConfigError";
 }
 
+/**
+ * ARCH of a build's config.mak, i386 or x86_64, as `./configure --arch` wrote it.
+ * @param path for messages
+ * @throws KutConfigError
+ */
+export function parseArch(text: string, path: string): string {
+	const arch = /^ARCH=(.*)$/m.exec(text)?.[1];
+	if (arch !== "i386" && arch !== "x86_64")
+		throw new KutConfigError(`${path}: want ARCH=i386 or ARCH=x86_64, found ${arch ?? "none"}`);
+	return arch;
+}
+
 /** A value without the quotes of the shell that kvm-unit-tests gives it to. */
 function unquote(value: string): string {
 	return value.trim().replace(/^(["'])(.*)\1$/s, "$2");

@@ -63,11 +63,13 @@ const LACKS: readonly (readonly [word: RegExp, reason: string])[] = [
 /**
  * Why a test does not run here, or null.
  * @param selection what was asked for: a test of the group nodefault runs by its group or name
+ * @param arch ARCH of the build
  */
-export function skipReason(test: UnitTest, selection: KutSelection): string | null {
+export function skipReason(test: UnitTest, selection: KutSelection, arch: string): string | null {
 	const asked = selection.group !== null || selection.names.includes(test.name);
 	if (test.groups.includes("nodefault") && !asked) return "test marked as manual run only";
-	if (test.arch !== "" && test.arch !== "x86_64") return `${test.arch} only`;
+	if (test.arch !== "" && test.arch !== arch) return `${test.arch} only`;
+	if (test.groups.includes("tasks")) return "no hardware task switches";
 	for (const [word, reason] of LACKS) if (word.test(test.params)) return reason;
 	// enable_pmu and the like: modules' parameters that this KVM does not have.
 	const [check] = test.check;

@@ -90,6 +90,8 @@ export class Cpu {
 	smis = 0;
 	/** Root mode: an NMI handler runs, further NMIs wait. */
 	nmiBlocked = false;
+	/** The guest's IRET that runs has unblocked NMIs: an exit that its fault causes tells it (SDM Vol. 3C, 28.2.3). */
+	nmiUnblockedByIret = false;
 	/**
 	 * Set, by whoever injects events, at the op of a VM entry: the machine check arrives while the entry
 	 * is under way. VMX then fails the entry (reason 41); SVM delivers it as the guest's first event.

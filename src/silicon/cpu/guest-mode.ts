@@ -28,6 +28,8 @@ export interface GuestMode {
 	tripleFault(cpu: Cpu): void;
 	/** Root of the second-level page tables (host physical address), and their kind. */
 	readonly secondLevel: { readonly kind: "ept" | "npt"; readonly root: number } | null;
+	/** IRET leaves blocking by NMI as it is, since that is the hypervisor's. Absent: it does not. */
+	readonly iretKeepsNmisBlocked?: boolean;
 	/** Added to CYCLES when the guest reads the time stamp counter. */
 	readonly tscOffset: number;
 	/** RDTSC, and PAUSE, cause a VM exit. Asked when guest code is entered. */

@@ -103,6 +103,7 @@ export function resetState(cpu: Cpu): void {
 	cpu.pending = 0;
 	cpu.gif = true;
 	cpu.nmiBlocked = false;
+	cpu.nmiUnblockedByIret = false;
 	cpu.machineCheckDuringEntry = false;
 	cpu.guestBranches = false;
 	cpu.stiShadow = "none";

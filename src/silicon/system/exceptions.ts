@@ -161,6 +161,12 @@ function exceptionExits(cpu: Cpu, vector: number, errorCode: number | null): boo
  * @returns true if the context ended
  */
 export function deliverFault(cpu: Cpu): boolean {
+	const ended = deliverNoted(cpu);
+	cpu.nmiUnblockedByIret = false;
+	return ended;
+}
+
+function deliverNoted(cpu: Cpu): boolean {
 	const kind = cpu.read32(L.FAULT);
 	cpu.write32(L.FAULT, FAULT_KIND.none);
 	if (kind === FAULT_KIND.secondLevel) {

@@ -295,9 +295,19 @@ function peekFrame(cpu: Cpu, bytes: number, from: number, to: number): boolean {
 	return true;
 }
 
+/** Ends blocking by NMI, or virtual-NMI blocking (SDM Vol. 3C, 26.3). */
+function unblockNmis(cpu: Cpu): void {
+	const blocking = cpu.read32(L.INTERRUPTIBILITY);
+	if ((blocking & BLOCKING.nmi) === 0 || cpu.guest?.iretKeepsNmisBlocked === true) return;
+	cpu.write32(L.INTERRUPTIBILITY, blocking & ~BLOCKING.nmi);
+	cpu.nmiUnblockedByIret = true;
+}
+
 /** IRET, IRETD and IRETQ without task switches and virtual-8086 mode. */
 const interruptReturn: Handler = (cpu, insn) => {
 	if (intercepted(cpu, insn, INTERCEPT.iret)) return OUTCOME.stop;
+	// Intel's does so even when it faults (SDM Vol. 3A, 7.7.1), AMD's when it has completed (APM Vol. 2, 15.21.10).
+	if (cpu.model.vendorString === "GenuineIntel") unblockNmis(cpu);
 	const bytes = popBytes(insn);
 	const flagsNow = readRflags(cpu);
 	const protectedMode = isProtectedMode(cpu);
@@ -338,7 +348,8 @@ const interruptReturn: Handler = (cpu, insn) => {
 	if (oldLevel > ((flagsNow >>> 12) & 3)) loadable &= ~FLAG.IF;
 	if (bytes === 2) loadable &= 0xffff;
 	writeRflags(cpu, (flagsNow & ~loadable) | (popped & loadable));
-	cpu.write32(L.INTERRUPTIBILITY, cpu.read32(L.INTERRUPTIBILITY) & ~BLOCKING.nmi);
+	unblockNmis(cpu);
+	cpu.nmiUnblockedByIret = false;
 	return outcome;
 };
 

@@ -61,6 +61,10 @@ export class VmxGuestMode implements GuestMode {
 	get interceptsPause(): boolean {
 		return (this.primary & CPU_BASED.pauseExiting) !== 0;
 	}
+	/** SDM Vol. 3C, 26.3, IRET: with NMI exiting it has to do with virtual NMIs alone. */
+	get iretKeepsNmisBlocked(): boolean {
+		return (this.pin & (PIN.nmiExiting | PIN.virtualNmis)) === PIN.nmiExiting;
+	}
 	readonly virtualApic: VirtualApic;
 	/** A MOV to CR8 has put the virtual TPR below its threshold: the exit comes behind the instruction. */
 	private tprBelow = false;
@@ -201,6 +205,15 @@ export class VmxGuestMode implements GuestMode {
 		return instructionExits(this, cpu, intercept, length, info);
 	}
 
+	/**
+	 * "NMI unblocking due to IRET", bit 12 of the interruption information and of an EPT violation's qualification (SDM Vol.
+	 * 3C, 28.2.3). Where it is undefined it is 0.
+	 */
+	private nmiUnblocking(): number {
+		const { cpu } = this;
+		return cpu.nmiUnblockedByIret && cpu.read32(L.VECTORING_INFO) === 0 ? INTR_INFO.nmiUnblocked : 0;
+	}
+
 	/** Exceptions against the exception bitmap; #PF also against its error-code mask and match (SDM 26.2). */
 	exception(_cpu: Cpu, vector: number, errorCode: number, hasErrorCode: boolean): boolean {
 		const { u32 } = this.vmcs;
@@ -218,12 +231,13 @@ export class VmxGuestMode implements GuestMode {
 			: privileged
 				? INTR_TYPE.privilegedSoftwareException
 				: INTR_TYPE.hardwareException;
+		const unblocking = this.nmiUnblocking();
 		this.exit(EXIT_REASON.exceptionOrNmi, 0, software || privileged ? length : 0);
 		if (vector === VECTOR.PF) this.copyToField(L.FAULT_LINEAR, O.EXIT_QUALIFICATION);
 		// The exit qualification has the bits that DR6 would get; DR6 and DR7 stay (SDM 28.1).
 		if (vector === VECTOR.DB) u32[O.EXIT_QUALIFICATION >> 2] = this.cpu.read32(L.FAULT_LINEAR);
 		u32[O.VM_EXIT_INTR_INFO >> 2] =
-			vector | (type << 8) | (hasErrorCode ? INTR_INFO.errorCode : 0) | INTR_INFO.valid;
+			vector | (type << 8) | (hasErrorCode ? INTR_INFO.errorCode : 0) | unblocking | INTR_INFO.valid;
 		u32[O.VM_EXIT_INTR_ERROR_CODE >> 2] = hasErrorCode ? errorCode : 0;
 		return true;
 	}
@@ -233,7 +247,7 @@ export class VmxGuestMode implements GuestMode {
 		const misconfigured = cpu.read64(L.FAULT_QUALIFICATION) === EPT_MISCONFIGURATION;
 		this.copyToField(L.FAULT_GPA, O.GUEST_PHYSICAL_ADDRESS);
 		this.copyToField(L.FAULT_LINEAR, O.GUEST_LINEAR_ADDRESS);
-		const qualification = misconfigured ? 0 : cpu.read32(L.FAULT_QUALIFICATION);
+		const qualification = misconfigured ? 0 : cpu.read32(L.FAULT_QUALIFICATION) | this.nmiUnblocking();
 		this.exit(misconfigured ? EXIT_REASON.eptMisconfiguration : EXIT_REASON.eptViolation, qualification, 0);
 	}
 

@@ -82,6 +82,27 @@ onEachMachine("events", (bench) => {
 		expect(vcpu.getVcpuEvents().nmi.masked).toBe(0);
 	});
 
+	bench.states(
+		"an IRET whose frame is not mapped in the second level yet ends masking of NMIs once it has run",
+		() => {
+			const { vcpu, memory } = realModeGuest(bench.kvm, [...ASM.nop, ...ASM.hlt]);
+			const frame = 0x9000;
+			const target = 0x3000;
+			memory.write(2 * 4, vectorTo(HANDLER));
+			// MOV SP, 9000H
+			memory.write(HANDLER, Uint8Array.from([...ASM.out(0x66), 0xbc, 0x00, frame >> 8, ...ASM.iret]));
+			memory.write(frame, Uint8Array.of(0, target >> 8, 0, 0, 2, 0));
+			memory.write(target, Uint8Array.from([...ASM.nop, ...ASM.hlt]));
+			vcpu.nmi();
+			expect(vcpu.run()).toMatchObject({ reason: "io", port: 0x66 });
+			vcpu.nmi();
+			expect(vcpu.run()).toMatchObject({ reason: "io", port: 0x66 });
+			expect(vcpu.getRegs().rsp).toBe(BigInt(frame));
+			expect([...memory.read(frame, 2)]).toEqual([0, target >> 8]);
+		},
+		gapOf(bench.machine.module, "interrupt-window"),
+	);
+
 	bench.states("KVM_SET_MP_STATE: without a local APIC in KVM a vCPU is runnable and nothing else", () => {
 		const { vcpu } = realModeGuest(bench.kvm, ASM.hlt);
 		expect(vcpu.getMpState()).toBe(KVM_MP_STATE.RUNNABLE);

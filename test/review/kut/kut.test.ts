@@ -74,10 +74,12 @@ describe("a selection", () => {
 	});
 
 	it("skips what is not for this machine, and says why", () => {
-		expect(skipReason(one, ALL)).toBeNull();
-		expect(skipReason(two, ALL)).toBe("i386 only");
-		expect(skipReason(three, ALL)).toBe("test marked as manual run only");
-		expect(skipReason(three, { names: ["three"], group: null })).toBe(
+		expect(skipReason(one, ALL, "x86_64")).toBeNull();
+		expect(skipReason(two, ALL, "x86_64")).toBe("i386 only");
+		expect(skipReason(two, ALL, "i386")).toBeNull();
+		expect(skipReason({ ...two, groups: ["tasks"] }, ALL, "i386")).toBe("no hardware task switches");
+		expect(skipReason(three, ALL, "x86_64")).toBe("test marked as manual run only");
+		expect(skipReason(three, { names: ["three"], group: null }, "x86_64")).toBe(
 			"/sys/module/kvm/parameters/enable_pmu not equal to Y",
 		);
 	});

@@ -7,7 +7,17 @@ import { EXIT_CODE } from "../../../src/silicon/svm/exit-codes.ts";
 import { clgi, stgi, vmload, vmsave } from "../../../src/silicon/svm/instructions.ts";
 import type { Vmcb } from "../../../src/silicon/svm/vmcb.ts";
 import { AT, peek64, poke64 } from "../machine-code.ts";
-import { ASM, type Guest, HOST_AT, HOST_RIP, mapPage, program, svmExit, svmGuest } from "../guest-machine.ts";
+import {
+	ASM,
+	type Guest,
+	HOST_AT,
+	HOST_RIP,
+	mapPage,
+	program,
+	programAt,
+	svmExit,
+	svmGuest,
+} from "../guest-machine.ts";
 
 const VALID = 0x80000000;
 const rip = (guest: Guest<Vmcb>) => Number(guest.control.rip);
@@ -370,6 +380,22 @@ describe("the global interrupt flag (APM Vol. 2, 15.17)", () => {
 			stgi(cpu);
 			cpu.poll();
 			expect(seen).toEqual(hostIf ? ["interrupt 68"] : []);
+		}
+	});
+
+	it("an IRET that faults leaves V_NMI_MASK set; one that completes clears it (APM Vol. 2, 15.21.10)", () => {
+		for (const completes of [false, true]) {
+			const guest = running(ASM.iretq, ({ cpu, control }) => {
+				control.vNmiEnable = true;
+				control.vNmiMask = true;
+				if (!completes) return;
+				for (const [n, value] of [AT.data, 8, 2, AT.stack, 16].entries())
+					poke64(cpu, AT.stack + n * 8, BigInt(value));
+				programAt(cpu, AT.data, ASM.hlt);
+			});
+			expect(svmExit(guest)).toBe(EXIT_CODE.hlt);
+			expect(rip(guest)).toBe(completes ? AT.data : handler(13));
+			expect(guest.control.vNmiMask).toBe(!completes);
 		}
 	});
 

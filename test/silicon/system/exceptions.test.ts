@@ -5,6 +5,8 @@ import * as L from "../../../src/silicon/cpu/layout.ts";
 import { cpl } from "../../../src/silicon/cpu/modes.ts";
 import { FLAG } from "../../../src/silicon/cpu/rflags.ts";
 import { setSegment } from "../../../src/silicon/cpu/segments.ts";
+import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
+import { turin } from "../../../src/silicon/models/turin.ts";
 import { deliverEvent, deliverFault, makesDoubleFault } from "../../../src/silicon/system/exceptions.ts";
 import { OUTCOME } from "../../../src/silicon/translate/services.ts";
 import {
@@ -17,6 +19,7 @@ import {
 	setGate,
 	setLevel,
 	step,
+	takeFault,
 } from "../machine-code.ts";
 
 /** The words on the stack, from its top up. */
@@ -90,6 +93,19 @@ describe("delivery through 64-bit gates", () => {
 		expect(step(cpu, [0x48, 0xcf])).toBe(OUTCOME.jumped);
 		expect(cpu.read32(L.INTERRUPTIBILITY) & 8).toBe(0);
 		expect(cpu.read64(L.RIP)).toBe(BigInt(AT.code));
+	});
+
+	it("an IRET that faults has unblocked NMIs on Intel's processors alone", () => {
+		for (const [model, blocked] of [
+			[emeraldRapids, 0],
+			[turin, 8],
+		] as const) {
+			const cpu = longModeCpu(model);
+			cpu.write32(L.INTERRUPTIBILITY, 8);
+			expect(step(cpu, [0x48, 0xcf])).toBe(OUTCOME.fault);
+			expect(takeFault(cpu)).toEqual({ vector: 13, errorCode: 0 });
+			expect(cpu.read32(L.INTERRUPTIBILITY)).toBe(blocked);
+		}
 	});
 
 	it("INT n needs DPL ≥ CPL, faults and interrupts do not", () => {

@@ -22,6 +22,7 @@ import {
 	field,
 	HOST_AT,
 	HOST_RIP,
+	interceptInterrupts,
 	program,
 	vmxExit,
 	vmxGuest,
@@ -243,6 +244,7 @@ const GUEST: readonly (readonly [string, Change])[] = [
 	["27.3.1.5 STI with IF 0", set("GUEST_INTERRUPTIBILITY_INFO", 1)],
 	["27.3.1.5 interrupt under MOV SS", all(set("GUEST_RFLAGS", 0x202), set("GUEST_INTERRUPTIBILITY_INFO", 2), inject(VALID | 0x40))],
 	["27.3.1.5 NMI under MOV SS", all(set("GUEST_INTERRUPTIBILITY_INFO", 2), inject(VALID | (2 << 8) | 2))],
+	["27.3.1.5 NMI under virtual-NMI blocking", all(interceptInterrupts, set("GUEST_INTERRUPTIBILITY_INFO", 8), inject(VALID | (2 << 8) | 2))],
 	["27.3.1.5 link pointer", set("VMCS_LINK_POINTER", 0x1000)],
 ];
 

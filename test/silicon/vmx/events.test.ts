@@ -292,6 +292,59 @@ describe("NMIs", () => {
 	});
 });
 
+describe("an IRET that faults (SDM Vol. 3C, 26.3 and 28.2.3)", () => {
+	const UNBLOCKED = 0x1000;
+	const blocking = (guest: Guest<Vmcs>) => field(guest.control, "GUEST_INTERRUPTIBILITY_INFO");
+	/** #GP(0), since the frame's CS is null; it exits if `exits`. */
+	const faulting = (blocked: number, exits = true, change: (guest: Guest<Vmcs>) => void = () => {}) =>
+		running(ASM.iretq, (guest) => {
+			interceptInterrupts(guest.control);
+			guest.control.set("GUEST_INTERRUPTIBILITY_INFO", blocked);
+			if (exits) guest.control.set("EXCEPTION_BITMAP", 1 << 13);
+			change(guest);
+		});
+
+	it("has ended virtual-NMI blocking, which its exit tells in bit 12 of the interruption information", () => {
+		for (const blocked of [8, 0]) {
+			const guest = faulting(blocked);
+			expect(vmxExit(guest).reason).toBe(EXIT_REASON.exceptionOrNmi);
+			expect(info(guest)).toBe(VALID + 0xb0d + (blocked === 8 ? UNBLOCKED : 0));
+			expect(blocking(guest)).toBe(0);
+		}
+	});
+
+	it("tells it in the qualification of an EPT violation, and not where the bit is undefined: during a delivery", () => {
+		const violation = faulting(8, false, ({ cpu }) => mapPage(cpu, AT.stack >> 12, 0n));
+		const { reason, qualification } = vmxExit(violation);
+		expect(reason).toBe(EXIT_REASON.eptViolation);
+		expect(Number(qualification) & UNBLOCKED).toBe(UNBLOCKED);
+		expect(blocking(violation)).toBe(0);
+
+		const delivery = faulting(8, false, ({ cpu }) => mapPage(cpu, AT.idt >> 12, 0n));
+		expect(Number(vmxExit(delivery).qualification) & UNBLOCKED).toBe(0);
+		expect(vectoring(delivery)).toBe(VALID + 0xb0d);
+		expect(blocking(delivery)).toBe(0);
+	});
+
+	it("says nothing of faults behind it", () => {
+		const guest = faulting(8, false, ({ cpu, control }) => {
+			programAt(cpu, handler(13), ASM.ud2);
+			control.set("EXCEPTION_BITMAP", 1 << 6);
+		});
+		expect(vmxExit(guest).reason).toBe(EXIT_REASON.exceptionOrNmi);
+		expect(info(guest)).toBe(VALID + 0x306);
+	});
+
+	it("leaves blocking by NMI alone under NMI exiting without virtual NMIs", () => {
+		const guest = faulting(8, true, ({ control }) =>
+			adjust(control, "PIN_BASED_VM_EXEC_CONTROL", 0, PIN.virtualNmis),
+		);
+		expect(vmxExit(guest).reason).toBe(EXIT_REASON.exceptionOrNmi);
+		expect(info(guest)).toBe(VALID + 0xb0d);
+		expect(blocking(guest)).toBe(8);
+	});
+});
+
 describe("windows (SDM 26.2)", () => {
 	const window = (control: Vmcs, bit: number) => {
 		interceptInterrupts(control);

@@ -14,7 +14,7 @@ import {
 } from "../../cpu/msr.ts";
 import { DEBUGCTL_BTF, DR6 } from "../../cpu/debug.ts";
 import { FLAG } from "../../cpu/rflags.ts";
-import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, SECONDARY } from "../controls.ts";
+import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, PIN, SECONDARY } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
 
@@ -38,6 +38,7 @@ const W = {
 	GUEST_SS_SELECTOR: O.GUEST_SS_SELECTOR >> 2,
 	GUEST_SYSENTER_EIP: O.GUEST_SYSENTER_EIP >> 2,
 	GUEST_SYSENTER_ESP: O.GUEST_SYSENTER_ESP >> 2,
+	PIN_BASED_VM_EXEC_CONTROL: O.PIN_BASED_VM_EXEC_CONTROL >> 2,
 	SECONDARY_VM_EXEC_CONTROL: O.SECONDARY_VM_EXEC_CONTROL >> 2,
 	VMCS_LINK_POINTER: O.VMCS_LINK_POINTER >> 2,
 	VM_ENTRY_CONTROLS: O.VM_ENTRY_CONTROLS >> 2,
@@ -263,6 +264,9 @@ export function checkGuestNonRegister(vmcs: Vmcs): string | null {
 			return "27.3.1.5: interrupt injected under blocking by STI or MOV SS";
 		if (type === INTR_TYPE.nmi && (blocking & 2) !== 0)
 			return "27.3.1.5: NMI injected under blocking by MOV SS";
+		const virtualNmis = (vmcs.u32[W.PIN_BASED_VM_EXEC_CONTROL]! & PIN.virtualNmis) !== 0;
+		if (type === INTR_TYPE.nmi && virtualNmis && (blocking & 8) !== 0)
+			return "27.3.1.5: NMI injected under virtual-NMI blocking";
 	}
 	const pending = vmcs.u32[W.GUEST_PENDING_DBG_EXCEPTIONS]!;
 	if ((pending & ~0x500f) !== 0 || vmcs.u32[W.GUEST_PENDING_DBG_EXCEPTIONS + 1]! !== 0)
