@@ -11,7 +11,7 @@ import { v618 } from "../dist/kvm/trees/base.js";
 import { BUILT_IN_TREES, findTree } from "../dist/kvm/trees/trees.js";
 import { VENDORS } from "../dist/silicon/models/model.js";
 import { defaultModel } from "../dist/silicon/models/models.js";
-import { readOptions } from "./options.mjs";
+import { readOptions } from "../dist/cli/script-options.js";
 
 /** Seconds, by events of a run. */
 const TARGETS = { 1: 3, 2: 60 };

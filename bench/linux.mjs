@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { findLinuxKernel } from "../dist/cli/linux-files.js";
-import { readOptions } from "./options.mjs";
+import { readOptions } from "../dist/cli/script-options.js";
 
 const MARKER = "reenter: booted";
 const TIMEOUT_MS = 600_000;

@@ -17,7 +17,7 @@ import { findTree } from "../dist/kvm/trees/trees.js";
 import { MODELS } from "../dist/silicon/models/models.js";
 import { translatorOf } from "../dist/silicon/processor.js";
 import { Watch } from "./watch.mjs";
-import { readOptions } from "./options.mjs";
+import { readOptions } from "../dist/cli/script-options.js";
 
 const PROGRAMS = ["sieve", "crc32", "matrix", "list", "qsort", "memory", "branchy"];
 const TIMEOUT_MS = 120_000;

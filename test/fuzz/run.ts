@@ -2,7 +2,7 @@
 import { fork } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { readOptions } from "../../src/cli/script-options.ts";
 import { fuzzCase, KINDS } from "./cases.ts";
 import { runTask, type Task } from "./child.ts";
 import { type CaseLimits, casesOf, noTotals, superviseChild, type Totals } from "./supervisor.ts";
@@ -71,13 +71,11 @@ async function fuzz(kinds: readonly string[], seed: number, minutes: number): Pr
 }
 
 async function main(): Promise<number> {
-	const { values } = parseArgs({
-		options: {
-			minutes: { type: "string", default: "1" },
-			seed: { type: "string", default: "1" },
-			kind: { type: "string" },
-			case: { type: "string" },
-		},
+	const values = readOptions("fuzz", {
+		minutes: { type: "string", default: "1" },
+		seed: { type: "string", default: "1" },
+		kind: { type: "string" },
+		case: { type: "string" },
 	});
 	const minutes = Number(values.minutes);
 	const seed = Number(values.case ?? values.seed);

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { readOptions } from "../../src/cli/script-options.ts";
 import { VENDORS, type Vendor } from "../../src/silicon/models/model.ts";
 import { findTree } from "../../src/kvm/trees/trees.ts";
 import { type Effort, Judge } from "./judge.ts";
@@ -27,43 +27,67 @@ import { rowFor } from "./survivors.ts";
 /** Trees that are known good. */
 const TREES = ["v6.18", "series-v2", "dedup"];
 
-const { values } = parseArgs({
-	options: {
-		tree: { type: "string", multiple: true },
-		vendor: { type: "string", multiple: true },
-		/** i/n: the i-th of n parts. Another process can have the next. */
-		shard: { type: "string", default: "1/1" },
-		/** One mutant in N, always the same ones. */
-		sample: { type: "string", default: "1" },
-		/** Those alone whose name matches this pattern. */
-		only: { type: "string", default: "" },
-		/** Look at every survivor as closely as at one that no row judges: hours. */
-		close: { type: "boolean", default: false },
-		/** Look closely at no survivor: those that no row judges are listed. */
-		quick: { type: "boolean", default: false },
-		/** Run nothing; report what was found. */
-		report: { type: "boolean", default: false },
-		/**
-		 * The key of a program whose results stand where this one has none: but for survivors that are holes, or that no row
-		 * judges, which are looked at again.
-		 */
-		carry: { type: "string" },
-		/** Print the patch file of the mutant of this name. */
-		patch: { type: "string" },
-		/** Write docs/mutants.md. */
-		docs: { type: "boolean", default: false },
-	},
+const values = readOptions("mutants", {
+	tree: { type: "string", multiple: true },
+	vendor: { type: "string", multiple: true },
+	/** i/n: the i-th of n parts. Another process can have the next. */
+	shard: { type: "string", default: "1/1" },
+	/** One mutant in N, always the same ones. */
+	sample: { type: "string", default: "1" },
+	/** Those alone whose name matches this pattern. */
+	only: { type: "string", default: "" },
+	/** Look at every survivor as closely as at one that no row judges: hours. */
+	close: { type: "boolean", default: false },
+	/** Look closely at no survivor: those that no row judges are listed. */
+	quick: { type: "boolean", default: false },
+	/** Run nothing; report what was found. */
+	report: { type: "boolean", default: false },
+	/**
+	 * The key of a program whose results stand where this one has none: but for survivors that are holes, or that no row
+	 * judges, which are looked at again.
+	 */
+	carry: { type: "string" },
+	/** Print the patch file of the mutant of this name. */
+	patch: { type: "string" },
+	/** Write docs/mutants.md. */
+	docs: { type: "boolean", default: false },
 });
 const root = join(import.meta.dirname, "../../../..");
-const [shard, shards] = values.shard.split("/").map(Number) as [number, number];
-const only = new RegExp(values.only);
+const [shard, shards] = shardOf(values.shard);
+const only = patternOf(values.only);
 const trees = values.tree ?? TREES;
+for (const tree of trees) if (!TREES.includes(tree)) refuse(`--tree ${tree}: want ${TREES.join(", ")}`);
 const vendors = (values.vendor ?? VENDORS) as readonly Vendor[];
+for (const vendor of vendors)
+	if (!VENDORS.includes(vendor)) refuse(`--vendor ${vendor}: want ${VENDORS.join(", ")}`);
+if (!(Number(values.sample) >= 1)) refuse(`--sample ${values.sample}: want a number from 1`);
 
 const program = programKey();
 const found = join(root, "build/mutants-found");
 const folder = join(found, program);
+if (values.carry !== undefined && !existsSync(join(found, values.carry)))
+	refuse(`--carry ${values.carry}: nothing was found by that program in ${found}`);
 mkdirSync(folder, { recursive: true });
+
+function refuse(why: string): never {
+	console.error(`mutants: ${why}`);
+	process.exit(2);
+}
+
+function patternOf(text: string): RegExp {
+	try {
+		return new RegExp(text);
+	} catch {
+		return refuse(`--only ${text}: no regular expression`);
+	}
+}
+
+/** @param text i/n */
+function shardOf(text: string): [number, number] {
+	const [, shard = 0, shards = 0] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
+	if (shard < 1 || shard > shards) refuse(`--shard ${text}: want i/n, the i-th of n parts`);
+	return [shard, shards];
+}
 
 /** What was found of a tree and vendor so far, by whichever process. */
 function known(from: string, tree: string, vendor: Vendor): Map<string, MutantResult> {
