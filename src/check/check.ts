@@ -21,10 +21,11 @@ import { Explainer, replayCommand, setupFor } from "./explain.ts";
 import { minimise, minimiseRuns } from "./minimise.ts";
 import { jobWeight, kindsOf, planJobs } from "./plan.ts";
 import { runSchedule } from "./run.ts";
+import { assertArrived, assertKnown } from "./schedule.ts";
 import { JobRunner } from "./search/jobs.ts";
 import type { CheckOptions, CheckResult, Failure, Injection, Violation } from "./types.ts";
 
-/** Runs a check in this thread. */
+/** Runs a check in this thread. @throws ScheduleError if it is of one schedule, which does not happen */
 export function runCheck(options: CheckOptions): CheckResult {
 	if (options.only !== undefined) return replaySchedule(options, options.only);
 	const jobs = planJobs(options);
@@ -49,12 +50,17 @@ export function runCheck(options: CheckOptions): CheckResult {
 	return conclude(options, results);
 }
 
-/** Runs one schedule, and says what it violates and what shows the same with less. */
+/**
+ * Runs one schedule, and says what it violates and what shows the same with less.
+ * @throws ScheduleError if nothing is violated and an event of it did not arrive
+ */
 export function replaySchedule(options: CheckOptions, schedule: readonly Injection[]): CheckResult {
 	const { tree, vendor, model, mceHandler, guest = "script" } = options;
 	const configuration = options.configuration ?? { ...DEFAULT_CONFIGURATION, mceHandler };
 	const setup = setupFor(options, tree, configuration);
+	assertKnown(schedule, options, configuration);
 	const run = runSchedule(setup, schedule);
+	assertArrived(run);
 	const explainer = new Explainer(options);
 	const tell = (failure: Failure): Violation => {
 		const shown = minimise({ schedule, configuration }, minimiseRuns(setup, failure.property));

@@ -11,6 +11,7 @@
 import type { KernelOptions } from "../host/kernel-options.ts";
 import { CYCLES_COUNTER } from "../host/perf.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
+import { hint } from "../kvm/flow/patch.ts";
 import { OtherCpu } from "./other-cpu.ts";
 import type { GuestParameters } from "../guests/boot.ts";
 import * as L from "../silicon/cpu/layout.ts";
@@ -113,7 +114,7 @@ export class ConfigurationError extends Error {
 
 /**
  * Reads the factors that a configuration's name has, and no others.
- * @throws ConfigurationError for a factor or value that does not exist on the vendor and model
+ * @throws ConfigurationError for a factor or value that does not exist on the vendor and model, and for a factor named twice
  */
 export function parseFactors(text: string, vendor: Vendor, model: CpuModel): Partial<Configuration> {
 	const chosen: Record<string, string> = {};
@@ -125,12 +126,13 @@ export function parseFactors(text: string, vendor: Vendor, model: CpuModel): Par
 		if (values === undefined) {
 			const names = [...factors.keys()].join(", ");
 			throw new ConfigurationError(
-				`configuration "${part}": ${vendor} has no factor "${factor}", only ${names}`,
+				`configuration "${part}": ${vendor} has no factor "${factor}"${hint(factor, [...factors.keys()])}; write default, or factor=value of ${names}`,
 			);
 		}
 		if (!values.includes(value)) {
 			throw new ConfigurationError(`configuration "${part}": ${factor} is one of ${values.join(", ")}`);
 		}
+		if (factor in chosen) throw new ConfigurationError(`configuration "${text}": it names ${factor} twice`);
 		chosen[factor] = value;
 	}
 	return chosen as Partial<Configuration>;

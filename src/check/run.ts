@@ -10,6 +10,8 @@ export interface RunResult {
 	readonly ops: number;
 	/** Op counts of VM entries: where events can arrive in the guest. */
 	readonly entries: readonly number[];
+	/** Events of the schedule that had not arrived when the run ended. */
+	readonly waiting: readonly Injection[];
 	readonly fastpathReentries: number;
 	readonly interruptsHandled: number;
 	readonly machineChecks: number;
@@ -48,6 +50,7 @@ export function runSchedule(
 		failures: [...failures.values()],
 		ops: subject.ops,
 		entries: subject.entries.slice(),
+		waiting: subject.waiting,
 		fastpathReentries: subject.fastpathReentries,
 		interruptsHandled: subject.opCounts[OP.irq_handler]!,
 		machineChecks: subject.opCounts[OP.do_machine_check]!,

@@ -250,6 +250,11 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		this.stale = false;
 	}
 
+	/** Events of the schedule that have not come due. */
+	get waiting(): readonly Injection[] {
+		return this.schedule.slice(this.next);
+	}
+
 	/**
 	 * Runs on to the end of a node in which ops were done.
 	 * @returns whether the run goes on

@@ -1,6 +1,6 @@
 /** Files of `reenter record`. */
 import { isRecordingText, parseData, type RecordedData } from "../profile/data.ts";
-import { type Io, UsageError } from "./io.ts";
+import { type Io, UsageError, fileProblem } from "./io.ts";
 
 /** What record writes and report reads when no file is named. */
 export const DEFAULT_DATA_FILE = "reenter.data";
@@ -10,24 +10,25 @@ export function oldFile(path: string): string {
 	return `${path}.old`;
 }
 
-function read(io: Io, path: string): string | null {
-	try {
-		return new TextDecoder().decode(io.readFile(path));
-	} catch {
-		return null;
-	}
-}
-
 /** Whether a word names a file which record wrote, of whatever version. */
 export function isRecording(io: Io, word: string): boolean {
-	const text = word === "-" ? null : read(io, word);
-	return text !== null && isRecordingText(text);
+	if (word === "-") return false;
+	try {
+		return isRecordingText(new TextDecoder().decode(io.readFile(word)));
+	} catch {
+		return false;
+	}
 }
 
 /** Reads a recording. @throws UsageError, ProfileError with one line */
 export function readData(io: Io, path: string): RecordedData {
-	const text = read(io, path);
-	if (text === null)
-		throw new UsageError(`${path}: cannot be read; reenter record WORKLOAD -o ${path} makes one`);
-	return parseData(text, path);
+	let bytes: Uint8Array;
+	try {
+		bytes = io.readFile(path);
+	} catch (error) {
+		throw new UsageError(
+			`${path}: cannot be read: ${fileProblem(error)}; reenter record WORKLOAD -o FILE makes a recording`,
+		);
+	}
+	return parseData(new TextDecoder().decode(bytes), path);
 }

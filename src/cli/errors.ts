@@ -1,4 +1,5 @@
 /** Errors that are whoever gave the input's to mend: one line each, exit code 2. */
+import { ScheduleError } from "../check/schedule.ts";
 import { ImageError } from "../guests/image.ts";
 import { FlowError } from "../kvm/flow/errors.ts";
 import { ProfileError } from "../profile/errors.ts";
@@ -11,6 +12,7 @@ export function isExpectedError(error: unknown): error is Error {
 		error instanceof UsageError ||
 		error instanceof FlowError ||
 		error instanceof ReviewError ||
+		error instanceof ScheduleError ||
 		error instanceof ProfileError ||
 		error instanceof ImageError
 	);

@@ -23,8 +23,28 @@ export interface Io {
 	writeFile(path: string, content: string | Uint8Array): void;
 }
 
-/** Exit codes. `skipped`: this computer lacks what the command needs. `internal`, sysexits' EX_SOFTWARE, is a defect of this program, never a verdict. */
-export const EXIT = { holds: 0, violated: 1, usage: 2, guest: 3, internal: 70, skipped: 77 } as const;
+/**
+ * Exit codes. `skipped`: this computer lacks what the command needs. `internal`, sysexits' EX_SOFTWARE, is a defect of this program,
+ * never a verdict. `unread`: whoever read stdout went away, a shell's code for SIGPIPE. No verdict either, as 0 would be.
+ */
+export const EXIT = {
+	holds: 0,
+	violated: 1,
+	usage: 2,
+	guest: 3,
+	internal: 70,
+	skipped: 77,
+	unread: 141,
+} as const;
+
+/**
+ * What the file system says is wrong, without its code and the call that failed: these name the program's temporary
+ * files, and functions that the user did not call.
+ */
+export function fileProblem(error: unknown): string {
+	const said = error instanceof Error ? error.message : String(error);
+	return /^E[A-Z0-9]+: ([^,]*)/.exec(said)?.[1] ?? said;
+}
 
 /** This computer lacks what the command needs: one line, exit code 77. */
 export class SkippedError extends Error {

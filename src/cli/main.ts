@@ -91,9 +91,12 @@ export async function main(argv: readonly string[], io: Io, services: Services):
 function commanderExit(error: CommanderError, program: Command, argv: readonly string[], io: Io): number {
 	if (error.exitCode === 0) return EXIT.holds;
 	let message = error.message.replace(/^error: /, "").replace(/\n/g, " ");
-	if (error.code === "commander.unknownCommand") {
+	// commander prints its help for a command that it does not know to help with, as an error without a word.
+	const helpOf = error.code === "commander.help" && argv[0] === "help" ? argv[1] : undefined;
+	const unknown = error.code === "commander.unknownCommand" ? argv[0] : helpOf;
+	if (unknown !== undefined) {
 		const names = program.commands.map((command) => command.name());
-		message = `no command "${argv[0]}"${hint(argv[0]!, names)} (reenter help lists them)`;
+		message = `no command "${unknown}"${hint(unknown, names)} (reenter help lists them)`;
 	}
 	io.err(`reenter: ${message}\n`);
 	return EXIT.usage;

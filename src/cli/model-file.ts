@@ -11,7 +11,11 @@ function readModel(io: Io, path: string): CpuModel {
 	try {
 		document = JSON.parse(text);
 	} catch (error) {
-		throw new UsageError(`${path}: not JSON: ${error instanceof Error ? error.message : String(error)}`);
+		throw new UsageError(
+			`${path}: not JSON: ${String(error)
+				.split("\n")[0]!
+				.replace(/^SyntaxError: /, "")}`,
+		);
 	}
 	try {
 		return parseModelFile(document, path, findModel);

@@ -1,6 +1,6 @@
 /** Where a command's text goes. */
 import { join } from "node:path";
-import { type Io, UsageError } from "./io.ts";
+import { type Io, UsageError, fileProblem } from "./io.ts";
 import type { CommonOptions } from "./context.ts";
 
 /** Prints text or JSON, or writes it to the file of --output, whole or not at all. */
@@ -52,9 +52,7 @@ export function checkWritable(io: Io, path: string | undefined): void {
 }
 
 function unwritable(path: string, error: unknown): UsageError {
-	return new UsageError(
-		`${path}: cannot be written: ${error instanceof Error ? error.message : String(error)}`,
-	);
+	return new UsageError(`${path === "" ? '""' : path}: cannot be written: ${fileProblem(error)}`);
 }
 
 /** A progress line on a terminal, rewritten in place. */

@@ -5,7 +5,7 @@ import { lineIn } from "../kvm/patch/guard-code.ts";
 import { parsePatchJson } from "../kvm/patch/json.ts";
 import type { Path } from "../kvm/patch/node-reader.ts";
 import type { PatchFile } from "../kvm/patch/patch-file.ts";
-import { type Io, UsageError } from "./io.ts";
+import { type Io, UsageError, fileProblem } from "./io.ts";
 
 const MODULE = /\.(ts|mts|cts|js|mjs|cjs)$/;
 
@@ -19,9 +19,7 @@ export function readUserFile(io: Io, path: string): Uint8Array {
 	try {
 		return io.readFile(path);
 	} catch (error) {
-		throw new UsageError(
-			`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-		);
+		throw new UsageError(`${path}: cannot be read: ${fileProblem(error)}`);
 	}
 }
 

@@ -13,12 +13,13 @@ import {
 	kernelOptions,
 } from "../check/configuration.ts";
 import { programImage } from "../guests/program-image.ts";
-import { findProgram } from "../guests/programs.ts";
+import { findProgram, PROGRAMS } from "../guests/programs.ts";
 import { createMachine, createSilicon } from "../kvm/api/kvm.ts";
 import { Vmm } from "../kvm/api/vmm.ts";
 import { compileTree } from "../kvm/flow/compile.ts";
 import { opCost } from "../kvm/flow/custom-op.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
+import { hint } from "../kvm/flow/patch.ts";
 import type { CpuModel, Vendor } from "../silicon/models/model.ts";
 import { OP_SLOTS, opName } from "../silicon/ops.ts";
 import { ReviewError } from "./errors.ts";
@@ -88,7 +89,10 @@ interface Totals {
 export function measureCost(options: CostOptions): CostResult {
 	const { guest, tree, vendor, model } = options;
 	const program = findProgram(guest);
-	if (program === undefined) throw new ReviewError(`no guest program "${guest}"`);
+	if (program === undefined) {
+		const names = PROGRAMS.map(({ name }) => name);
+		throw new ReviewError(`no guest program "${guest}"${hint(guest, names)}; there are ${names.join(", ")}`);
+	}
 	if (!program.vendors.includes(vendor)) {
 		throw new ReviewError(`guest ${guest} runs on ${program.vendors.join(" and ")}, not on ${vendor}`);
 	}

@@ -45,7 +45,7 @@ export interface RunOptions {
 	readonly guestCpu?: string | null;
 	/** KVM_CREATE_PIT2. Default true. */
 	readonly pit?: boolean;
-	/** Guest memory; at most 1 GiB is given. Default: what the image needs. */
+	/** Guest memory; at most 1 GiB is given. Default: what the image needs, with room to spare. */
 	readonly ramBytes?: number;
 	/** A snapshot to go on from, of a machine that was made with the same options; `bytes` is not looked at then. */
 	readonly snapshotIn?: Uint8Array;
@@ -87,6 +87,11 @@ function commandLineOf(
 	return `${fileName} ${append ?? ""}`.trim();
 }
 
+/** Guest memory in bytes: what was asked for, which the image must fit into, or what it needs. */
+function ramBytesFor(image: Image, { ramBytes }: Pick<RunOptions, "ramBytes">): number {
+	return ramBytes === undefined ? guestRamBytesFor(image) : Math.min(ramBytes, RAM_BYTES_MAX);
+}
+
 /** How the machine of a run is made: what a snapshot says, or what the options and the image do. */
 function headerOf(options: RunOptions, image: Image | null): SnapshotHeader {
 	const { model, vendor, tree, snapshotIn } = options;
@@ -95,8 +100,7 @@ function headerOf(options: RunOptions, image: Image | null): SnapshotHeader {
 		throw new SnapshotError(
 			`the guest of this snapshot has ended (${said.ended}): there is nothing to go on with`,
 		);
-	const least = image === null ? 0 : guestRamBytesFor(image);
-	const asked = Math.max(least, Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
+	const ramBytes = image === null ? 0 : ramBytesFor(image, options);
 	return {
 		program: VERSION,
 		modelHash: hashText(`${JSON.stringify(model)} ${treeHash(tree, vendor)}`),
@@ -106,7 +110,7 @@ function headerOf(options: RunOptions, image: Image | null): SnapshotHeader {
 		vcpus: said?.vcpus ?? options.vcpus ?? 1,
 		seed: said?.seed ?? options.seed ?? 1,
 		pit: said?.pit ?? options.pit ?? true,
-		guestRamBytes: said?.guestRamBytes ?? asked,
+		guestRamBytes: said?.guestRamBytes ?? ramBytes,
 	};
 }
 
@@ -204,7 +208,7 @@ export type BackendRunOptions = Pick<
  */
 export async function runImageOn(kvm: KvmSystem, options: BackendRunOptions): Promise<RunEnd> {
 	const image = loadImage(options.bytes);
-	const guestRamBytes = Math.max(guestRamBytesFor(image), Math.min(options.ramBytes ?? 0, RAM_BYTES_MAX));
+	const guestRamBytes = ramBytesFor(image, options);
 	const vmm = new BackendVmm(kvm, { guestRamBytes, seconds: options.seconds, onConsole: options.onConsole });
 	vmm.load(image, {
 		commandLine: commandLineOf(image, options),

@@ -136,7 +136,7 @@ describe("a schedule's token", () => {
 			];
 			expect(parseSchedule(scheduleText(schedule))).toEqual(schedule);
 		}
-		expect(parseSchedule("irq57")).toBeNull();
-		expect(parseSchedule("earthquake@5")).toBeNull();
+		expect(() => parseSchedule("irq57")).toThrow(/"irq57" is no event of a schedule/);
+		expect(() => parseSchedule("earthquake@5")).toThrow(/no event "earthquake"; there are irq, /);
 	});
 });

@@ -9,6 +9,7 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 	const elf32 = elf.slice();
 	elf32[4] = 1;
 	const files = {
+		"whole.elf": elf,
 		"cut.elf": elf.slice(0, 100),
 		"old.elf": elf32,
 		"text.elf": "not an image",
@@ -17,6 +18,8 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		"anchor.json":
 			'{ "name": "p", "base": "v6.18", "edits": [ { "move": "clgi", "from": "svm_vcpu_run", "to": "vmx_vcpu_run", "before": "stgi" } ] }',
 		"broken.json": "{",
+		"model.json": '{ "format": "reenter-cpu-model" }',
+		"text.json": "not\njson",
 	};
 	it.each([
 		[["review", "series-v3"], /no tree "series-v3"; did you mean "series-v/],
@@ -32,14 +35,51 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		[["cost", "invd", "--cpu", "turing"], /no CPU model "turing"; did you mean "turin"/],
 		[["cost", "invd", "--cpu", "turin", "--vendor", "vmx"], /turin has no vmx; it has svm/],
 		[["cost", "invd", "--vendor", "arm"], /no vendor "arm"/],
-		[["cost", "indv"], /no guest program "indv"/],
+		[["cost", "indv"], /no guest program "indv"; did you mean "invd"\?; there are invd, cpuid, /],
+		[["cost", "invd", "--cpu", "model.json"], /model.json: version is missing/],
+		[["cost", "invd", "--cpu", "text.json"], /text.json: not JSON: /],
 		[["cost", "invd", "--xcr0", "seven"], /--xcr0 "seven"/],
-		[["trees", "--output", "/nowhere/file"], /\/nowhere\/file: cannot be written/],
-		[["check", "v6.18", "--replay", "irq57"], /--replay "irq57" is no schedule/],
+		[
+			["trees", "--output", "/nowhere/file"],
+			/: \/nowhere\/file: cannot be written: no such file or directory$/m,
+		],
+		[["report", "-i", "gone.data"], /gone.data: cannot be read: no such file or directory; reenter record/],
+		[["check", "v6.18", "--replay", "irq57"], /--replay "irq57" is no event of a schedule/],
+		[["check", "v6.18", "--replay", "irk@5"], /no event "irk"; did you mean "irq"/],
+		[
+			["check", "v6.18", "--vendor", "svm", "--replay", "irq@99999"],
+			/irq@99999 does not arrive: .* 6\d\d ops/,
+		],
+		[
+			["check", "v6.18", "--vendor", "svm", "--replay", "irq@5g"],
+			/irq@5g does not arrive: .*VM entry at op 5/,
+		],
+		[["check", "v6.18", "--vendor", "svm", "--replay", "td-busy@5"], /td-busy@5: svm has no td-busy/],
+		[
+			["check", "v6.18", "--vendor", "svm", "--replay", "vcpu@5"],
+			/vcpu@5: there is no vcpu in this configuration/,
+		],
+		[["check", "v6.18", "--vendor", "svm", "--config", ""], /--config "" is no name/],
+		[["check", "v6.18", "--vendor", "svm", "--config", "xrc0=own"], /no factor "xrc0"; did you mean "xcr0"/],
+		[["check", "v6.18", "--vendor", "svm", "--config", "pke=on,pke=off"], /names pke twice/],
+		[
+			["check", "v6.18", "--vendor", "svm", "--mce-handler", "schedule", "--config", "mceHandler=task-work"],
+			/give one/,
+		],
+		[
+			["compare-backends", "--left", "soft:svm", "--right", "soft:vmx", "--count", "0"],
+			/--count "0": .* from 1 on/,
+		],
+		[
+			["compare-backends", "--left", "soft:svm", "--right", "soft:vmx", "cut.elf"],
+			/cut.elf: truncated ELF file/,
+		],
+		[["run", "whole.elf", "--memory", "1M"], /whole.elf: segment .* outside the guest's memory of 1 MiB/],
 		[["check", "v6.18", "--mce-handler", "panic"], /mce-handler/],
 		[["show", "v6.18", "vcpu_enter_gest"], /did you mean "vcpu_enter_guest"/],
 		[["casebook", "dr6-reentri"], /no case "dr6-reentri"; did you mean "dr6-reentry"/],
 		[["reveiw"], /no command "reveiw"; did you mean "review"/],
+		[["help", "reveiw"], /no command "reveiw"; did you mean "review"/],
 		[["trees", "--jsn"], /unknown option '--jsn'/],
 		[["cost"], /missing required argument/],
 	])("reenter %j", async (argv, message) => {
@@ -84,6 +124,15 @@ describe("lists", () => {
 		const { out, written } = await reenter(["trees", "--output", "trees.txt"]);
 		expect(out).toBe("");
 		expect(written.get("trees.txt")).toContain("series-v1");
+	});
+});
+
+describe("check", () => {
+	it("the #MC handler of before 2020 is the one that is checked, in one configuration too", async () => {
+		const bounds = ["--vendor", "svm", "--max-events", "1", "--config", "exits=1"];
+		const { out } = await reenter(["check", "v6.18", ...bounds, "--mce-handler", "schedule"]);
+		expect(out).toContain("finding: machine-check-sleeps");
+		expect(out).toContain("mceHandler=schedule");
 	});
 });
 

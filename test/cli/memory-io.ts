@@ -37,14 +37,15 @@ export async function reenter(
 		terminal: null,
 		readFile: (path) => {
 			const content = files[path];
-			if (content === undefined) throw new Error("ENOENT: no such file or directory");
+			if (content === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);
 			return typeof content === "string" ? new TextEncoder().encode(content) : content;
 		},
 		makeFolder: (path) => {
 			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
 		},
 		checkWritable: (path) => {
-			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");
+			if (path.startsWith("/nowhere/"))
+				throw new Error(`ENOENT: no such file or directory, open '${path}.part-1'`);
 		},
 		writeFile: (path, text) => {
 			if (path.startsWith("/nowhere/")) throw new Error("ENOENT: no such file or directory");

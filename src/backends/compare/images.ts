@@ -3,7 +3,7 @@
  * no memory is, and how they end; their registers are not.
  */
 import { type GuestParameters, longModeState, multibootState } from "../../guests/boot.ts";
-import { ImageError } from "../../guests/image.ts";
+import { type Image, ImageError } from "../../guests/image.ts";
 import { loadImage } from "../../guests/load.ts";
 import { PROGRAMS, programBytes } from "../../guests/programs.ts";
 import { knownDifference } from "../gaps.ts";
@@ -42,6 +42,15 @@ export function ownImages(): NamedImage[] {
 	).map((program) => ({ name: program.name, bytes: programBytes(program) }));
 }
 
+function imageIn(name: string, bytes: Uint8Array): Image {
+	try {
+		return loadImage(bytes);
+	} catch (error) {
+		if (error instanceof ImageError) throw new ImageError(`${name}: ${error.message}`);
+		throw error;
+	}
+}
+
 /** Compares two machines by one image. @throws ImageError if the file is no image that begins without firmware */
 export async function compareImage(
 	left: Side,
@@ -49,7 +58,7 @@ export async function compareImage(
 	{ name, bytes }: NamedImage,
 	alarms: Alarms,
 ): Promise<ImageReport> {
-	const image = loadImage(bytes);
+	const image = imageIn(name, bytes);
 	if (image.protocol !== "long-mode" && image.protocol !== "multiboot") {
 		throw new ImageError(`${name}: images of the protocol ${image.protocol} are not compared`);
 	}

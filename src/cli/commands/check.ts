@@ -1,13 +1,13 @@
 /** `reenter check`. */
-import { ConfigurationError, parseConfiguration } from "../../check/configuration.ts";
+import { ConfigurationError, DEFAULT_CONFIGURATION, parseFactors } from "../../check/configuration.ts";
 import { USUAL_EVENTS_MAX } from "../../check/plan.ts";
-import { parseSchedule } from "../../check/schedule.ts";
 import type { CheckGuest, CheckOptions } from "../../check/types.ts";
 import type { MceHandler } from "../../host/mce.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { checkProgress } from "../progress.ts";
+import { readSchedule } from "../schedule.ts";
 import type { CheckRequest } from "../pool/checks.ts";
 import {
 	type JobsArguments,
@@ -45,9 +45,7 @@ async function checkCommand(
 		throw new UsageError("check needs a tree or --patch; reenter trees lists the built-in ones");
 	const patched = await resolveTree(io, spec, options.patch);
 	const base = await resolveComparison(io, options.base, spec, options.patch);
-	const only = options.replay === undefined ? undefined : parseSchedule(options.replay);
-	if (only === null)
-		throw new UsageError(`--replay "${options.replay}" is no schedule; write for example irq@57`);
+	const only = options.replay === undefined ? undefined : readSchedule("--replay", options.replay);
 	const eventsMax = parseEventsMax(options.maxEvents);
 	const targets = resolveTargets(patched, options.vendor, options.cpu);
 	const requests = targets.map(({ tree, vendor, model }): CheckRequest => {
@@ -59,10 +57,9 @@ async function checkCommand(
 				base,
 				vendor,
 				model,
-				mceHandler: options.mceHandler,
 				eventsMax,
 				guest: options.guest,
-				...parseConfigurations(options.config, vendor, model),
+				...parseConfigurations(options.config, options.mceHandler, vendor, model),
 				...(only === undefined ? {} : { only }),
 			},
 		};
@@ -87,15 +84,24 @@ function parseEventsMax(text: string): number {
 	return count;
 }
 
-/** `--config`: wide, pairs, all, or the name of one. */
+/** `--config`: wide, pairs, all, or the name of one; with `--mce-handler`, which one may name as well. */
 function parseConfigurations(
 	config: string,
+	mceHandler: MceHandler,
 	vendor: Vendor,
 	model: CpuModel,
-): Pick<CheckOptions, "configuration" | "configurations"> {
-	if (config === "wide" || config === "pairs" || config === "all") return { configurations: config };
+): Pick<CheckOptions, "mceHandler" | "configuration" | "configurations"> {
+	if (config === "")
+		throw new UsageError('--config "" is no name; write wide, pairs, all, default, or factor=value');
+	if (config === "wide" || config === "pairs" || config === "all")
+		return { mceHandler, configurations: config };
 	try {
-		return { configuration: parseConfiguration(config, vendor, model) };
+		const configuration = { ...DEFAULT_CONFIGURATION, mceHandler, ...parseFactors(config, vendor, model) };
+		if (mceHandler !== DEFAULT_CONFIGURATION.mceHandler && configuration.mceHandler !== mceHandler)
+			throw new UsageError(
+				`--mce-handler ${mceHandler} and --config mceHandler=${configuration.mceHandler}: give one of them`,
+			);
+		return { mceHandler: configuration.mceHandler, configuration };
 	} catch (error) {
 		if (error instanceof ConfigurationError) throw new UsageError(error.message);
 		throw error;

@@ -22,10 +22,10 @@ interface CompareArguments extends CommonOptions {
 /** Guests that are generated when neither images nor a count are given. */
 const DEFAULT_COUNT = 100;
 
-function whole(flag: string, text: string): number {
+function whole(flag: string, text: string, least = 0): number {
 	const value = Number(text);
-	if (!Number.isInteger(value) || value < 0 || value >= 2 ** 31) {
-		throw new UsageError(`--${flag} "${text}": write a whole number, for example 1000`);
+	if (!Number.isInteger(value) || value < least || value >= 2 ** 31) {
+		throw new UsageError(`--${flag} "${text}": write a whole number from ${least} on, for example 1000`);
 	}
 	return value;
 }
@@ -44,18 +44,24 @@ async function compareAll(
 	options: CompareArguments,
 ): Promise<{ images: ImageReport[]; report: CompareReport | null }> {
 	const { io, services } = context;
+	const count =
+		options.count === undefined
+			? files.length > 0
+				? null
+				: DEFAULT_COUNT
+			: whole("count", options.count, 1);
+	const [seed, first] = [whole("seed", options.seed), whole("first", options.first)];
 	const images: ImageReport[] = [];
 	for (const image of imagesOf(context, files)) {
 		images.push(await compareImage(sides[0], sides[1], image, services.alarms));
 	}
-	const count = options.count ?? (files.length > 0 ? "0" : String(DEFAULT_COUNT));
-	if (whole("count", count) === 0) return { images, report: null };
+	if (count === null) return { images, report: null };
 	const report = await services.compareBackends({
 		left: sides[0],
 		right: sides[1],
-		seed: whole("seed", options.seed),
-		count: whole("count", count),
-		first: whole("first", options.first),
+		seed,
+		count,
+		first,
 		alarms: services.alarms,
 		onProgress: progressLine(io, "guests"),
 	});

@@ -6,7 +6,6 @@ import {
 	DEFAULT_CONFIGURATION,
 	parseConfiguration,
 } from "../../check/configuration.ts";
-import { parseSchedule } from "../../check/schedule.ts";
 import type { Injection } from "../../check/types.ts";
 import type { Image } from "../../guests/image.ts";
 import { loadImage } from "../../guests/load.ts";
@@ -29,6 +28,7 @@ import { count } from "../profile-options.ts";
 import { readUserFile } from "../patch-source.ts";
 import { patchOption, type Registry } from "../registry.ts";
 import { baseOf, resolveTarget, resolveTree } from "../resolve.ts";
+import { readSchedule } from "../schedule.ts";
 import { readUserToken, resolveToken } from "../token-tree.ts";
 
 const FORMATS = ["html", "chrome"] as const;
@@ -87,11 +87,7 @@ async function runOf(io: Io, guest: string, args: TraceArguments): Promise<Run> 
 			throw new UsageError(`a token is of the check's own guest: reenter trace ${SCRIPT} --schedule ${text}`);
 		return tokenRun(io, text, args);
 	}
-	const schedule = text === undefined ? [] : parseSchedule(text);
-	if (schedule === null)
-		throw new UsageError(
-			`--schedule "${text}" is no schedule and no token; write for example irq@57, or irq@57g for one in the guest`,
-		);
+	const schedule = text === undefined ? [] : readSchedule("--schedule", text);
 	const named = await treesOf(io, args);
 	const trees = named.length === 0 ? [await resolveTree(io, undefined)] : named;
 	const cpu = cpuOrFile(io, args.cpu);

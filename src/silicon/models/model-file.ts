@@ -33,6 +33,15 @@ const schema = v.strictObject({
 /** A model file's content. */
 export type ModelFile = v.InferOutput<typeof schema>;
 
+/** One line on what is wrong: valibot's own speaks of types and of "undefined". */
+function problemOf(issue: v.InferIssue<typeof schema>): string {
+	const place = v.getDotPath(issue);
+	if (place === null) return "it is no object; reenter measure --fit writes one";
+	if (issue.received === "undefined") return `${place} is missing`;
+	if (issue.expected === "never") return `there is no ${place} here`;
+	return `${place}: ${issue.message.replace(/^Invalid \w+: /, "").replace(/^E/, "e")}`;
+}
+
 /**
  * Makes a model from a file's content.
  * @param document parsed JSON
@@ -46,10 +55,7 @@ export function parseModelFile(
 	findBase: (name: string) => CpuModel | undefined,
 ): CpuModel {
 	const result = v.safeParse(schema, document);
-	if (!result.success) {
-		const [issue] = result.issues;
-		throw new ModelFileError(`${where}: ${v.getDotPath(issue) ?? "the document"}: ${issue.message}`);
-	}
+	if (!result.success) throw new ModelFileError(`${where}: ${problemOf(result.issues[0])}`);
 	const { name, title, base: baseName, tscHz, costs } = result.output;
 	const base = findBase(baseName);
 	if (base === undefined) throw new ModelFileError(`${where}: base: no CPU model "${baseName}"`);
