@@ -51,6 +51,26 @@ describe("reenter kut", () => {
 		expect([out, code]).toEqual(["PASS good (1 tests)\n", 0]);
 	});
 
+	it("with -v prints how run_tests.sh starts what runs, and with -a runs what is marked nodefault", async () => {
+		const config = `${CONFIG}groups = nodefault\n[quiet]\nfile = good.flat\ngroups = nodefault\n`;
+		const files = { ...FILES, "kut/x86/unittests.cfg": config };
+		expect((await runBuild(files)).out).toContain("SKIP quiet (test marked as manual run only)\n");
+		expect((await runBuild(files, "-a", "-v")).out).toMatch(
+			/SKIP gone .*\nTESTNAME=quiet TIMEOUT=90s MACHINE= ACCEL= .\/x86\/run x86\/good.flat -smp 1\nPASS quiet \(1 tests\)\n$/,
+		);
+	});
+
+	it.each([
+		[["-j", "0"], /-j "0"/],
+		[["--timeout", "x", "gone"], /--timeout "x"/],
+		[["--seed", "x", "gone"], /--seed "x"/],
+		[["--tree", "mine.json"], /--tree "mine.json": kut takes built-in trees/],
+	])("refuses %j before any test runs", async (argv, message) => {
+		const { out, err, code, tasks } = await run(...argv);
+		expect([out, tasks, code]).toEqual(["", [], 2]);
+		expect(err).toMatch(message);
+	});
+
 	it("runs what is of the build's own architecture", async () => {
 		const config = `${CONFIG}arch = x86_64\n[old]\nfile = good.flat\narch = i386\n`;
 		const files = { ...FILES, "kut/x86/unittests.cfg": config, "kut/config.mak": "CC=gcc\nARCH=i386\n" };
@@ -60,7 +80,7 @@ describe("reenter kut", () => {
 	});
 
 	it("prints TAP, and writes JUnit's XML and logs", async () => {
-		const { out, written } = await run("--tap", "--junit", "out.xml", "--logs", "logs");
+		const { out, written } = await run("--tap13", "--junit", "out.xml", "--logs", "logs");
 		expect(out).toBe(
 			"TAP version 13\n1..3\nok 1 - good: it & that\nnot ok 2 - bad: this\nok 3 - gone # skip Test file 'kut/x86/gone.flat' not found\n",
 		);

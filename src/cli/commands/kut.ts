@@ -1,12 +1,20 @@
 /** `reenter kut`: kvm-unit-tests, built by whoever runs them. */
 import { join } from "node:path";
 import { KutConfigError, parseArch, parseUnittests, type UnitTest } from "../../review/kut/config.ts";
-import { judge, type KutResult, machineOf, selectTests, skipReason } from "../../review/kut/plan.ts";
+import {
+	judge,
+	type KutResult,
+	machineOf,
+	RUNNERS_TIMEOUT,
+	runnerCommand,
+	selectTests,
+	skipReason,
+} from "../../review/kut/plan.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
 import { checkWritable, emit, makeUserFolder, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
-import { readUserFile } from "../patch-source.ts";
+import { isPatchFile, readUserFile } from "../patch-source.ts";
 import { resolveTarget, resolveTree, type Target } from "../resolve.ts";
 import { kutCounts, kutJunit, kutLine, kutTap } from "../text/kut.ts";
 import { hint } from "../../kvm/flow/patch.ts";
@@ -16,17 +24,28 @@ interface KutArguments extends CommonOptions {
 	readonly cpu?: string;
 	readonly vendor?: string;
 	readonly group?: string;
-	readonly jobs: string;
+	readonly all?: boolean;
+	readonly parallel: string;
 	readonly list?: boolean;
-	readonly tap?: boolean;
+	readonly verbose?: boolean;
+	readonly tap13?: boolean;
 	readonly junit?: string;
 	readonly logs?: string;
 	readonly timeout?: string;
 	readonly seed: string;
 }
 
-/** The runner's own timeout, in seconds. */
+/** Seconds of RUNNERS_TIMEOUT. */
 const TIMEOUT_SECONDS = 90;
+
+/** What the options say of how tests are run. */
+interface Settings {
+	readonly tree: string;
+	readonly target: Target;
+	readonly seed: number;
+	/** Seconds; null: each test's own. */
+	readonly timeoutSeconds: number | null;
+}
 
 function readNumber(option: string, text: string, least: number): number {
 	const value = Number(text);
@@ -58,8 +77,7 @@ async function runTest(
 	{ io, services }: Context,
 	directory: string,
 	test: UnitTest,
-	target: Target,
-	options: KutArguments,
+	{ tree, target, seed, timeoutSeconds }: Settings,
 	skip: string | null,
 ): Promise<KutResult> {
 	const none = { name: test.name, seconds: 0, log: "" };
@@ -70,21 +88,23 @@ async function runTest(
 	} catch {
 		return { ...none, status: "SKIP", detail: `Test file '${path}' not found` };
 	}
-	const timeoutSeconds =
-		options.timeout !== undefined
-			? readNumber("--timeout", options.timeout, 1)
-			: (test.timeoutSeconds ?? TIMEOUT_SECONDS);
 	const end = await services.runKutTask({
 		path,
-		tree: options.tree,
+		tree,
 		model: target.model.name,
 		vendor: target.vendor,
-		seed: readNumber("--seed", options.seed, 0),
+		seed,
 		machine: machineOf(test),
-		timeoutSeconds,
+		timeoutSeconds: timeoutSeconds ?? test.timeoutSeconds ?? TIMEOUT_SECONDS,
 	});
 	const log = end.reason === "" ? end.log : `${end.log}reenter: ${end.reason}\n`;
-	return judge(test, end.code, end.reason.split("\n")[0]!, log, end.seconds, timeoutSeconds);
+	return judge(test, end.code, end.reason.split("\n")[0]!, log, end.seconds, timeoutOf(test, timeoutSeconds));
+}
+
+/** A test's timeout as it is written. @param seconds for every test, or null */
+function timeoutOf(test: UnitTest, seconds: number | null): string {
+	if (seconds !== null) return `${seconds}s`;
+	return test.timeout === "" ? RUNNERS_TIMEOUT : test.timeout;
 }
 
 async function kutCommand(
@@ -94,14 +114,24 @@ async function kutCommand(
 	options: KutArguments,
 ): Promise<number> {
 	const { io, style } = context;
-	const target = resolveTarget(await resolveTree(io, options.tree), options.vendor, options.cpu);
+	const { tree, tap13 = false } = options;
+	if (isPatchFile(tree))
+		throw new UsageError(`--tree "${tree}": kut takes built-in trees; reenter trees lists them`);
+	const target = resolveTarget(await resolveTree(io, tree), options.vendor, options.cpu);
 	if (target.vendor === "tdx") throw new UsageError("kvm-unit-tests are no TDs; --vendor takes vmx or svm");
 	const all = readBuild(context, directory, "x86/unittests.cfg", parseUnittests);
 	for (const name of names) {
 		const known = all.map((test) => test.name);
 		if (!known.includes(name)) throw new UsageError(`no test "${name}"${hint(name, known)}; -l lists them`);
 	}
-	const selection = { names, group: options.group ?? null };
+	const selection = { names, group: options.group ?? null, all: options.all === true };
+	const settings = {
+		tree,
+		target,
+		seed: readNumber("--seed", options.seed, 0),
+		timeoutSeconds: options.timeout === undefined ? null : readNumber("--timeout", options.timeout, 1),
+	};
+	const jobs = readNumber("-j", options.parallel, 1);
 	const tests = selectTests(all, selection);
 	if (tests.length === 0) throw new UsageError(`no test is in the group "${options.group}"`);
 	if (options.list === true) {
@@ -112,7 +142,14 @@ async function kutCommand(
 	checkWritable(io, options.junit);
 	if (options.logs !== undefined) makeUserFolder(io, options.logs);
 	const results: KutResult[] = new Array(tests.length);
-	const live = options.json !== true && options.tap !== true && options.output === undefined;
+	const live = options.json !== true && !tap13 && options.output === undefined;
+	const line = (at: number) => {
+		const command =
+			options.verbose === true && results[at]!.seconds > 0
+				? `${runnerCommand(tests[at]!, timeoutOf(tests[at]!, settings.timeoutSeconds))}\n`
+				: "";
+		return command + kutLine(results[at]!, style);
+	};
 	let next = 0;
 	let printed = 0;
 	const work = async () => {
@@ -120,26 +157,24 @@ async function kutCommand(
 			const at = next++;
 			const test = tests[at]!;
 			const skip = skipReason(test, selection, arch);
-			const result = await runTest(context, directory, test, target, options, skip);
+			const result = await runTest(context, directory, test, settings, skip);
 			results[at] = result;
 			if (options.logs !== undefined && result.log !== "") {
 				writeUserFile(io, join(options.logs, `${test.name}.log`), result.log);
 			}
 			// In the order of the list, whichever ends first.
 			for (; live && printed < tests.length && results[printed] !== undefined; printed++) {
-				io.out(kutLine(results[printed]!, style));
+				io.out(line(printed));
 			}
 		}
 	};
-	const jobs = Math.min(readNumber("-j", options.jobs, 1), tests.length);
-	await Promise.all(Array.from({ length: jobs }, work));
+	await Promise.all(Array.from({ length: Math.min(jobs, tests.length) }, work));
 	if (live) io.err(kutCounts(results));
 	else {
 		emit(
 			io,
 			options,
-			() =>
-				options.tap === true ? kutTap(results) : results.map((result) => kutLine(result, style)).join(""),
+			() => (tap13 ? kutTap(results) : results.map((_, at) => line(at)).join("")),
 			() => ({ vendor: target.vendor, cpu: target.model.name, tests: results }),
 		);
 	}
@@ -154,9 +189,11 @@ export function registerKut({ context, command, action }: Registry): void {
 		.option("--cpu <model>", "CPU model")
 		.option("--vendor <vendor>", "vmx or svm")
 		.option("-g, --group <group>", "only tests of this group")
-		.option("-j, --jobs <n>", "tests at a time", "1")
+		.option("-a, --all", "also tests marked nodefault")
+		.option("-j, --parallel <n>", "tests at a time", "1")
 		.option("-l, --list", "list the tests")
-		.option("-t, --tap", "print TAP")
+		.option("-v, --verbose", "print how run_tests.sh starts each test")
+		.option("-t, --tap13", "print TAP")
 		.option("--junit <file>", "write JUnit's XML")
 		.option("--logs <dir>", "write what each test printed, a file a test; made if it is not there")
 		.option("--timeout <seconds>", "for every test, in place of its own")

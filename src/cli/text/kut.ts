@@ -4,8 +4,8 @@ import type { Style } from "../style.ts";
 
 /** `PASS name (N tests)`, `SKIP name (reason)`. */
 export function kutLine({ status, name, detail }: KutResult, style: Style): string {
-	const colored = status === "PASS" ? style.good(status) : status === "FAIL" ? style.bad(status) : status;
-	return `${colored} ${name}${detail === "" ? "" : ` (${detail})`}\n`;
+	const color = { PASS: style.good, FAIL: style.bad, SKIP: style.event }[status];
+	return `${color(status)} ${name}${detail === "" ? "" : ` (${detail})`}\n`;
 }
 
 /** How many of each. */

@@ -13,12 +13,12 @@ export interface UnitTest {
 	readonly groups: readonly string[];
 	/** i386 or x86_64; empty for both. */
 	readonly arch: string;
-	/** The accelerator that it needs; empty for any. */
-	readonly accel: string;
 	/** Files of the host and what they must hold. */
 	readonly check: readonly string[];
 	/** Seconds; null for the runner's own. */
 	readonly timeoutSeconds: number | null;
+	/** The same as it is written; empty for the runner's own. */
+	readonly timeout: string;
 }
 
 /** unittests.cfg cannot be understood, in one line. */
@@ -66,8 +66,8 @@ function makeTest(name: string, values: ReadonlyMap<string, string>, where: stri
 		params: get("qemu_params") || get("extra_params"),
 		groups: words("groups"),
 		arch: get("arch"),
-		accel: get("accel"),
 		check: words("check"),
+		timeout: get("timeout"),
 		timeoutSeconds: values.has("timeout") ? seconds(get("timeout"), where) : null,
 	};
 }

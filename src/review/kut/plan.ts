@@ -7,6 +7,8 @@ export interface KutSelection {
 	/** Names of tests; empty for all. */
 	readonly names: readonly string[];
 	readonly group: string | null;
+	/** Those of the group nodefault as well. */
+	readonly all: boolean;
 }
 
 /** The machine of one test. */
@@ -44,7 +46,10 @@ export function qemuStatus(value: number): number {
 const MIB = 2 ** 20;
 
 /** Tests that are wanted, in the order of the list. */
-export function selectTests(tests: readonly UnitTest[], { names, group }: KutSelection): UnitTest[] {
+export function selectTests(
+	tests: readonly UnitTest[],
+	{ names, group }: Pick<KutSelection, "names" | "group">,
+): UnitTest[] {
 	return tests.filter(
 		(test) =>
 			(names.length === 0 || names.includes(test.name)) && (group === null || test.groups.includes(group)),
@@ -62,11 +67,11 @@ const LACKS: readonly (readonly [word: RegExp, reason: string])[] = [
 
 /**
  * Why a test does not run here, or null.
- * @param selection what was asked for: a test of the group nodefault runs by its group or name
+ * @param selection what was asked for: a test of the group nodefault runs with all, or by its group or name
  * @param arch ARCH of the build
  */
 export function skipReason(test: UnitTest, selection: KutSelection, arch: string): string | null {
-	const asked = selection.group !== null || selection.names.includes(test.name);
+	const asked = selection.all || selection.group !== null || selection.names.includes(test.name);
 	if (test.groups.includes("nodefault") && !asked) return "test marked as manual run only";
 	if (test.arch !== "" && test.arch !== arch) return `${test.arch} only`;
 	if (test.groups.includes("tasks")) return "no hardware task switches";
@@ -101,6 +106,19 @@ export function machineOf(test: UnitTest): KutMachine {
 	};
 }
 
+/** The runner's own timeout, as it is written. */
+export const RUNNERS_TIMEOUT = "90s";
+
+/** How kvm-unit-tests' own runner starts a test, which `run_tests.sh -v` prints. @param timeout as it is written */
+export function runnerCommand({ name, file, smp, args, params }: UnitTest, timeout: string): string {
+	// A shell is to carry `date +%s` out, and leave all else.
+	const quote = args.includes("`") ? '"' : "'";
+	const append = args === "" ? "" : ` -append ${quote}${args}${quote}`;
+	const more = params.replace(/\s+/g, " ").trim();
+	const command = `./x86/run x86/${file} -smp ${smp}${append}${more === "" ? "" : ` ${more}`}`;
+	return `TESTNAME=${name} TIMEOUT=${timeout} MACHINE= ACCEL= ${command}`;
+}
+
 /** The last "SUMMARY:" of a test's output, without the word. */
 function summaryOf(log: string): string {
 	const lines = log.trimEnd().split(/\r?\n/).slice(-5);
@@ -112,6 +130,7 @@ function summaryOf(log: string): string {
  * What a test's end means, as kvm-unit-tests' own runner judges it.
  * @param code QEMU's exit status, or KUT_STATUS.timeout; null when the guest did not exit
  * @param reason why, when it did not exit
+ * @param timeout that it had, as it is written
  */
 export function judge(
 	test: UnitTest,
@@ -119,14 +138,13 @@ export function judge(
 	reason: string,
 	log: string,
 	seconds: number,
-	timeoutSeconds: number,
+	timeout: string,
 ): KutResult {
 	const rest = { name: test.name, seconds, log };
 	const summary = summaryOf(log);
 	if (code === KUT_STATUS.pass) return { ...rest, status: "PASS", detail: summary };
 	if (code === KUT_STATUS.skip) return { ...rest, status: "SKIP", detail: summary };
-	if (code === KUT_STATUS.timeout)
-		return { ...rest, status: "FAIL", detail: `timeout; duration=${timeoutSeconds}s` };
+	if (code === KUT_STATUS.timeout) return { ...rest, status: "FAIL", detail: `timeout; duration=${timeout}` };
 	if (code === null) return { ...rest, status: "FAIL", detail: reason };
 	return { ...rest, status: "FAIL", detail: summary === "" ? `exit status ${code}` : summary };
 }

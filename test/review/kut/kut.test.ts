@@ -6,6 +6,7 @@ import {
 	KUT_STATUS,
 	machineOf,
 	qemuStatus,
+	runnerCommand,
 	selectTests,
 	skipReason,
 } from "../../../src/review/kut/plan.ts";
@@ -35,7 +36,7 @@ test_args = "1 \`date +%s\`"
 
 const tests = parseUnittests(CONFIG, "unittests.cfg");
 const [one, two, three] = tests as [(typeof tests)[0], (typeof tests)[0], (typeof tests)[0]];
-const ALL = { names: [], group: null };
+const ALL = { names: [], group: null, all: false };
 
 describe("unittests.cfg", () => {
 	it("is read section by section, without the shell's quotes", () => {
@@ -79,14 +80,27 @@ describe("a selection", () => {
 		expect(skipReason(two, ALL, "i386")).toBeNull();
 		expect(skipReason({ ...two, groups: ["tasks"] }, ALL, "i386")).toBe("no hardware task switches");
 		expect(skipReason(three, ALL, "x86_64")).toBe("test marked as manual run only");
-		expect(skipReason(three, { names: ["three"], group: null }, "x86_64")).toBe(
-			"/sys/module/kvm/parameters/enable_pmu not equal to Y",
+		const named = { ...ALL, names: ["three"] };
+		const reason = skipReason(three, named, "x86_64");
+		expect([{ ...ALL, all: true }, named].map((asked) => skipReason(three, asked, "x86_64"))).toEqual([
+			reason,
+			reason,
+		]);
+		expect(reason).toBe("/sys/module/kvm/parameters/enable_pmu not equal to Y");
+	});
+});
+
+describe("the runner's own command", () => {
+	it("has the test's machine and arguments, as run_tests.sh -v prints it", () => {
+		expect(runnerCommand(one, "2m")).toBe(
+			"TESTNAME=one TIMEOUT=2m MACHINE= ACCEL= ./x86/run x86/one.flat -smp 2 -append 'first \"second\"' -cpu qemu64,+x2apic -machine pit=off -m 256",
 		);
+		expect(runnerCommand(three, "90s")).toContain('-append "1 `date +%s`" -cpu max -smp 1');
 	});
 });
 
 describe("a test's end", () => {
-	const end = (value: number, log: string) => judge(one, qemuStatus(value), "", log, 1, 90);
+	const end = (value: number, log: string) => judge(one, qemuStatus(value), "", log, 1, "90s");
 	it("is judged by what QEMU's exit status would be", () => {
 		expect(end(0, "PASS: a\nSUMMARY: 1 tests\n")).toMatchObject({ status: "PASS", detail: "1 tests" });
 		expect(end(77 >> 1, "SUMMARY: 1 tests, 1 skipped\n").status).toBe("SKIP");
@@ -96,8 +110,8 @@ describe("a test's end", () => {
 		});
 	});
 	it("is a failure when there was none", () => {
-		expect(judge(one, KUT_STATUS.timeout, "timeout", "", 90, 90).detail).toBe("timeout; duration=90s");
-		expect(judge(one, null, "triple fault at RIP 0x0", "", 1, 90)).toMatchObject({
+		expect(judge(one, KUT_STATUS.timeout, "timeout", "", 180, "180").detail).toBe("timeout; duration=180");
+		expect(judge(one, null, "triple fault at RIP 0x0", "", 1, "90s")).toMatchObject({
 			status: "FAIL",
 			detail: "triple fault at RIP 0x0",
 		});
