@@ -8,8 +8,8 @@ export interface Io {
 	outByte(byte: number): void;
 	/** Diagnostics and progress. */
 	err(text: string): void;
-	/** stderr is a terminal and progress is wanted. */
-	readonly progress: boolean;
+	/** Columns of the terminal on stderr where progress is wanted, else null. */
+	readonly progressColumns: number | null;
 	readonly color: boolean;
 	/** The terminal, if stdin and stdout are one that a command may take over. */
 	readonly terminal: Terminal | null;

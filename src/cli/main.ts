@@ -1,5 +1,5 @@
 /** The command line: arguments in, exit code out. */
-import { Command, CommanderError } from "commander";
+import { type Argument, Command, CommanderError } from "commander";
 import { hint } from "../kvm/flow/patch.ts";
 import { registerCasebook } from "./commands/casebook.ts";
 import { registerCheck } from "./commands/check.ts";
@@ -102,6 +102,12 @@ function commanderExit(error: CommanderError, program: Command, argv: readonly s
 	return EXIT.usage;
 }
 
+/** `<dir>`, `[test...]`. */
+function argumentTerm(argument: Argument): string {
+	const name = `${argument.name()}${argument.variadic ? "..." : ""}`;
+	return argument.required ? `<${name}>` : `[${name}]`;
+}
+
 function build(context: Context, done: (code: number) => void): Command {
 	const { io } = context;
 	const program = new Command("reenter");
@@ -110,6 +116,12 @@ function build(context: Context, done: (code: number) => void): Command {
 		.version(versionText(), "-V, --version", "print the versions of the program and of what it models")
 		.helpCommand("help [command]", "how a command is used")
 		.showSuggestionAfterError(true)
+		.configureHelp({
+			// Every command has options.
+			subcommandTerm: (command) =>
+				`${command.name()} ${command.registeredArguments.map(argumentTerm).join(" ")}`.trimEnd(),
+			minWidthToWrap: 20,
+		})
 		.configureOutput({ writeOut: (text) => io.out(text), writeErr: () => {} })
 		.exitOverride();
 	const registry = makeRegistry(program, context, done);

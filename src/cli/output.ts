@@ -57,7 +57,13 @@ function unwritable(path: string, error: unknown): UsageError {
 
 /** A progress line on a terminal, rewritten in place. */
 export function progressLine(io: Io, what: string): (done: number, total: number) => void {
-	if (!io.progress) return () => {};
-	return (done, total) =>
-		io.err(done + 1 >= total ? "\r\x1b[K" : `\rchecking ${what}: ${done}/${total}\x1b[K`);
+	if (io.progressColumns === null) return () => {};
+	return (done, total) => status(io, done + 1 >= total ? "" : `checking ${what}: ${done}/${total}`);
+}
+
+/** Rewrites the line on stderr that says how far something is; one that is wider than the terminal would stay behind. */
+export function status(io: Io, text: string): void {
+	// The last column stays free: some terminals go on to the next line there.
+	const columns = Math.max(0, (io.progressColumns ?? 80) - 1);
+	io.err(`\r${text.slice(0, columns)}\x1b[K`);
 }

@@ -50,7 +50,9 @@ export const processIo: Io = {
 	terminal: processTerminal((text) => write(1, text)),
 	outByte: (byte) => write(1, Uint8Array.of(byte)),
 	err: (text) => write(2, text),
-	progress: process.stderr.isTTY === true && CI === undefined,
+	get progressColumns() {
+		return process.stderr.isTTY === true && CI === undefined ? process.stderr.columns : null;
+	},
 	color:
 		(NO_COLOR === undefined || NO_COLOR === "") &&
 		(FORCE_COLOR === undefined ? process.stdout.isTTY === true : FORCE_COLOR !== "0"),

@@ -1,6 +1,7 @@
 /** The progress of a check on a terminal: how far, how fast, how long it will take. Elsewhere there is none. */
 import type { Progress } from "../check/types.ts";
 import type { Context } from "./context.ts";
+import { status } from "./output.ts";
 
 const NS_PER_SECOND = 1e9;
 /** A line is not rewritten more often than this. */
@@ -16,22 +17,23 @@ function short(count: number): string {
 
 /** One line on stderr, rewritten in place. @param what is checked */
 export function checkProgress({ io, services }: Context, what: string): (progress: Progress) => void {
-	if (!io.progress) return () => {};
+	if (io.progressColumns === null) return () => {};
 	const start = services.clock.now();
 	let last = Number.NEGATIVE_INFINITY;
 	return ({ done, schedules, states }) => {
 		const now = services.clock.now();
 		if (done >= 1) {
-			io.err("\r\x1b[K");
+			status(io, "");
 			return;
 		}
 		if (now - last < INTERVAL_NS) return;
 		last = now;
 		const seconds = (now - start) / NS_PER_SECOND;
 		const left = done < ESTIMATE_FROM ? "" : `, ${Math.ceil((seconds * (1 - done)) / done)} s left`;
-		io.err(
-			`\rchecking ${what}: ${Math.floor(100 * done)} %, ${short(schedules)} schedules, ${short(states)} states, ` +
-				`${short(schedules / seconds)} schedules/s${left}\x1b[K`,
+		status(
+			io,
+			`checking ${what}: ${Math.floor(100 * done)} %, ${short(schedules)} schedules, ${short(states)} states, ` +
+				`${short(schedules / seconds)} schedules/s${left}`,
 		);
 	};
 }

@@ -120,6 +120,15 @@ describe("lists", () => {
 		expect(out.trimEnd().split("\n").length).toBeLessThanOrEqual(8);
 	});
 
+	it("help lists every command, and none of its lines is wider than 80 columns", async () => {
+		const { out } = await reenter(["help"]);
+		const names = [...out.matchAll(/^ {2}([a-z][\w-]*)/gm)].map(([, name]) => name!);
+		expect(names).toContain("compare-backends");
+		const texts = await Promise.all(names.map((name) => reenter(["help", name])));
+		const lines = [out, ...texts.map((help) => help.out)].join("").split("\n");
+		expect(lines.filter((line) => line.length > 80)).toEqual([]);
+	});
+
 	it("--output writes to the file and nowhere else", async () => {
 		const { out, written } = await reenter(["trees", "--output", "trees.txt"]);
 		expect(out).toBe("");

@@ -32,7 +32,7 @@ export async function reenter(
 		err: (text) => {
 			err += text;
 		},
-		progress: false,
+		progressColumns: null,
 		color: false,
 		terminal: null,
 		readFile: (path) => {

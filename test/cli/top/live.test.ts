@@ -33,7 +33,7 @@ function liveTop(argv: readonly string[]) {
 			err: (text) => {
 				errors += text;
 			},
-			progress: false,
+			progressColumns: null,
 			color: false,
 			readFile: missing,
 			makeFolder: () => {},

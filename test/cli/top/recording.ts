@@ -11,7 +11,7 @@ export async function invdRecording(iterations: number): Promise<LiveRecording> 
 		out: refuse,
 		outByte: refuse,
 		err: refuse,
-		progress: false,
+		progressColumns: null,
 		color: false,
 		terminal: null,
 		readFile: refuse,
