@@ -3,7 +3,8 @@
  * Whether and when it is delivered is the machine's: interrupts wait for IF, everything waits for GIF, an NMI for the
  * end of the one before. A new kind is a new row here and a name in `EventKind`.
  */
-import { HOST_VECTOR, type Kernel } from "../host/kernel.ts";
+import type { Kernel } from "../host/kernel.ts";
+import { HOST_VECTOR } from "../host/idt.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import { CYCLES_COUNTER } from "../host/perf.ts";
 import type { Machine } from "../kvm/api/kvm.ts";

@@ -9,7 +9,8 @@
  *     vCPU 1:           │ to the next │       │ to the next │
  *                       └─ VM entry ──┘       └─ IPI ───────┘
  */
-import { HOST_VECTOR, type Kernel } from "../host/kernel.ts";
+import type { Kernel } from "../host/kernel.ts";
+import { HOST_VECTOR } from "../host/idt.ts";
 import type { OtherCpus } from "../host/smp.ts";
 import { Thread } from "../host/thread.ts";
 import type { Machine } from "../kvm/api/kvm.ts";

@@ -1,23 +1,25 @@
 /**
- * The Linux around KVM on one CPU: interrupt flag, preemption, the scheduler, and what interrupts, NMIs
- * and machine checks lead to. Follows v6.18; each method names the kernel function that it stands for.
+ * The Linux around KVM on one CPU: interrupt flag, preemption, the scheduler, and the way to user space and back. What
+ * interrupts, NMIs and machine checks lead to is in idt.ts and mce.ts. Follows v6.18; each method names the kernel function
+ * that it stands for.
  */
 import type { LocalApic } from "../silicon/apic/local-apic.ts";
 import type { Cpu } from "../silicon/cpu/cpu.ts";
-import { callStackOf, symbol, symbolName } from "../silicon/cpu/symbols.ts";
+import { callStackOf, symbol } from "../silicon/cpu/symbols.ts";
 import type { HostVectors } from "../silicon/cpu/host-vectors.ts";
 import { XFEATURE } from "../silicon/cpu/control.ts";
 import { segmentAt } from "../silicon/cpu/segments.ts";
 import { OP } from "../silicon/ops.ts";
 import * as L from "../silicon/cpu/layout.ts";
-import { moveFromDr, moveToDr, readPkru, writeIbpb, writePkru } from "./access.ts";
+import { readPkru, writeIbpb, writePkru } from "./access.ts";
 import { AddressSpaces } from "./address-space.ts";
 import { HostFault, HostInvariant } from "./errors.ts";
 import { FpuCpu, kernelFeatures, restoreFpregs, saveFpregs } from "./fpu.ts";
-import { FN, lockedIrqsave, rcuNoteContextSwitch, runFunction, updateOffsetsNow } from "./functions.ts";
+import { FN, rcuNoteContextSwitch, runFunction } from "./functions.ts";
 import { GuestContext } from "./guest-context.ts";
-import { DR7_FIXED_1, HwBreakpoints } from "./hw-breakpoint.ts";
+import { HwBreakpoints } from "./hw-breakpoint.ts";
 import { HrtimerQueue } from "./hrtimer.ts";
+import { HOST_VECTOR, handleInterrupt, handleNmi } from "./idt.ts";
 import { type MceHandler, doMachineCheck } from "./mce.ts";
 import { switchPebsMsrs } from "./pebs.ts";
 import { CYCLES_COUNTER, PerfCpu } from "./perf.ts";
@@ -30,20 +32,6 @@ import type { OtherCpus } from "./smp.ts";
 import { Task } from "./task.ts";
 import { USER_MSRS, UserReturnMsrs, type UserMsrs } from "./user-return.ts";
 
-/** Vectors of the kernel's own interrupts (arch/x86/include/asm/irq_vectors.h, v6.18). */
-export const HOST_VECTOR = {
-	/** A device's interrupt whose handler does nothing of note. */
-	device: 0x30,
-	/** A device's interrupt whose handler uses the FPU between kernel_fpu_begin() and kernel_fpu_end(). */
-	deviceFpu: 0x31,
-	/** Another device's whose handler does so. */
-	otherDeviceFpu: 0x32,
-	localTimer: 0xec,
-	postedInterrupt: 0xf2,
-	callFunction: 0xfb,
-	reschedule: 0xfd,
-} as const;
-
 /** Time of day when the host's cycles stood at 0: 2026-01-01 00:00:00 UTC. */
 export const HOST_BOOT_EPOCH_SECONDS = 1_767_225_600;
 
@@ -51,12 +39,7 @@ export const HOST_BOOT_EPOCH_SECONDS = 1_767_225_600;
 export const INIT_PKRU = 0x5555_5554;
 
 const SYM = {
-	interrupt: symbol("common_interrupt"),
-	timer: symbol("sysvec_apic_timer_interrupt"),
-	reschedule: symbol("sysvec_reschedule_ipi"),
-	posted: symbol("sysvec_kvm_posted_intr_ipi"),
 	kernelFpu: symbol("kernel_fpu_begin"),
-	nmi: symbol("exc_nmi"),
 	machineCheck: symbol("exc_machine_check"),
 	schedule: symbol("schedule"),
 	switchTo: symbol("__switch_to"),
@@ -67,17 +50,7 @@ const SYM = {
 	writeIbpb: symbol("write_ibpb"),
 	syscallEntry: symbol("entry_SYSCALL_64"),
 	switchFpuReturn: symbol("switch_fpu_return"),
-	hrtimerInterrupt: symbol("hrtimer_interrupt"),
-	callFunction: symbol("sysvec_call_function"),
 } as const;
-
-/** The assembly by which an interrupt's handler is entered and left, by the handler's symbol. */
-const ASM_ENTRY: ReadonlyMap<number, number> = new Map(
-	[SYM.interrupt, SYM.timer, SYM.reschedule, SYM.posted, SYM.callFunction].map((handler) => [
-		handler,
-		symbol(`asm_${symbolName(handler)}`),
-	]),
-);
 
 const FS_BASE = segmentAt(L.FS) + L.SEG_BASE;
 const GS_BASE = segmentAt(L.GS) + L.SEG_BASE;
@@ -113,12 +86,12 @@ export class Kernel implements HostVectors {
 	/** x86_ibpb_exit_to_user, per CPU: the way to user space does an IBPB first (commit 2f8f173413f1). */
 	ibpbExitToUser = false;
 	/** What other CPUs want this one to do: the call_single queue. */
-	private readonly calls: (() => void)[] = [];
+	readonly calls: (() => void)[] = [];
 	/** kvm_host.xcr0, kvm_host.xss: what the kernel runs with. */
 	readonly xcr0: number;
 	readonly xss: number;
 	/** What other CPUs write of the timekeeper, and of this CPU's rcu_data. */
-	private readonly timekeeper: RemoteLines;
+	readonly timekeeper: RemoteLines;
 	private readonly rcuData: RemoteLines;
 	/** Entries and exits switch PEBS' MSRs: see KernelOptions. */
 	readonly hostPebs: boolean;
@@ -484,52 +457,8 @@ export class Kernel implements HostVectors {
 	// ---- what the IDT leads to -----------------------------------------------------------------------
 
 	/** An external interrupt's handler, from the IDT or called by KVM for a vector acknowledged at VM exit. */
-	interrupt(cpu: Cpu, vector: number): void {
-		const symbolId =
-			vector === HOST_VECTOR.localTimer
-				? SYM.timer
-				: vector === HOST_VECTOR.reschedule
-					? SYM.reschedule
-					: vector === HOST_VECTOR.postedInterrupt
-						? SYM.posted
-						: vector === HOST_VECTOR.callFunction
-							? SYM.callFunction
-							: SYM.interrupt;
-		cpu.enter(ASM_ENTRY.get(symbolId)!);
-		this.handlerDepth++;
-		cpu.op(OP.irq_handler);
-		runPart(cpu, "irqentry_enter");
-		runPart(cpu, "irq_enter_rcu");
-		cpu.enter(symbolId);
-		this.interruptCounts[vector] = this.interruptCounts[vector]! + 1;
-		if (vector === HOST_VECTOR.localTimer) {
-			cpu.enter(SYM.hrtimerInterrupt);
-			this.hrtimerInterrupt();
-			cpu.leave();
-			this.guestContext.tick(this.handlerDepth);
-			if (this.reschedOnTick) this.current.needResched = true;
-			this.reschedOnTick = false;
-		} else if (vector === HOST_VECTOR.deviceFpu || vector === HOST_VECTOR.otherDeviceFpu) this.useKernelFpu();
-		else if (vector === HOST_VECTOR.postedInterrupt) this.onPostedInterrupt();
-		else if (vector === HOST_VECTOR.callFunction) while (this.calls.length > 0) this.calls.shift()!();
-		cpu.op(OP.apic_eoi);
-		this.apic.eoi();
-		cpu.leave();
-		runPart(cpu, "irq_exit_rcu");
-		runPart(cpu, "irqentry_exit");
-		this.handlerDepth--;
-		cpu.leave();
-	}
-
-	/** hrtimer_interrupt(): expired timers run, and the next deadline is programmed. */
-	private hrtimerInterrupt(): void {
-		const { cpu } = this;
-		lockedIrqsave(cpu, () => updateOffsetsNow(cpu, this.timekeeper));
-		cpu.enter(FN.__hrtimer_run_queues.symbolId);
-		cpu.code(FN.__hrtimer_run_queues.instructions);
-		this.hrtimers.expire();
-		cpu.leave();
-		runFunction(cpu, FN.tick_program_event);
+	interrupt(_cpu: Cpu, vector: number): void {
+		handleInterrupt(this, vector);
 	}
 
 	/** irqentry_exit(): preemption behind an interrupt. */
@@ -540,34 +469,9 @@ export class Kernel implements HostVectors {
 		cpu.leave();
 	}
 
-	/** An NMI's handler. Breakpoints are off in it: local_db_save(), local_db_restore(). */
-	nmi(cpu: Cpu): void {
-		cpu.enter(SYM.nmi);
-		this.handlerDepth++;
-		const dr7 = Number(moveFromDr(cpu, L.DR7)) & ~DR7_FIXED_1;
-		if (dr7 !== 0) moveToDr(cpu, L.DR7, DR7_FIXED_1);
-		cpu.op(OP.nmi_handler);
-		this.nmis++;
-		if (this.perfNmi) this.samplePerf();
-		if (dr7 !== 0) moveToDr(cpu, L.DR7, dr7 | DR7_FIXED_1);
-		this.handlerDepth--;
-		cpu.leave();
-	}
-
-	/**
-	 * perf's part of an NMI: a sample of the guest if KVM says that the NMI came in one (perf_guest_state()), otherwise
-	 * the kernel's call chain and that of the user space behind it (perf_callchain_user(), copy_from_user_nmi()). A page
-	 * whose key PKRU denies faults; the exception table has a fixup, and the chain ends there.
-	 */
-	private samplePerf(): void {
-		this.perfNmi = false;
-		this.perfSamples++;
-		if (this.guestContext.handlingEvent) {
-			this.guestContext.guestSamples++;
-			return;
-		}
-		this.cpu.op(OP.copy_from_user_nmi);
-		if (!this.userReadable) this.callchainsLost++;
+	/** An NMI's handler. */
+	nmi(_cpu: Cpu): void {
+		handleNmi(this);
 	}
 
 	/** Whether PKRU lets the kernel read the current task's user stack now. */

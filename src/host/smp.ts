@@ -15,7 +15,8 @@ import { OP } from "../silicon/ops.ts";
 import { tryToWakeUp } from "./functions.ts";
 import type { Hrtimer } from "./hrtimer.ts";
 import { idleEnter, idleExit } from "./idle.ts";
-import { HOST_VECTOR, type Kernel } from "./kernel.ts";
+import type { Kernel } from "./kernel.ts";
+import { HOST_VECTOR } from "./idt.ts";
 import { Random } from "./random.ts";
 import type { Thread } from "./thread.ts";
 

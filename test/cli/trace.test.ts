@@ -92,7 +92,7 @@ describe("reenter trace", () => {
 		[["invd", "--tree", "v6.19"], /no tree "v6.19"/],
 		[["invd", "--vendor", "tdx"], /invd runs on vmx and svm, not on tdx/],
 		[["invd", "--config", "xcr0=mine"], /xcr0 is one of own, host/],
-		[["invd", "--schedule", "irq"], /no schedule and no token/],
+		[["invd", "--schedule", "irq"], /"irq" is no event of a schedule/],
 		[["invd", "--format", "svg"], /html, chrome/],
 		[["invd", "--output", "/nowhere/t.html"], /\/nowhere\/t.html: cannot be written/],
 		[

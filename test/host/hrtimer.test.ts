@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Hrtimer } from "../../src/host/hrtimer.ts";
-import { HOST_VECTOR } from "../../src/host/kernel.ts";
+import { HOST_VECTOR } from "../../src/host/idt.ts";
 import { OP } from "../../src/silicon/ops.ts";
 import { bootHost, type Host } from "./host.ts";
 

@@ -8,7 +8,7 @@
  *
  * Not covered: notifications while the vCPU is not in the guest, for which no CPU is asked (POSTED_INTR_WAKEUP_VECTOR).
  */
-import { HOST_VECTOR } from "../../host/kernel.ts";
+import { HOST_VECTOR } from "../../host/idt.ts";
 import { PENDING } from "../../silicon/cpu/cpu.ts";
 import { O } from "../../silicon/vmx/fields.ts";
 import { KVM_RUN } from "../../kvm/requests.ts";

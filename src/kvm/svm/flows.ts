@@ -1,7 +1,7 @@
 /** The SVM side of the run loop (arch/x86/kvm/svm/svm.c and vmenter.S, v6.18). */
 import { symbol } from "../../silicon/cpu/symbols.ts";
 import { rdmsrSpecCtrl, returnFromAssembly, wrmsrDebugctl, wrmsrSpecCtrl } from "../../host/access.ts";
-import { HOST_VECTOR } from "../../host/kernel.ts";
+import { HOST_VECTOR } from "../../host/idt.ts";
 import { copyBlock } from "../../silicon/cpu/copy.ts";
 import * as L from "../../silicon/cpu/layout.ts";
 import { OP } from "../../silicon/ops.ts";

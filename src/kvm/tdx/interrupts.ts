@@ -3,7 +3,7 @@
  * vectors into the descriptor, sends itself the notification before it enters, and for a halted TD asks the module whether
  * one waits. The timer, ICR and LVT registers are KVM's, by TDG.VP.VMCALL.
  */
-import { HOST_VECTOR } from "../../host/kernel.ts";
+import { HOST_VECTOR } from "../../host/idt.ts";
 import { OP } from "../../silicon/ops.ts";
 import { tdhVpRdVmxip, tdhVpWrPostedInterrupts } from "../../silicon/tdx/tdh-vp-fields.ts";
 import { EXIT_REASON } from "../../silicon/vmx/controls.ts";

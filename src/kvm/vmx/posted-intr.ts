@@ -2,7 +2,7 @@
  * APICv: KVM's side of virtual-interrupt delivery and posted interrupts (arch/x86/kvm/vmx/vmx.c, posted_intr.c, v6.18).
  * It is active while the guest's local APIC is in x2APIC mode; the xAPIC page's accesses are not virtualized here.
  */
-import { HOST_VECTOR } from "../../host/kernel.ts";
+import { HOST_VECTOR } from "../../host/idt.ts";
 import { symbol } from "../../silicon/cpu/symbols.ts";
 import { OP } from "../../silicon/ops.ts";
 import { CPU_BASED, PIN, SECONDARY } from "../../silicon/vmx/controls.ts";

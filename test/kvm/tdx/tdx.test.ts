@@ -1,6 +1,6 @@
 /** KVM's side of a TD (arch/x86/kvm/vmx/tdx.c, v6.18; GHCI specification for TDG.VP.VMCALL). */
 import { describe, expect, it } from "vitest";
-import { HOST_VECTOR } from "../../../src/host/kernel.ts";
+import { HOST_VECTOR } from "../../../src/host/idt.ts";
 import { createMachine, kvmRun, type Machine } from "../../../src/kvm/api/kvm.ts";
 import { hostRamBytesFor, Vmm } from "../../../src/kvm/api/vmm.ts";
 import { applyPatches, remove } from "../../../src/kvm/flow/patch.ts";
