@@ -5,7 +5,14 @@ import type { CommonOptions } from "./context.ts";
 
 /** Prints text or JSON, or writes it to the file of --output, whole or not at all. */
 export function emit(io: Io, options: CommonOptions, text: () => string, json: () => object): void {
-	emitText(io, options, () => (options.json === true ? `${JSON.stringify(json(), null, "\t")}\n` : text()));
+	emitText(io, options, () =>
+		options.json === true ? `${JSON.stringify(json(), (_, value) => withoutNoise(value), "\t")}\n` : text(),
+	);
+}
+
+/** Four decimals of a number: what is behind them is noise of a sum or a division. */
+function withoutNoise(value: unknown): unknown {
+	return typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(4)) : value;
 }
 
 /** Prints a text in whatever format, or writes it to the file of --output, whole or not at all. */

@@ -75,6 +75,7 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 			/cut.elf: truncated ELF file/,
 		],
 		[["run", "whole.elf", "--memory", "1M"], /whole.elf: segment .* outside the guest's memory of 1 MiB/],
+		[["stat", "invd", "--hz", "fast"], /--hz "fast" is no frequency/],
 		[["check", "v6.18", "--mce-handler", "panic"], /mce-handler/],
 		[["show", "v6.18", "vcpu_enter_gest"], /did you mean "vcpu_enter_guest"/],
 		[["casebook", "dr6-reentri"], /no case "dr6-reentri"; did you mean "dr6-reentry"/],

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { describe, expect, it } from "vitest";
+import { findProgram, programBytes } from "../../src/guests/programs.ts";
 import { reenter } from "./memory-io.ts";
 
 const vendor = v.picklist(["vmx", "svm", "tdx"]);
@@ -97,6 +98,51 @@ const check = v.strictObject({
 			bounds,
 		}),
 	),
+});
+
+/** The documented forms of commands that measure where cycles go, and of lists. */
+const FORMS = [
+	[
+		["top", "invd", "--iterations", "200"],
+		"workload tree vendor cpu rows",
+		"rows",
+		"symbol object mode overheadPercent weight",
+	],
+	[
+		["top", "invd", "--iterations", "200", "--explain", "vmx_vcpu_run"],
+		"symbol shownAs sampledPercent exactPercent calls ops code inlined skid callers",
+		"ops",
+		"what count cycles",
+	],
+	[
+		["stat", "invd", "--iterations", "200"],
+		"events",
+		"events",
+		"reason samples totalCycles minCycles maxCycles squares",
+	],
+	[["script", "invd", "-n", "9"], "events", "events", "kind cycles cpu vcpu text"],
+	[
+		["casebook", "dr6-reentry"],
+		"cases",
+		"cases",
+		"name title vendor state fix property events configuration before behind bounds eventsMax runs",
+	],
+	[
+		["compare-backends", "--left", "soft:svm", "--right", "soft:vmx", "invd.elf"],
+		"images generated",
+		"images",
+		"name events difference known",
+	],
+] as const;
+
+describe.each(FORMS)("%j --json", (words, keys, list, entry) => {
+	it("has the form that docs/json.md says, and no number with more than four decimals", async () => {
+		const { out } = await reenter([...words, "--json"], { "invd.elf": programBytes(findProgram("invd")!) });
+		const said = JSON.parse(out) as Record<string, unknown[]>;
+		expect(Object.keys(said)).toEqual(keys.split(" "));
+		expect(Object.keys(said[list]![0]!)).toEqual(entry.split(" "));
+		expect(out).not.toMatch(/\d\.\d{5}/);
+	});
 });
 
 describe("JSON output has its documented form", () => {

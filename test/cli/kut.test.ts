@@ -47,6 +47,7 @@ describe("reenter kut", () => {
 
 	it("lists, and runs what is named", async () => {
 		expect((await run("-l")).out).toBe("good\nbad\ngone\n");
+		expect(JSON.parse((await run("-l", "--json")).out)).toEqual({ tests: ["good", "bad", "gone"] });
 		const { out, code } = await run("good");
 		expect([out, code]).toEqual(["PASS good (1 tests)\n", 0]);
 	});

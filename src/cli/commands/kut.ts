@@ -135,7 +135,12 @@ async function kutCommand(
 	const tests = selectTests(all, selection);
 	if (tests.length === 0) throw new UsageError(`no test is in the group "${options.group}"`);
 	if (options.list === true) {
-		io.out(tests.map(({ name }) => `${name}\n`).join(""));
+		emit(
+			io,
+			options,
+			() => tests.map(({ name }) => `${name}\n`).join(""),
+			() => ({ tests: tests.map(({ name }) => name) }),
+		);
 		return EXIT.holds;
 	}
 	const arch = readBuild(context, directory, "config.mak", parseArch);

@@ -209,7 +209,9 @@ async function recordCommand(
 	if (isRecording(io, file)) writeUserFile(io, oldFile(file), io.readFile(file));
 	writeUserFile(io, file, dataText(data));
 	const samples = data.calls.samples.reduce((sum, value) => sum + value, 0);
-	io.err(`[ reenter record: wrote ${file} (${samples} samples, ${data.exits} exits) ]\n`);
+	const { exits } = data;
+	if (args.json === true) emit(io, { json: true }, String, () => ({ file, samples, exits }));
+	else io.err(`[ reenter record: wrote ${file} (${samples} samples, ${exits} exits) ]\n`);
 	return EXIT.holds;
 }
 
@@ -287,6 +289,13 @@ function inputOption(): Option {
 	return new Option("-i, --input <file>", "what record wrote").default(DEFAULT_DATA_FILE);
 }
 
+function hertz(text: string): number {
+	const value = Number(text);
+	if (!(value > 0 && value < Number.POSITIVE_INFINITY))
+		throw new UsageError(`--hz "${text}" is no frequency; write for example 2.7e9`);
+	return value;
+}
+
 function vcpuNumber(text: string): number {
 	const value = Number(text);
 	if (!Number.isSafeInteger(value) || value < 0)
@@ -321,7 +330,7 @@ export function registerProfile({ context, command, action }: Registry): void {
 		.addOption(entriesOption())
 		.action(action((name: string, args: TopArguments) => topCommand(context, name, args)));
 	workload("stat <workload>", "exits by reason, as perf kvm stat report shows them")
-		.addOption(new Option("--hz <hz>", "print microseconds of a clock of this many Hz").argParser(Number))
+		.addOption(new Option("--hz <hz>", "print microseconds of a clock of this many Hz").argParser(hertz))
 		.addOption(
 			new Option("-k, --key <key>", "order of the rows: by samples, or by average time")
 				.choices(["sample", "time"])
