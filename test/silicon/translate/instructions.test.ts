@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { decode } from "../../../src/silicon/translate/decode.ts";
 import { definitionOf } from "../../../src/silicon/translate/instructions/definitions.ts";
 import { Bench } from "./bench.ts";
-import { allEncodings, type Encoding } from "./encodings.ts";
+import { byInstruction, testEncodings } from "./encoding-tests.ts";
+import { allEncodings } from "./encodings.ts";
 import { isKnown, isVector } from "./reference/reference.ts";
 
 /** Their own tests follow the control flow; vectors have a file of their own. */
@@ -13,11 +14,7 @@ const ELSEWHERE = /^(J|Call|Ret|Loop|Hlt|(Movs|Stos|Lods|Scas|Cmps)[bdqw]_)/;
 const encodings = allEncodings().filter(
 	({ mnemonic, name }) => isKnown(mnemonic) && !isVector(mnemonic) && !ELSEWHERE.test(name),
 );
-const groups = new Map<string, Encoding[]>();
-for (const encoding of encodings) {
-	const name = Mnemonic[encoding.mnemonic]!.toUpperCase();
-	groups.set(name, [...(groups.get(name) ?? []), encoding]);
-}
+const groups = byInstruction(encodings);
 
 const FLAT = [0n, 0n, 0n, 0n, 0x100000n, 2n ** 64n - 0x3000n];
 const MODES: readonly [string, 32 | 64, readonly bigint[]][] = [
@@ -28,24 +25,7 @@ const MODES: readonly [string, 32 | 64, readonly bigint[]][] = [
 for (const [at, [mode, bitness, bases]] of MODES.entries()) {
 	describe(mode, () => {
 		const bench = new Bench(bitness, bases, 1 + at);
-		for (const [name, group] of groups) {
-			const available = group.filter(({ bitnesses }) => bitnesses.includes(bitness));
-			if (available.length === 0) continue;
-			test(name, () => {
-				let ran = 0;
-				for (const encoding of available) {
-					const result = bench.try(encoding);
-					expect(result.wrong).toEqual([]);
-					ran += result.ran;
-				}
-				expect(ran).toBeGreaterThan(0);
-			});
-		}
-		test("few outcomes were left open, some faulted, and regions were compiled", () => {
-			expect(bench.pair.compared).toBeGreaterThan(bench.pair.skipped * 10);
-			expect(bench.pair.faults).toBeGreaterThan(100);
-			expect(bench.pair.machine.translator.stats.coldRegions).toBeGreaterThan(300);
-		});
+		testEncodings(groups, bitness, bench);
 	});
 }
 
