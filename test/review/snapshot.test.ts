@@ -111,6 +111,6 @@ test("what is no snapshot, or one of another version, model or tree, is refused 
 	other[16] = 9;
 	expect(refused(other)).toMatch(/format 9; this program reads format 1/);
 	expect(refused(snapshot, { tree: findTree("series-v2") })).toMatch(
-		/models is [0-9a-f]{8}, this program's [0-9a-f]{8}/,
+		/^the snapshot is of v6\.18, svm on turin \([0-9a-f]{8}\), and this is series-v2, svm on turin \([0-9a-f]{8}\)$/,
 	);
 });

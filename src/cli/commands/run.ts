@@ -28,8 +28,8 @@ interface RunArguments extends CommonOptions {
 	readonly append?: string;
 	readonly memory?: string;
 	readonly budget?: string;
-	readonly smp: string;
-	readonly seed: string;
+	readonly smp?: string;
+	readonly seed?: string;
 	readonly backend: string;
 }
 
@@ -136,7 +136,7 @@ async function runOnDev(context: Context, file: string, options: RunArguments): 
 		throw new UsageError(
 			`--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is the software machine's; --backend dev has the computer's own`,
 		);
-	if (options.smp !== "1") throw new UsageError("--backend dev runs one vCPU");
+	if ((options.smp ?? "1") !== "1") throw new UsageError("--backend dev runs one vCPU");
 	const ramBytes = readMemory(options.memory);
 	const bytes = readUserFile(io, file);
 	const initrd = options.initrd === undefined ? undefined : readUserFile(io, options.initrd);
@@ -168,13 +168,15 @@ async function runOnDev(context: Context, file: string, options: RunArguments): 
 /** The snapshot to go on from; null without one. @throws UsageError for options that make a machine, beside one */
 function readSnapshot(io: Io, image: string | undefined, options: RunArguments): Uint8Array | null {
 	if (options.snapshotIn === undefined) return null;
-	const { kernel, initrd, append, memory } = options;
+	const { kernel, initrd, append, memory, smp, seed } = options;
 	const beside = Object.entries({
 		"<file>": image,
 		"--kernel": kernel,
 		"--initrd": initrd,
 		"--append": append,
 		"--memory": memory,
+		"--smp": smp,
+		"--seed": seed,
 	});
 	const given = beside.find(([, value]) => value !== undefined);
 	if (given !== undefined)
@@ -229,8 +231,8 @@ async function runCommand(
 			...(options.append === undefined ? {} : { append: options.append }),
 			...(ramBytes === undefined ? {} : { ramBytes }),
 			budgetInstructions,
-			vcpus: readCount("--smp", options.smp, 1, 64),
-			seed: readCount("--seed", options.seed, 0, 2 ** 32 - 1),
+			vcpus: readCount("--smp", options.smp ?? "1", 1, 64),
+			seed: readCount("--seed", options.seed ?? "1", 0, 2 ** 32 - 1),
 			...(snapshot === null ? {} : { snapshotIn: snapshot }),
 			...(snapshotOut === undefined ? {} : { onSnapshot: (state) => writeUserFile(io, snapshotOut, state) }),
 			compare: await comparedTrees(io, treeName, tree),
@@ -256,8 +258,8 @@ export function registerRun({ context, command, action }: Registry): void {
 		.option("--initrd <file>", "initial RAM disk of a Linux kernel")
 		.option("--append <args>", "command line of a Linux kernel, arguments of a multiboot guest")
 		.option("--memory <size>", "guest memory in MiB, or with K, M or G")
-		.option("--smp <n>", "virtual CPUs", "1")
-		.option("--seed <n>", "chooses how several CPUs take turns, and what RDRAND returns", "1")
+		.option("--smp <n>", "virtual CPUs; default 1")
+		.option("--seed <n>", "chooses how several CPUs take turns, and what RDRAND returns; default 1")
 		.option("--backend <machine>", "soft, or dev: this computer's /dev/kvm", "soft")
 		.option("--budget <instructions>", "guest instructions, VM exits and 1000s of cycles after which to stop")
 		.option("--snapshot-out <file>", "write the machine as it is at the end of the run")

@@ -7,7 +7,7 @@ import {
 	parseConfiguration,
 } from "../../check/configuration.ts";
 import type { Injection } from "../../check/types.ts";
-import type { Image } from "../../guests/image.ts";
+import { type Image, ImageError } from "../../guests/image.ts";
 import { loadImage } from "../../guests/load.ts";
 import { programImage } from "../../guests/program-image.ts";
 import { PROGRAMS } from "../../guests/programs.ts";
@@ -112,6 +112,7 @@ function imageOf(io: Io, guest: string): Image | null {
 	try {
 		return loadImage(readUserFile(io, guest));
 	} catch (error) {
+		if (error instanceof ImageError) throw new ImageError(`${guest}: ${error.message}`);
 		if (!(error instanceof UsageError)) throw error;
 		throw new UsageError(
 			`no guest "${guest}", and no image of that name${hint(guest, names)}; there are ${SCRIPT}, ${names.join(", ")}`,

@@ -117,22 +117,22 @@ export function snapshotHeader(bytes: Uint8Array): SnapshotHeader {
 /**
  * Makes a machine what the one of a snapshot was.
  * @param graph of a machine that was just made as the header says
- * @param expected what the header has to say of program and models
- * @throws SnapshotError that names both versions if it says otherwise
+ * @param expected what the header has to say of program and models; the names are for messages
+ * @throws SnapshotError that names both if it says otherwise
  */
 export function restoreSnapshot(
 	bytes: Uint8Array,
 	machine: Machine,
 	graph: Graph,
-	expected: Pick<SnapshotHeader, "program" | "modelHash">,
+	expected: Pick<SnapshotHeader, "program" | "modelHash" | "tree" | "model" | "vendor">,
 ): void {
 	const { header, graph: objects, offsets, pages } = parse(bytes);
-	for (const [field, what] of [
-		["program", "program version"],
-		["modelHash", "models"],
-	] as const) {
-		if (header[field] === expected[field]) continue;
-		throw new SnapshotError(`the snapshot's ${what} is ${header[field]}, this program's ${expected[field]}`);
+	if (header.program !== expected.program)
+		throw new SnapshotError(`the snapshot is of version ${header.program}, and this is ${expected.program}`);
+	if (header.modelHash !== expected.modelHash) {
+		const named = ({ tree, vendor, model, modelHash }: typeof expected) =>
+			`${tree}, ${vendor} on ${model} (${modelHash})`;
+		throw new SnapshotError(`the snapshot is of ${named(header)}, and this is ${named(expected)}`);
 	}
 	putPages(machine, offsets, pages);
 	graph.decode(objects);
