@@ -1,5 +1,5 @@
 /** From the words of a command line to trees, models and vendors. */
-import { dirname, join } from "node:path";
+import { dirname, join, normalize } from "node:path";
 import { FlowError } from "../kvm/flow/errors.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import { hint } from "../kvm/flow/patch.ts";
@@ -23,6 +23,16 @@ export async function resolveTree(
 	spec: string | undefined,
 	patches: readonly string[] = [],
 ): Promise<Tree> {
+	return treeOf(io, spec, patches, []);
+}
+
+/** @param above files that stand on what is asked for */
+async function treeOf(
+	io: Io,
+	spec: string | undefined,
+	patches: readonly string[],
+	above: readonly string[],
+): Promise<Tree> {
 	const files: readonly string[] = spec !== undefined && isPatchFile(spec) ? [spec, ...patches] : patches;
 	if (files.length === 0) return spec === undefined ? v618 : findTree(spec);
 	let tree: Tree | null = spec === undefined || isPatchFile(spec) ? null : findTree(spec);
@@ -32,7 +42,7 @@ export async function resolveTree(
 		const file = await loadPatchFile(io, path);
 		const { base } = patchHead(file);
 		if (tree === null) {
-			tree = await resolveBase(io, base ?? v618.name, path, file);
+			tree = await resolveBase(io, base ?? v618.name, path, file, above);
 			firstBase = base ?? v618.name;
 		} else if (given === null && base !== undefined && base !== firstBase && base !== tree.name) {
 			throw new FlowError(
@@ -62,9 +72,21 @@ function libraries(): readonly Tree[] {
 	return BUILT_IN_TREES.map(({ name }) => findTree(name));
 }
 
-/** The base that a patch file names: a tree, or a file beside it. */
-async function resolveBase(io: Io, base: string, path: string, file: PatchFile): Promise<Tree> {
-	if (isPatchFile(base)) return resolveTree(io, join(dirname(path), base));
+/** The base that a patch file names: a tree, or a file beside it. @param above files that stand on this one */
+async function resolveBase(
+	io: Io,
+	base: string,
+	path: string,
+	file: PatchFile,
+	above: readonly string[] = [],
+): Promise<Tree> {
+	if (isPatchFile(base)) {
+		const beside = join(dirname(path), base);
+		const standing = [...above, normalize(path)];
+		if (standing.includes(beside))
+			throw new FlowError(`${file.locate(["base"])}: base: ${beside} stands on this file in turn`, true);
+		return treeOf(io, beside, [], standing);
+	}
 	try {
 		return findTree(base);
 	} catch (error) {

@@ -91,6 +91,31 @@ describe("--patch", () => {
 		edits: [{ remove: "clgi", from: "vcpu_enter_guest" }],
 	});
 
+	it("a file whose base stands on it in turn, or that has a name twice, is refused with its line", async () => {
+		const on = (base: string) =>
+			`{\n"name": "p", "base": "${base}",\n"edits": [ { "remove": "clgi", "from": "svm_vcpu_run" } ] }`;
+		const files = {
+			"d/one.json": on("./two.json"),
+			"d/two.json": on("../d/one.json"),
+			"self.json": on("./self.json"),
+		};
+		const refused = async (words: string, more = {}) => {
+			const { code, out, err } = await run(words, { ...files, ...more });
+			expect([code, out]).toEqual([2, ""]);
+			return err;
+		};
+		expect(await refused("diff --patch self.json")).toMatch(
+			/self.json:2: base: self.json stands on this file in turn\n$/,
+		);
+		expect(await refused("diff --patch d/one.json")).toMatch(
+			/d\/two.json:2: base: d\/one.json stands on this file in turn\n$/,
+		);
+		const twice = { "t.json": '{ "name": "t", "edits": [],\n"edits": [] }' };
+		expect(await refused("diff --patch t.json", twice)).toBe(
+			'reenter: t.json:2: "edits" stands twice here\n',
+		);
+	});
+
 	it("repeated is a series: each applies to what stands before it", async () => {
 		const { out } = await run("diff --patch a.json --patch b.json", { "a.json": a, "b.json": b });
 		expect(out).toContain("removed   clgi");
