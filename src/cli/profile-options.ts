@@ -11,6 +11,7 @@ import type { Workload } from "../profile/workloads/workload.ts";
 import { findWorkload } from "../profile/workloads/workloads.ts";
 import type { CommonOptions } from "./context.ts";
 import { type Io, UsageError } from "./io.ts";
+import { wholeNumber } from "./numbers.ts";
 import { installedKernel, makeInitramfs } from "./linux-files.ts";
 import { cpuOrFile } from "./model-file.ts";
 import { readUserFile } from "./patch-source.ts";
@@ -35,12 +36,7 @@ export interface WorkloadArguments extends CommonOptions {
 
 /** An option's argument as a number of at least 1. */
 export function count(flag: string): (text: string) => number {
-	return (text) => {
-		const value = Number(text);
-		if (!Number.isSafeInteger(value) || value < 1)
-			throw new UsageError(`--${flag} "${text}" is no number of at least 1; write for example --${flag} 4`);
-		return value;
-	};
+	return (text) => wholeNumber(`--${flag}`, text, 1);
 }
 
 /** Adds the options of `WorkloadArguments`. */

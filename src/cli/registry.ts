@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { CHECK_GUESTS } from "../check/types.ts";
 import type { CommonOptions, Context } from "./context.ts";
-import { UsageError } from "./io.ts";
+import { wholeNumber } from "./numbers.ts";
 import { checkWritable } from "./output.ts";
 
 /** What a command's file is given to register with. */
@@ -82,10 +82,5 @@ export function jobsOption(): Option {
 	return new Option(
 		"-j, --jobs <n>",
 		"threads that search, at most; default one for each CPU. The result is the same",
-	).argParser((text) => {
-		const threads = Number(text);
-		if (!Number.isSafeInteger(threads) || threads < 1)
-			throw new UsageError(`--jobs "${text}" is no number of at least 1; write for example --jobs 2`);
-		return threads;
-	});
+	).argParser((text) => wholeNumber("--jobs", text, 1));
 }

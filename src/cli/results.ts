@@ -7,7 +7,7 @@ import { htmlText } from "./formats/html.ts";
 import { itfText } from "./formats/itf.ts";
 import { junitText } from "./formats/junit.ts";
 import { tapText } from "./formats/tap.ts";
-import { UsageError } from "./io.ts";
+import { wholeNumber } from "./numbers.ts";
 import { emitText } from "./output.ts";
 import { checkFooter, checkJson, checkText } from "./text/check.ts";
 
@@ -27,12 +27,7 @@ export function addResultOptions(command: Command): Command {
 		.option("--full", "print every step of a counterexample")
 		.addOption(
 			new Option("--context <steps>", "steps before the first event that a counterexample shows")
-				.argParser((text) => {
-					const steps = Number(text);
-					if (!Number.isSafeInteger(steps) || steps < 0)
-						throw new UsageError(`--context "${text}" is no number of steps; write for example 10`);
-					return steps;
-				})
+				.argParser((text) => wholeNumber("--context", text, 0))
 				.default(3),
 		);
 }

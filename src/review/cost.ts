@@ -112,7 +112,9 @@ export function measureCost(options: CostOptions): CostResult {
 		const startCycles = cpu.cycles;
 		const result = vmm.run();
 		if (result.kind !== "exit" || result.code !== 0) {
-			throw new ReviewError(`guest ${guest} on ${tree.name} ended by ${describe(result)}`);
+			const given = options.xcr0 !== undefined || options.xss !== undefined;
+			const why = given ? ": XSETBV or WRMSR does not take the mask" : "";
+			throw new ReviewError(`guest ${guest} on ${tree.name} ended by ${describe(result)}${why}`);
 		}
 		return { cycles: cpu.cycles - startCycles, ops: cpu.opCounts.slice() };
 	};

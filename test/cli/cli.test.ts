@@ -62,6 +62,9 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 			["check", "v6.18", "--vendor", "svm", "--replay", "vcpu@5"],
 			/vcpu@5: there is no vcpu in this configuration/,
 		],
+		[["check", "v6.18", "--max-events", ""], /--max-events "": write a whole number from 0 to 3/],
+		[["cost", "invd", "--xcr0", ""], /--xcr0 "" is no mask/],
+		[["cost", "invd", "--xcr0", "2"], /triple-fault: XSETBV or WRMSR does not take the mask/],
 		[["check", "v6.18", "--vendor", "svm", "--config", ""], /--config "" is no name/],
 		[["check", "v6.18", "--vendor", "svm", "--config", "xrc0=own"], /no factor "xrc0"; did you mean "xcr0"/],
 		[["check", "v6.18", "--vendor", "svm", "--config", "pke=on,pke=off"], /names pke twice/],
@@ -71,7 +74,7 @@ describe("bad input gets one clear line and exit code 2, and nothing else happen
 		],
 		[
 			["compare-backends", "--left", "soft:svm", "--right", "soft:vmx", "--count", "0"],
-			/--count "0": .* from 1 on/,
+			/--count "0": write a whole number from 1 to /,
 		],
 		[
 			["compare-backends", "--left", "soft:svm", "--right", "soft:vmx", "cut.elf"],

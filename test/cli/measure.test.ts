@@ -47,7 +47,7 @@ describe("bad arguments of measure", () => {
 		[["measure", "swap"], /did you mean "swaps"/],
 		[["measure", "--only", "invds"], /no exit "invds"; did you mean "invd"/],
 		[["measure", "--fit", "/nowhere/this.json"], /\/nowhere\/this.json: cannot be written/],
-		[["measure", "--rounds", "many"], /--rounds "many" is no count/],
+		[["measure", "--rounds", "many"], /--rounds "many": write a whole number/],
 		[["measure", "--compare", "a.json"], /a.json: not what measure --json prints/],
 		[["cost", "invd", "--cpu", "a.json"], /a.json: format/],
 		[["cost", "invd", "--cpu", "gone.json"], /gone.json: cannot be read/],

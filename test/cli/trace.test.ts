@@ -87,7 +87,7 @@ describe("reenter trace", () => {
 	it.each([
 		[["incd"], /no guest "incd", .* did you mean "invd"\?/],
 		[["invd", "--exits", "many"], /--exits "many"/],
-		[["invd", "--exits", "20000"], /at most 10000/],
+		[["invd", "--exits", "20000"], /from 1 to 10000/],
 		[["invd", "--skip", "-1"], /--skip "-1"/],
 		[["invd", "--tree", "v6.19"], /no tree "v6.19"/],
 		[["invd", "--vendor", "tdx"], /invd runs on vmx and svm, not on tdx/],

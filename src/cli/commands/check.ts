@@ -6,6 +6,7 @@ import type { MceHandler } from "../../host/mce.ts";
 import type { CpuModel, Vendor } from "../../silicon/models/model.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { checkProgress } from "../progress.ts";
 import { readSchedule } from "../schedule.ts";
 import type { CheckRequest } from "../pool/checks.ts";
@@ -46,7 +47,7 @@ async function checkCommand(
 	const patched = await resolveTree(io, spec, options.patch);
 	const base = await resolveComparison(io, options.base, spec, options.patch);
 	const only = options.replay === undefined ? undefined : readSchedule("--replay", options.replay);
-	const eventsMax = parseEventsMax(options.maxEvents);
+	const eventsMax = wholeNumber("--max-events", options.maxEvents, 0, EVENTS_LIMIT);
 	const targets = resolveTargets(patched, options.vendor, options.cpu);
 	const requests = targets.map(({ tree, vendor, model }): CheckRequest => {
 		const name = tree.loadedModule ?? vendor;
@@ -74,14 +75,6 @@ async function checkCommand(
 			: requests.map((request) => services.runCheck(request.options));
 	emitResults(context, results, options);
 	return results.every(({ verdict }) => verdict === "holds") ? EXIT.holds : EXIT.violated;
-}
-
-/** `--max-events`. */
-function parseEventsMax(text: string): number {
-	const count = Number(text);
-	if (!Number.isInteger(count) || count < 0 || count > EVENTS_LIMIT)
-		throw new UsageError(`--max-events "${text}" is no number from 0 to ${EVENTS_LIMIT}`);
-	return count;
 }
 
 /** `--config`: wide, pairs, all, or the name of one; with `--mce-handler`, which one may name as well. */

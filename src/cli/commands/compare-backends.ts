@@ -6,6 +6,7 @@ import { ImageError } from "../../guests/image.ts";
 import { openSide } from "../backend.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { emit, progressLine } from "../output.ts";
 import { readUserFile } from "../patch-source.ts";
 import type { Registry } from "../registry.ts";
@@ -22,13 +23,8 @@ interface CompareArguments extends CommonOptions {
 /** Guests that are generated when neither images nor a count are given. */
 const DEFAULT_COUNT = 100;
 
-function whole(flag: string, text: string, least = 0): number {
-	const value = Number(text);
-	if (!Number.isInteger(value) || value < least || value >= 2 ** 31) {
-		throw new UsageError(`--${flag} "${text}": write a whole number from ${least} on, for example 1000`);
-	}
-	return value;
-}
+/** Numbers of guests, and of what they are generated from. */
+const GREATEST = 2 ** 31 - 1;
 
 /** The images of the command line; `guests` is this project's own. */
 function imagesOf({ io }: Context, files: readonly string[]): NamedImage[] {
@@ -49,8 +45,9 @@ async function compareAll(
 			? files.length > 0
 				? null
 				: DEFAULT_COUNT
-			: whole("count", options.count, 1);
-	const [seed, first] = [whole("seed", options.seed), whole("first", options.first)];
+			: wholeNumber("--count", options.count, 1, GREATEST);
+	const seed = wholeNumber("--seed", options.seed, 0, GREATEST);
+	const first = wholeNumber("--first", options.first, 0, GREATEST);
 	const images: ImageReport[] = [];
 	for (const image of imagesOf(context, files)) {
 		images.push(await compareImage(sides[0], sides[1], image, services.alarms));

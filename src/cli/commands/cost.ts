@@ -23,7 +23,7 @@ interface CostArguments extends CommonOptions {
 function mask(flag: string, text: string | undefined, host: number): number | undefined {
 	if (text === undefined) return undefined;
 	if (text === "host") return host;
-	const value = Number(text);
+	const value = text === "" ? Number.NaN : Number(text);
 	if (!Number.isSafeInteger(value) || value < 0)
 		throw new UsageError(`--${flag} "${text}" is no mask; write for example 0x7, or host`);
 	return value;

@@ -12,6 +12,7 @@ import {
 } from "../../review/kut/plan.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { checkWritable, emit, makeUserFolder, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { isPatchFile, readUserFile } from "../patch-source.ts";
@@ -45,14 +46,6 @@ interface Settings {
 	readonly seed: number;
 	/** Seconds; null: each test's own. */
 	readonly timeoutSeconds: number | null;
-}
-
-function readNumber(option: string, text: string, least: number): number {
-	const value = Number(text);
-	if (!Number.isInteger(value) || value < least) {
-		throw new UsageError(`${option} "${text}": write a whole number from ${least} on`);
-	}
-	return value;
 }
 
 /** A file of the build, and what it says. @throws UsageError */
@@ -128,10 +121,10 @@ async function kutCommand(
 	const settings = {
 		tree,
 		target,
-		seed: readNumber("--seed", options.seed, 0),
-		timeoutSeconds: options.timeout === undefined ? null : readNumber("--timeout", options.timeout, 1),
+		seed: wholeNumber("--seed", options.seed, 0),
+		timeoutSeconds: options.timeout === undefined ? null : wholeNumber("--timeout", options.timeout, 1),
 	};
-	const jobs = readNumber("-j", options.parallel, 1);
+	const jobs = wholeNumber("-j", options.parallel, 1);
 	const tests = selectTests(all, selection);
 	if (tests.length === 0) throw new UsageError(`no test is in the group "${options.group}"`);
 	if (options.list === true) {

@@ -10,6 +10,7 @@ import { defaultModel } from "../../review/review.ts";
 import type { ExitTable } from "../../measure/types.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { checkWritable, emit, progressLine, writeUserFile } from "../output.ts";
 import type { Registry } from "../registry.ts";
 import { readUserFile } from "../patch-source.ts";
@@ -23,15 +24,6 @@ interface MeasureArguments extends CommonOptions {
 }
 
 const WHAT = ["exits", "swaps"] as const;
-
-/** A count given by a flag. */
-function count(flag: string, text: string | undefined): number | undefined {
-	if (text === undefined) return undefined;
-	const value = Number(text);
-	if (!Number.isInteger(value) || value < 1)
-		throw new UsageError(`--${flag} "${text}" is no count; write for example 60`);
-	return value;
-}
 
 function kinds(only: string | undefined): readonly string[] | undefined {
 	const names = KINDS.map(({ name }) => name);
@@ -73,7 +65,7 @@ async function measureCommand(context: Context, what: string, options: MeasureAr
 			`nothing to measure by the name of "${what}"${hint(what, WHAT)}; there are exits and swaps`,
 		);
 	}
-	const rounds = count("rounds", options.rounds);
+	const rounds = options.rounds === undefined ? undefined : wholeNumber("--rounds", options.rounds, 1);
 	const only = kinds(options.only);
 	const base = options.compare === undefined ? null : readTable(context, options.compare);
 	checkWritable(io, options.fit);

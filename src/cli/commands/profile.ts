@@ -17,6 +17,7 @@ import { flameSvg } from "../../profile/svg.ts";
 import type { Context } from "../context.ts";
 import { DEFAULT_DATA_FILE, isRecording, oldFile, readData } from "../data-file.ts";
 import { EXIT, type Io, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { checkWritable, emit, emitText, writeUserFile } from "../output.ts";
 import {
 	addWorkloadOptions,
@@ -297,10 +298,7 @@ function hertz(text: string): number {
 }
 
 function vcpuNumber(text: string): number {
-	const value = Number(text);
-	if (!Number.isSafeInteger(value) || value < 0)
-		throw new UsageError(`--vcpu "${text}" is no number of a vCPU; the first is 0`);
-	return value;
+	return wholeNumber("--vcpu", text, 0);
 }
 
 function delaySeconds(text: string): number {

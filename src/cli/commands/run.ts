@@ -1,5 +1,6 @@
 /** `reenter run`. */
 import { EXIT, type Io, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { ImageError } from "../../guests/image.ts";
 import type { Tree } from "../../kvm/flow/flow.ts";
 import { RAM_BYTES_MAX, type RunEnd } from "../../review/run.ts";
@@ -40,14 +41,6 @@ function readBudget(text: string | undefined): number {
 	if (!Number.isFinite(budget) || budget <= 0)
 		throw new UsageError(`--budget "${text}" is no number of instructions; write for example 1e9`);
 	return budget;
-}
-
-/** A whole number between bounds. */
-function readCount(option: string, text: string, least: number, greatest: number): number {
-	const value = Number(text);
-	if (!Number.isInteger(value) || value < least || value > greatest)
-		throw new UsageError(`${option} "${text}": write a whole number from ${least} to ${greatest}`);
-	return value;
 }
 
 const MIB = 2 ** 20;
@@ -231,8 +224,8 @@ async function runCommand(
 			...(options.append === undefined ? {} : { append: options.append }),
 			...(ramBytes === undefined ? {} : { ramBytes }),
 			budgetInstructions,
-			vcpus: readCount("--smp", options.smp ?? "1", 1, 64),
-			seed: readCount("--seed", options.seed ?? "1", 0, 2 ** 32 - 1),
+			vcpus: wholeNumber("--smp", options.smp ?? "1", 1, 64),
+			seed: wholeNumber("--seed", options.seed ?? "1", 0, 2 ** 32 - 1),
 			...(snapshot === null ? {} : { snapshotIn: snapshot }),
 			...(snapshotOut === undefined ? {} : { onSnapshot: (state) => writeUserFile(io, snapshotOut, state) }),
 			compare: await comparedTrees(io, treeName, tree),

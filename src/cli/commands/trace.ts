@@ -22,9 +22,9 @@ import { recordTimeline } from "../../review/timeline.ts";
 import type { CpuModel } from "../../silicon/models/model.ts";
 import type { CommonOptions, Context } from "../context.ts";
 import { EXIT, type Io, UsageError } from "../io.ts";
+import { wholeNumber } from "../numbers.ts";
 import { cpuOrFile } from "../model-file.ts";
 import { emit } from "../output.ts";
-import { count } from "../profile-options.ts";
 import { readUserFile } from "../patch-source.ts";
 import { patchOption, type Registry } from "../registry.ts";
 import { baseOf, resolveTarget, resolveTree } from "../resolve.ts";
@@ -160,16 +160,11 @@ async function traceCommand({ io }: Context, guest: string, args: TraceArguments
 }
 
 function exitsCount(text: string): number {
-	const value = count("exits")(text);
-	if (value > EXITS_MAX) throw new UsageError(`--exits ${text}: at most ${EXITS_MAX}`);
-	return value;
+	return wholeNumber("--exits", text, 1, EXITS_MAX);
 }
 
 function skipCount(text: string): number {
-	const value = Number(text);
-	if (!Number.isSafeInteger(value) || value < 0)
-		throw new UsageError(`--skip "${text}" is no number of exits; 0 begins with the first`);
-	return value;
+	return wholeNumber("--skip", text, 0);
 }
 
 /** Adds `reenter trace`. */
