@@ -87,6 +87,52 @@ test("SYSENTER in long mode, which is Intel's, is emulated for a guest of Intel'
 	expect(run("max").exception).toMatchObject({ pending: true, vector: 6 });
 });
 
+const VMCALL = [0x0f, 0x01, 0xc1];
+const VMMCALL = [0x0f, 0x01, 0xd9];
+const codeOf = (vcpu: Vcpu) => {
+	const code = new Uint8Array(4);
+	readGuestPhysical(vcpu.vm, CODE, code);
+	return [...code];
+};
+const HYPERCALLS_OF = { vmx: [VMMCALL, VMCALL], svm: [VMCALL, VMMCALL] } as const;
+
+test.each(["vmx", "svm"] as const)(
+	"the other maker's hypercall is written over by this one's on %s, and executed again",
+	(vendor) => {
+		const [foreign, own] = HYPERCALLS_OF[vendor];
+		const vcpu = vcpuWith(vendor, "max", [...foreign, 0xf4]);
+		expect(handleUd(vcpu)).toBe(1);
+		expect([vcpu.exception.pending, vcpu.vm.ops.getRip(vcpu), codeOf(vcpu)]).toEqual([
+			false,
+			BigInt(CODE),
+			[...own, 0xf4],
+		]);
+	},
+);
+
+test("VMCALL at level 3 on SVM is #GP(0), and LOCK VMMCALL on VMX #UD: nothing is written", () => {
+	const user = vcpuWith("svm", "max", VMCALL);
+	user.vm.ops.setSegment(user, L.CS, {
+		...user.vm.ops.getSegment(user, L.CS),
+		selector: 0x33,
+		attributes: 0xa0fb,
+	});
+	user.vm.ops.setSegment(user, L.SS, {
+		...user.vm.ops.getSegment(user, L.SS),
+		selector: 0x2b,
+		attributes: 0xc0f3,
+	});
+	const locked = vcpuWith("vmx", "max", [0xf0, ...VMMCALL.slice(0, 2), 0xd9]);
+	for (const [vcpu, vector] of [
+		[user, 13],
+		[locked, 6],
+	] as const) {
+		const code = codeOf(vcpu);
+		handleUd(vcpu);
+		expect([vcpu.exception.pending, vcpu.exception.vector, codeOf(vcpu)]).toEqual([true, vector, code]);
+	}
+});
+
 test("any other undefined instruction is the guest's #UD", () => {
 	const vcpu = vcpuWith("vmx", "max,vendor=AuthenticAMD", [0x0f, 0x0b]);
 	handleUd(vcpu);
