@@ -1,9 +1,9 @@
 // Writes docs/kvm-unit-tests.md from what `reenter kut` printed, and TCG's score if there is one:
 //
 //     npx reenter kut DIR --vendor vmx > vmx.txt; npx reenter kut DIR --vendor svm > svm.txt
-//     node scripts/kut-docs.mjs vmx.txt svm.txt [tcg.tsv]      tcg.tsv: test, rc, passed, failed, skipped, seconds, status
+//     node scripts/kut-docs.mjs vmx.txt svm.txt tcg.tsv i386-vmx.txt i386-svm.txt i386-tcg.txt
 //
-// A test that a file names twice counts by its last line.
+// tcg.tsv: test, rc, passed, failed, skipped, seconds, status. i386-tcg.txt: what kvm-unit-tests' own run_tests.sh printed. A test that a file names twice counts by its last line.
 import { readFileSync, writeFileSync } from "node:fs";
 
 const PAGE = "docs/kvm-unit-tests.md";
@@ -21,10 +21,17 @@ const REASONS = {
 	"tsx-ctrl": "no TSX",
 };
 
-/** Lines `STATUS name (detail)` by name. */
+/** The same where the build of i386 does something else. */
+const REASONS_I386 = {
+	smap: "its page faults go through a task gate",
+	eventinj: "its page faults go through a task gate",
+};
+
+/** Lines `STATUS name (detail)` by name, with or without colours. */
 function readResults(path) {
 	const results = new Map();
-	for (const line of readFileSync(path, "utf8").split("\n")) {
+	const text = readFileSync(path, "utf8").replace(/\x1b\[[0-9;]*m/g, "");
+	for (const line of text.split("\n")) {
 		const match = /^(PASS|FAIL|SKIP) (\S+)(?: \((.*)\))?\s*$/.exec(line);
 		if (match !== null) results.set(match[2], { status: match[1], detail: match[3] ?? "" });
 	}
@@ -40,29 +47,39 @@ function readTcg(path) {
 	return results;
 }
 
-const [vmxPath, svmPath, tcgPath] = process.argv.slice(2);
-if (svmPath === undefined) {
-	console.error("kut-docs: want what `reenter kut` printed for vmx and for svm, and perhaps TCG's score");
+const paths = process.argv.slice(2);
+if (paths.length !== 6) {
+	console.error("kut-docs: want what `reenter kut` printed for vmx and for svm and TCG's score, of x86_64 and of i386");
 	process.exit(2);
 }
-const vmx = readResults(vmxPath);
-const svm = readResults(svmPath);
-const tcg = tcgPath === undefined ? new Map() : readTcg(tcgPath);
-const names = [...new Set([...vmx.keys(), ...svm.keys()])].sort();
+const [vmx, svm, tcg] = [readResults(paths[0]), readResults(paths[1]), readTcg(paths[2])];
+const [vmx32, svm32] = [readResults(paths[3]), readResults(paths[4])];
+const tcg32 = new Map([...readResults(paths[5])].map(([name, { status }]) => [name, status]));
 const cell = (result) => (result === undefined ? "not run" : result.status);
-const rows = names.map((name) => {
+
+function rowOf(name, vmx, svm, tcg, reasons) {
 	const detail = svm.get(name)?.detail || vmx.get(name)?.detail || "";
 	const passes = vmx.get(name)?.status === "PASS" && svm.get(name)?.status === "PASS";
-	const remark = passes ? detail : (REASONS[name] ?? detail);
+	const remark = passes ? detail : (reasons[name] ?? detail);
 	return `| ${name} | ${cell(vmx.get(name))} | ${cell(svm.get(name))} | ${tcg.get(name) ?? ""} | ${remark} |`;
+}
+
+const names = [...new Set([...vmx.keys(), ...svm.keys()])].sort();
+const rows = names.map((name) => rowOf(name, vmx, svm, tcg, REASONS));
+
+// Of i386 what is of that build: not the tests of x86_64, nor what is skipped in both builds.
+const names32 = [...new Set([...vmx32.keys(), ...svm32.keys()])].sort().filter((name) => {
+	const skipped = vmx32.get(name)?.status === "SKIP" && svm32.get(name)?.status === "SKIP";
+	return !skipped || (vmx.get(name)?.status !== "SKIP" && svm32.get(name).detail !== "x86_64 only") || /^(taskswitch|cmpxchg8b)/.test(name);
 });
+const rows32 = names32.map((name) => rowOf(name, vmx32, svm32, tcg32, { ...REASONS, ...REASONS_I386 }));
 writeFileSync(
 	PAGE,
 	`# kvm-unit-tests
 
 What \`reenter kut\` printed here, beside QEMU's TCG with the same build of the tests. Not listed: what was not run. Tests of
 nested virtualization, Hyper-V, the PMU and devices that are not there are skipped with their reason, \`taskswitch\` since it is
-of i386. \`access_fep\` needs KVM's forced-emulation prefix, which is off by default in v6.18 and is not there; \`access-reduced-maxphyaddr\`
+of i386 (see the end). \`access_fep\` needs KVM's forced-emulation prefix, which is off by default in v6.18 and is not there; \`access-reduced-maxphyaddr\`
 wants a module parameter that is off by default too. This page is made by \`node scripts/kut-docs.mjs\`.
 
 Commit cd19eee ran them all, both vendors at once and the page's tests beside them, with timeouts of 600 s of wall time. \`debug\` on vmx,
@@ -76,6 +93,17 @@ machine itself was slower, 86. CPU seconds of the others that take longest, of a
 | test | vmx | svm | TCG | |
 |---|---|---|---|---|
 ${rows.join("\n")}
+
+## i386
+
+The same tests built by \`./configure --arch=i386\`: 32-bit code with two-level page tables and 4 MiB pages. Not listed: tests of
+x86_64 alone, and what is skipped in both builds. \`reenter kut\` reads the architecture in the build's \`config.mak\`. There are no
+hardware task switches (limits.md): the two tests of them are skipped, and \`smap\` and \`eventinj\` fail where a page fault goes through a
+task gate. I386COMMIT
+
+| test | vmx | svm | TCG | |
+|---|---|---|---|---|
+${rows32.join("\n")}
 `,
 );
-console.log(`${PAGE}: ${names.length} tests`);
+console.log(`${PAGE}: ${names.length} tests of x86_64, ${names32.length} of i386`);

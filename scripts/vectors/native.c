@@ -6,13 +6,16 @@
  * Linked at a high address without PIE, so that code and data may lie where the software machine has them.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -22,11 +25,17 @@ typedef uint64_t u64;
 enum { CODE = 0x100000, WINDOW = 0x200000, WINDOW_BYTES = 0x10000, REGION = 256 };
 enum { X_WORDS = 82, FLAGS = 0xcd5 };
 enum { HAS_GPR = 1 << 16, HAS_FLAGS = 1 << 16, HAS_MEMORY = 1 << 17, HAS_X = 1 << 18, HAS_FAULT = 1 << 19 };
-enum { CLASS_X87 = 1, CLASS_VECTOR = 2 };
+enum { CLASS_X87 = 1, CLASS_VECTOR = 2, CLASS_X = 3, CLASS_MODE = 12, CLASS_EXACT_FAULTS = 16 };
+/* Segments of the modes, by the class: 64-bit; 32-bit, flat; 16-bit; 32-bit with bases and limits. */
+enum { MODE_64, MODE_FLAT, MODE_16, MODE_BASED };
+enum { USER_CS = 0x33, USER_DS = 0x2b };
+static const struct { u16 cs, ss, ds, es; } segments[4] = {
+	{ USER_CS, USER_DS, 0, 0 }, { 0x23, USER_DS, USER_DS, USER_DS }, { 0x07, 0x0f, 0x0f, 0x0f }, { 0x17, 0x2f, 0x1f, 0x27 },
+};
 
 struct pin { u8 reg; u64 and, add; };
 struct record {
-	u8 length, bytes[32], class, pins, vsib, lane;
+	u8 length, bytes[96], class, pins, vsib, lane;
 	u32 region;
 	struct pin pin[6];
 };
@@ -35,6 +44,9 @@ struct record {
 struct state { u64 gpr[16], flags, stack; } in, out;
 u8 xin[4096] __attribute__((aligned(64))), xout[4096] __attribute__((aligned(64)));
 u64 exit_pointer, use_x, entry_pointer = CODE;
+/* Of a mode that is not 64-bit: SS, DS, ES, and where its code begins. */
+u16 to_ss, to_ds, to_es;
+struct { u32 offset; u16 selector; } __attribute__((packed)) to_code;
 
 __asm__(
 	".text\n.globl enter\nenter:\n"
@@ -46,17 +58,24 @@ __asm__(
 	"mov in+0, %rax\nmov in+8, %rcx\nmov in+16, %rdx\nmov in+24, %rbx\nmov in+40, %rbp\nmov in+48, %rsi\nmov in+56, %rdi\n"
 	"mov in+64, %r8\nmov in+72, %r9\nmov in+80, %r10\nmov in+88, %r11\nmov in+96, %r12\nmov in+104, %r13\nmov in+112, %r14\nmov in+120, %r15\n"
 	"mov in+32, %rsp\njmp *entry_pointer\n"
+	".globl enter_segments\nenter_segments:\n"
+	"push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\n"
+	"mov %rsp, in+136\nmov to_ds, %ds\nmov to_es, %es\npushq in+128\npopfq\n"
+	"mov in+0, %rax\nmov in+8, %rcx\nmov in+16, %rdx\nmov in+24, %rbx\nmov in+40, %rbp\nmov in+48, %rsi\nmov in+56, %rdi\n"
+	"mov to_ss, %ss\nmov in+32, %rsp\nljmpl *to_code\n"
 	".globl leave\nleave:\n"
 	"mov %rax, out+0\nmov %rcx, out+8\nmov %rdx, out+16\nmov %rbx, out+24\nmov %rsp, out+32\nmov %rbp, out+40\nmov %rsi, out+48\nmov %rdi, out+56\n"
 	"mov %r8, out+64\nmov %r9, out+72\nmov %r10, out+80\nmov %r11, out+88\nmov %r12, out+96\nmov %r13, out+104\nmov %r14, out+112\nmov %r15, out+120\n"
-	"mov in+136, %rsp\npushfq\npopq out+128\ncld\n"
+	"mov in+136, %rsp\nmov $0x2b, %ecx\nmov %ecx, %ss\npushfq\npopq out+128\ncld\n"
 	"cmpq $0, use_x\nje 2f\n"
 	"mov $7, %eax\nxor %edx, %edx\nxsave64 xout\nfninit\n"
 	"2: pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n");
-extern void enter(void);
+extern void enter(void), enter_segments(void);
 extern u8 leave[];
 
 static struct { int vector; u64 error, cr2, rip; } fault;
+/* The offset of CODE in CS. */
+static u64 code_base;
 
 static void on_signal(int number, siginfo_t *info, void *context)
 {
@@ -66,11 +85,13 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	fault.error = r[REG_ERR];
 	fault.cr2 = r[REG_CR2];
 	fault.rip = r[REG_RIP];
-	if ((u64)r[REG_RIP] < CODE || (u64)r[REG_RIP] >= CODE + 4096) {
+	fault.rip -= code_base;
+	if (fault.rip >= 4096) {
 		fprintf(stderr, "signal %d outside of the case, at %llx\n", number, r[REG_RIP]);
 		_exit(3);
 	}
 	r[REG_RIP] = (u64)leave;
+	r[REG_CSGSFS] = (r[REG_CSGSFS] & 0xffffffff0000) | USER_CS | (u64)USER_DS << 48;
 }
 
 /* ---- the state of a case: test/silicon/vectors/state.ts has the same ---------------------------------- */
@@ -226,17 +247,20 @@ static void put_changes(const u64 *before, const u64 *after, u32 words)
 static void run(const struct record *r, u32 seed)
 {
 	u64 memory[REGION / 8], *region = (u64 *)(u64)r->region, after[X_WORDS];
-	u32 i, mask = 0;
+	u32 i, mask = 0, mode = (r->class & CLASS_MODE) >> 2;
 	seed_state = seed;
 	for (i = 0; i < 16; i++) in.gpr[i] = value();
 	in.flags = (next() & FLAGS) | 0x202;
 	for (i = 0; i < r->pins; i++) in.gpr[r->pin[i].reg] = (in.gpr[r->pin[i].reg] & r->pin[i].and) + r->pin[i].add;
+	for (i = 0; mode != MODE_64 && i < 16; i++) in.gpr[i] = i < 8 ? (u32)in.gpr[i] : 0;
 	for (i = 0; i < REGION / 8; i++) memory[i] = lane(next() & 3);
 	memcpy(region, memory, REGION);
-	use_x = r->class != 0;
+	use_x = (r->class & CLASS_X) != 0;
 	if (use_x) make_x(r), to_image();
 	fault.vector = -1;
-	enter();
+	if (mode == MODE_64) enter(); else enter_segments();
+	for (i = 8; mode != MODE_64 && i < 16; i++) out.gpr[i] = 0;
+	for (i = 0; mode != MODE_64 && i < 8; i++) out.gpr[i] = (u32)out.gpr[i];
 	for (i = 0; i < 16; i++) mask |= (out.gpr[i] != in.gpr[i]) << i;
 	if ((out.flags ^ in.flags) & FLAGS) mask |= HAS_FLAGS;
 	if (memcmp(region, memory, REGION)) mask |= HAS_MEMORY;
@@ -247,15 +271,28 @@ static void run(const struct record *r, u32 seed)
 	if (fault.vector >= 0) mask |= HAS_FAULT;
 	put(&mask, 4);
 	if (mask & HAS_FAULT) {
-		u8 vector = fault.vector, at = fault.rip - CODE;
+		u8 vector = fault.vector, at = fault.rip;
 		put(&vector, 1), put(&at, 1);
-		if (vector == 14) put(&fault.error, 1), put(&fault.cr2, 8);
+		if (r->class & CLASS_EXACT_FAULTS) put(&fault.error, 2), put(&fault.cr2, vector == 14 ? 8 : 0);
+		else if (vector == 14) put(&fault.error, 1), put(&fault.cr2, 8);
 	}
 	for (i = 0; i < 16; i++)
 		if (mask >> i & 1) put(out.gpr + i, 8);
 	if (mask & HAS_FLAGS) { u16 flags = out.flags & FLAGS; put(&flags, 2); }
 	if (mask & HAS_MEMORY) put_changes(memory, region, REGION / 8);
 	if (mask & HAS_X) put_changes(x, after, X_WORDS);
+}
+
+/* Segments of 64 KiB and less over code and window. */
+static int set_ldt(u32 entry, u32 base, u32 limit, u32 contents, u32 is_32bit)
+{
+	struct user_desc desc = { .entry_number = entry, .base_addr = base, .limit = limit, .contents = contents, .seg_32bit = is_32bit };
+	return syscall(SYS_modify_ldt, 1, &desc, sizeof desc);
+}
+static int make_segments(void)
+{
+	return set_ldt(0, CODE, 0xfff, 2, 0) | set_ldt(1, WINDOW, 0xffff, 0, 0) | set_ldt(2, CODE, 0xfff, 2, 1) |
+		set_ldt(3, WINDOW, 0x80ff, 0, 1) | set_ldt(4, WINDOW, 0x7fff, 1, 1) | set_ldt(5, WINDOW, 0xffff, 0, 1);
 }
 
 static u8 byte(FILE *f) { return getc(f); }
@@ -280,6 +317,7 @@ int main(int count, char **arguments)
 	u8 *code = mmap((void *)CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	u8 *window = mmap((void *)WINDOW, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	if (code != (u8 *)CODE || window != (u8 *)WINDOW) { perror("mmap"); return 1; }
+	if (make_segments()) { perror("modify_ldt"); return 1; }
 	exit_pointer = (u64)leave;
 	for (n = 0; ; n++) {
 		struct record r = { .length = 0 };
@@ -291,11 +329,21 @@ int main(int count, char **arguments)
 		r.pins = byte(records);
 		for (i = 0; i < r.pins; i++) r.pin[i].reg = byte(records), r.pin[i].and = number(records, 8), r.pin[i].add = number(records, 8);
 		for (i = 0; i < WINDOW_BYTES; i++) window[i] = i * 167 + (i >> 8) * 59;
-		memset(code, 0xcc, 64);
+		memset(code, 0xcc, 128);
 		memcpy(code, r.bytes, r.length);
-		/* jmp *[exit_pointer] */
 		u8 *end = code + r.length;
-		end[0] = 0xff, end[1] = 0x24, end[2] = 0x25, *(u32 *)(end + 3) = (u32)(u64)&exit_pointer;
+		u32 mode = (r.class & CLASS_MODE) >> 2;
+		if (mode == MODE_64) {
+			/* jmp *[exit_pointer] */
+			end[0] = 0xff, end[1] = 0x24, end[2] = 0x25, *(u32 *)(end + 3) = (u32)(u64)&exit_pointer;
+		} else {
+			/* ljmpl $USER_CS, $leave */
+			if (mode == MODE_16) *end++ = 0x66;
+			end[0] = 0xea, *(u32 *)(end + 1) = (u32)(u64)leave, *(u16 *)(end + 5) = USER_CS;
+		}
+		code_base = mode <= MODE_FLAT ? CODE : 0;
+		to_ss = segments[mode].ss, to_ds = segments[mode].ds, to_es = segments[mode].es;
+		to_code.offset = code_base, to_code.selector = segments[mode].cs;
 		for (i = 0; i < cases; i++) run(&r, seed ^ (n * 0x9e3779b1u + i * 0x85ebca77u));
 	}
 	fflush(stdout);

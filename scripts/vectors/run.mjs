@@ -1,7 +1,8 @@
 // Runs random cases on this machine's own processor and on the software one, and prints where they differ. Needs gcc.
+// KIND: x87, integer, mmx, vector, string, stack, segment, branch, legacy (docs/vectors.md).
 //
-//     npm run vectors -- x87|integer|mmx|vector SEED CASES          CASES of each encoding; exit code 1 if any differ
-//     npm run vectors -- x87|integer|mmx|vector SEED CASES --write  also writes the sample that npm test runs
+//     npm run vectors -- KIND SEED CASES          CASES of each encoding; exit code 1 if any differ
+//     npm run vectors -- KIND SEED CASES --write  also writes the sample that npm test runs
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

@@ -6,7 +6,7 @@ import type { DevKvm } from "../../src/devkvm/system.ts";
 import type { DevMemory } from "../../src/devkvm/vm.ts";
 import type { DevVcpu } from "../../src/devkvm/vcpu.ts";
 import type { CaseMachine } from "../silicon/vectors/compare.ts";
-import { CODE, WINDOW, WINDOW_BYTES } from "../silicon/vectors/records.ts";
+import { CODE, WINDOW, WINDOW_BYTES } from "../silicon/vectors/places.ts";
 import { type CaseState, type Record, REGION_BYTES } from "../silicon/vectors/state.ts";
 
 const AT = {

@@ -86,7 +86,9 @@ function enter(cpu: Cpu, insn: Insn, services: Services): Outcome {
 		throw new TypeError("ENTER without immediates");
 	const level = Number(nesting.value) & 31;
 	const pushes = level === 0 ? 1 : level + 1;
-	const frame = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RSP) - BigInt(bytes));
+	// A 16-bit stack leaves the upper half of ESP alone, in the frame pointer too.
+	const top = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RSP) - BigInt(bytes));
+	const frame = (cpu.gpr(L.RSP) & ~((1n << BigInt(stackBytes * 8)) - 1n)) | top;
 	const outer = (at: number): bigint => {
 		const offset = BigInt.asUintN(stackBytes * 8, cpu.gpr(L.RBP) - BigInt(at * bytes));
 		const linear = linearIn(cpu, L.SS, offset, insn.bitness, bytes, false);

@@ -129,10 +129,11 @@ const scan: Element = (cpu, insn, services, bytes) => {
 	return true;
 };
 
+/** ES:(E)DI is read first, as a Zen 4 does: of two faults its own comes. */
 const compare: Element = (cpu, insn, services, bytes) => {
-	const left = loadSource(cpu, insn, services, bytes);
-	if (hasFault(cpu)) return false;
 	const right = loadDestination(cpu, insn, services, bytes);
+	if (hasFault(cpu)) return false;
+	const left = loadSource(cpu, insn, services, bytes);
 	if (hasFault(cpu)) return false;
 	compareFlags(cpu, bytes, left, right);
 	advance(cpu, insn, L.RSI, stepOf(cpu, bytes));

@@ -1,15 +1,16 @@
 /** Encodings for the native harness: every x87 opcode, and random instances of the integer and vector instructions. */
 import { Mnemonic } from "iced-x86";
 import { decode } from "../../../src/silicon/translate/decode.ts";
+import { microcodeOf } from "../../../src/silicon/translate/microcode.ts";
 import { definitionOf } from "../../../src/silicon/translate/instructions/definitions.ts";
+import type { Insn } from "../../../src/silicon/translate/insn.ts";
 import { isMmxForm, vectorDefinitionOf } from "../../../src/silicon/translate/instructions/vector/forms.ts";
-import { allEncodings, Assembler } from "../translate/encodings.ts";
+import { allEncodings, Assembler, canBeMade } from "../translate/encodings.ts";
 import { Random } from "../translate/random.ts";
+import { bitnessOf, classOf, codeBase, dataBase, MODE } from "./modes.ts";
+import { CODE, WINDOW } from "./places.ts";
 import { CLASS, type Pin, type Record } from "./state.ts";
 
-export const CODE = 0x100000;
-export const WINDOW = 0x200000;
-export const WINDOW_BYTES = 0x10000;
 const REGION = WINDOW + 0x8000;
 const RBX = 3;
 const RSP = 4;
@@ -77,6 +78,53 @@ export function integerRecords(seed: number, instances: number): Record[] {
 			if (made.bitOffset >= 0 && insn.operands[1]?.kind !== "register") continue;
 			if (made.pinned.has(RSP)) continue;
 			records.push({ bytes: made.bytes, classes: 0, region: REGION, pins, indices: null });
+		}
+	}
+	return records;
+}
+
+/** Not of ELSEWHERE's, which code-records.ts makes, and of the processor alone. */
+function isLegacy(insn: Insn): boolean {
+	if (vectorDefinitionOf(insn) !== null) return false;
+	if (definitionOf(insn) !== undefined) return true;
+	return microcodeOf(insn) !== undefined && !/^(F|Wait)/.test(Mnemonic[insn.mnemonic]!);
+}
+
+/** An instruction of 32-bit code as one of 16-bit code: its prefixes of operand and address size the other way round. */
+function in16BitCode(bytes: Uint8Array): Uint8Array {
+	const prefixes = [0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+	const count = bytes.findIndex((byte) => !prefixes.includes(byte));
+	const old = [...bytes.subarray(0, count)];
+	const sizes = [0x66, 0x67].filter((size) => !old.includes(size));
+	const others = old.filter((byte) => byte !== 0x66 && byte !== 0x67);
+	return new Uint8Array([...sizes, ...others, ...bytes.subarray(count)]);
+}
+
+/** Random instances of the integer instructions in 32-bit code, flat and not, and in 16-bit code. */
+export function legacyRecords(seed: number, instances: number): Record[] {
+	const random = new Random(seed);
+	const assembler = new Assembler(random);
+	const records: Record[] = [];
+	for (const encoding of allEncodings()) {
+		if (!encoding.bitnesses.includes(32) || ELSEWHERE.test(encoding.name) || !canBeMade(encoding)) continue;
+		for (const mode of [MODE.flat32, MODE.based32, MODE.code16]) {
+			const base = BigInt(dataBase(mode));
+			for (let at = 0; at < instances; at++) {
+				const made = assembler.make(encoding, {
+					bitness: 32,
+					rip: BigInt(CODE - codeBase(mode)),
+					target: BigInt(REGION + (random.oneIn(8) ? random.below(256) : 64 + random.below(16))),
+					bases: [base, base, base, base, base, base],
+				});
+				if (made === null || /\b[fg]s\b/.test(made.text)) continue;
+				const insn = decode(made.bytes, BigInt(CODE), 32);
+				if (!isLegacy(insn) || (made.bitOffset >= 0 && insn.operands[1]?.kind !== "register")) continue;
+				const bytes = mode === MODE.code16 ? in16BitCode(made.bytes) : made.bytes;
+				if (decode(bytes, BigInt(CODE), bitnessOf(mode)).code !== insn.code) continue;
+				const pins = [...made.pinned].map(([register, value]) => exact(register, value));
+				if (made.bitOffset >= 0) pins.push({ register: made.bitOffset, and: 0x1ffn, add: 0n });
+				records.push({ bytes, classes: classOf(mode), region: REGION, pins, indices: null });
+			}
 		}
 	}
 	return records;

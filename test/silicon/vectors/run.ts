@@ -3,19 +3,29 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { Random } from "../translate/random.ts";
+import { CodeMachine } from "./code-machine.ts";
+import { CODE_KINDS, type CodeKind, codeRecords } from "./code-records.ts";
 import { Comparer } from "./compare.ts";
+import { CLASS_EXACT_FAULTS, MODES } from "./modes.ts";
 import type { Record } from "./state.ts";
-import { encodeRecords, integerRecords, vectorRecords, x87Records } from "./records.ts";
+import { encodeRecords, integerRecords, legacyRecords, vectorRecords, x87Records } from "./records.ts";
 
 const INSTANCES = 3;
 const [root, native, kind, seedText, casesText, option] = process.argv.slice(2);
 const seed = Number(seedText);
 const cases = Number(casesText);
+const sample = option === "--write";
+/** Of each form of code with strings, stacks, segments and branches, in each mode. */
+const CODE_INSTANCES = sample ? 3 : 12;
+const codeOf = (name: CodeKind) => () => codeRecords(name, new Random(seed), CODE_INSTANCES, MODES);
 const kinds: Readonly<{ [kind: string]: () => Record[] }> = {
 	x87: x87Records,
 	integer: () => integerRecords(seed, INSTANCES),
 	mmx: () => vectorRecords(seed, INSTANCES, true),
 	vector: () => vectorRecords(seed, INSTANCES, false),
+	legacy: () => legacyRecords(seed, sample ? 1 : INSTANCES),
+	...Object.fromEntries(CODE_KINDS.map((name) => [name, codeOf(name)])),
 };
 const make = kinds[kind ?? ""];
 if (make === undefined || !Number.isInteger(seed) || !(cases > 0)) {
@@ -37,7 +47,9 @@ execFileSync("sh", [
 	paths.results,
 ]);
 const results = readFileSync(paths.results);
-const comparer = new Comparer(results);
+const comparer = records.some(({ classes }) => (classes & CLASS_EXACT_FAULTS) !== 0)
+	? new Comparer(results, new CodeMachine())
+	: new Comparer(results);
 let differing = 0;
 for (const [number, record] of records.entries()) {
 	for (const { mnemonic, text } of comparer.run(record, seed, number, cases, 1)) {
@@ -49,7 +61,7 @@ console.log(
 	`${kind}, seed ${seed}: ${records.length} encodings, ${comparer.cases} cases, ${differing} encodings differ, ` +
 		`${comparer.undefinedRecords} encodings with undefined results not compared`,
 );
-if (option === "--write") {
+if (sample) {
 	const fixtures = join(root!, "test/silicon/vectors");
 	writeFileSync(join(fixtures, `${kind}.records.gz`), gzipSync(encoded, { level: 9 }));
 	writeFileSync(join(fixtures, `${kind}.results.gz`), gzipSync(results, { level: 9 }));

@@ -1,10 +1,14 @@
 /** The states that scripts/vectors/native.c makes of a seed, made again: the same numbers in the same order. */
 
+import { MODE, modeOf } from "./modes.ts";
+
 export const REGION_BYTES = 256;
 export const X_WORDS = 82;
 /** CF PF AF ZF SF DF OF. */
 export const FLAGS = 0xcd5;
 export const CLASS = { x87: 1, vector: 2 } as const;
+/** Either. modes.ts has the other bits. */
+export const CLASS_X = CLASS.x87 | CLASS.vector;
 
 /** A register that an instruction needs in reach: (random AND and) + add. */
 export interface Pin {
@@ -187,7 +191,9 @@ export class CaseState {
 		for (const { register, and, add } of record.pins) {
 			this.gpr[register] = mask64((this.gpr[register]! & and) + add);
 		}
+		if (modeOf(record.classes) !== MODE.long)
+			for (let index = 0; index < 16; index++) this.gpr[index]! &= index < 8 ? 0xffffffffn : 0n;
 		for (let word = 0; word < REGION_BYTES / 8; word++) this.memory[word] = this.lane(this.next() & 3);
-		if (record.classes !== 0) this.makeX(record);
+		if ((record.classes & CLASS_X) !== 0) this.makeX(record);
 	}
 }

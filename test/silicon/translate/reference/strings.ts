@@ -49,8 +49,10 @@ const movs: Element = (r, _i, bytes, source, destination) =>
 const scas: Element = (r, _i, bytes, _source, destination) => {
 	subtract(r, r.get(RAX, bytes), r.memory.read(destination, bytes), 0n, bytes * 8);
 };
+/** A Zen 4 reads ES:rDI first (docs/vectors.md). */
 const cmps: Element = (r, _i, bytes, source, destination) => {
-	subtract(r, r.memory.read(source, bytes), r.memory.read(destination, bytes), 0n, bytes * 8);
+	const right = r.memory.read(destination, bytes);
+	subtract(r, r.memory.read(source, bytes), right, 0n, bytes * 8);
 };
 
 const SIZES = [1, 2, 4, 8];
