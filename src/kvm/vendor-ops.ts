@@ -33,6 +33,8 @@ export interface VendorOps {
 	setCr3(vcpu: Vcpu, cr3: bigint): void;
 	setCr4(vcpu: Vcpu, cr4: bigint): void;
 	setEfer(vcpu: Vcpu, efer: bigint): void;
+	/** The four PDPTEs of PAE paging that VM entry loads: vmx_ept_load_pdptrs(). Absent: the processor reads them when it walks. */
+	setPdptrs?(vcpu: Vcpu, pdptrs: readonly bigint[]): void;
 	/** DR7 of the guest (set_dr7). */
 	setDr7(vcpu: Vcpu, dr7: number): void;
 	/** The guest used the debug registers without exits: its values come back, and accesses exit again. */

@@ -3,6 +3,7 @@ import * as L from "../../silicon/cpu/layout.ts";
 import type { KvmRegs, KvmSegment, KvmSregs } from "../../uapi/structs.ts";
 import { KVM_REQ } from "../requests.ts";
 import { type Vcpu, makeRequest } from "../vcpu.ts";
+import { isPaePaging, loadPdptrs } from "../emulate/pdptrs.ts";
 import { kvmGetRflags, kvmSetRflags } from "../emulate/guest-debug.ts";
 import { cr4ReservedBits } from "../emulate/control.ts";
 import type { Segment } from "../vendor-ops.ts";
@@ -157,4 +158,6 @@ export function setSregs(v: Vcpu, sregs: SettableSregs): void {
 	ops.setCr4(v, sregs.cr4);
 	ops.setEfer(v, sregs.efer & ~0x400n);
 	ops.setCr0(v, sregs.cr0);
+	// Entries that may not be stay what they were: VM entry finds out.
+	if (isPaePaging(v, Number(sregs.cr0), Number(sregs.cr4))) loadPdptrs(v, sregs.cr3);
 }

@@ -6,6 +6,7 @@ import type { Vcpu } from "../vcpu.ts";
 import { guestWrote, makeRequest } from "../vcpu.ts";
 import { kvmFindCpuidEntry } from "./cpuid.ts";
 import { kvmCompleteInsnGp, kvmInjectGp, kvmSkipEmulatedInstruction } from "./inject.ts";
+import { CR0_PDPTR_BITS, CR4_PDPTR_BITS, isPaePaging, loadPdptrs } from "./pdptrs.ts";
 import { readGpr, writeGpr } from "./registers.ts";
 
 const AVX512 = XFEATURE.opmask | XFEATURE.zmmHi256 | XFEATURE.hi16Zmm;
@@ -32,6 +33,8 @@ export function kvmSetCr0(v: Vcpu, value: bigint): boolean {
 	}
 	if (!paging && (csLong() || (v.cr4Bits & CR4.PCIDE) !== 0)) return false;
 	if ((cr0 & CR0.WP) === 0 && (v.cr4Bits & CR4.CET) !== 0) return false;
+	const loads = ((cr0 ^ Number(v.cr0)) & CR0_PDPTR_BITS) !== 0 && isPaePaging(v, cr0, v.cr4Bits);
+	if (loads && !loadPdptrs(v, v.cr3)) return false;
 	v.vm.ops.setCr0(v, BigInt(cr0 >>> 0));
 	// Paging that goes on, off or changes WP changes what translations mean.
 	makeRequest(v, KVM_REQ.TLB_FLUSH);
@@ -46,6 +49,7 @@ export function kvmSetCr3(v: Vcpu, value: bigint): boolean {
 	if (noFlush) cr3 &= ~(1n << 63n);
 	const addressBits = BigInt(v.cpu.model.features.physicalAddressBits);
 	if ((Number(v.efer) & EFER.LMA) !== 0 && cr3 >> addressBits !== 0n) return false;
+	if (isPaePaging(v, Number(v.cr0), v.cr4Bits) && !loadPdptrs(v, cr3)) return false;
 	v.vm.ops.setCr3(v, cr3);
 	if (!noFlush) makeRequest(v, KVM_REQ.TLB_FLUSH);
 	return true;
@@ -95,6 +99,8 @@ export function kvmSetCr4(v: Vcpu, value: bigint): boolean {
 	if ((cr4 & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0 && (!longMode || (v.cr3 & 0xfffn) !== 0n))
 		return false;
 	if ((cr4 & CR4.CET) !== 0 && (v.cr0 & BigInt(CR0.WP)) === 0n) return false;
+	const loads = ((cr4 ^ old) & CR4_PDPTR_BITS) !== 0 && isPaePaging(v, Number(v.cr0), cr4);
+	if (loads && !loadPdptrs(v, v.cr3)) return false;
 	v.vm.ops.setCr4(v, value);
 	const translation =
 		CR4.PGE | CR4.PCIDE | CR4.PAE | CR4.PSE | CR4.SMEP | CR4.SMAP | CR4.PKE | CR4.PKS | CR4.LA57;

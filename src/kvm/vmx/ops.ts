@@ -359,6 +359,8 @@ function interceptException(v: Vcpu, vector: number, exits: boolean): void {
 	vmwrite32(v.cpu, vmcs, F.EXCEPTION_BITMAP, exits ? bitmap | bit : bitmap & ~bit);
 }
 
+const PDPTR_FIELDS = [F.GUEST_PDPTR0, F.GUEST_PDPTR1, F.GUEST_PDPTR2, F.GUEST_PDPTR3] as const;
+
 /** kvm_x86_ops for VMX guests. */
 export const vmxOps: VendorOps = {
 	vcpuCreate,
@@ -388,6 +390,10 @@ export const vmxOps: VendorOps = {
 	setEfer: (v, efer) => {
 		v.efer = efer;
 		updateLongMode(v);
+	},
+	setPdptrs: (v, pdptrs) => {
+		const { vmcs } = v.vmx!;
+		for (const [at, field] of PDPTR_FIELDS.entries()) vmwrite(v.cpu, vmcs, field, pdptrs[at]!);
 	},
 	setDr7: (v, dr7) => vmwriteNumber(v.cpu, v.vmx!.vmcs, F.GUEST_DR7, dr7),
 	syncDirtyDebugRegs,

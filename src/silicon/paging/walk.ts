@@ -73,11 +73,36 @@ export function translate(cpu: Cpu, lo: number, hi: number, access: number): num
 	if ((cpu.read32(L.EFER) & EFER.LMA) !== 0) {
 		return walk64(cpu, lo, hi, access, longModeRoot(cpu), (cr4 & CR4.LA57) !== 0 ? 5 : 4);
 	}
+	if (readsPdptesOnDemand(cpu)) return walkPae(cpu, lo, access);
 	const pdpte = L.PDPTE + (lo >>> 30) * 8;
-	const entryLo = cpu.read32(pdpte);
+	return walkFromPdpte(cpu, lo, access, cpu.read32(pdpte), cpu.read32(pdpte + 4));
+}
+
+function walkFromPdpte(cpu: Cpu, lo: number, access: number, entryLo: number, entryHi: number): number {
 	if ((entryLo & 1) === 0) return pageFault(cpu, lo, 0, access, 0);
-	const root = (cpu.read32(pdpte + 4) & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
+	const root = (entryHi & 0xfffff) * TWO_32 + ((entryLo & 0xfffff000) >>> 0);
 	return walk64(cpu, lo, 0, access, root, 2);
+}
+
+/** Whether the PDPTEs of PAE paging are read with each walk: under nested paging they are in no registers (APM Vol. 2, 15.25.10). */
+export function readsPdptesOnDemand(cpu: Cpu): boolean {
+	return cpu.guest !== null && cpu.guest.secondLevel?.kind === "npt";
+}
+
+/** PAE paging under nested paging: what a PDPTE may not have is a page fault, not #GP when it is loaded. */
+function walkPae(cpu: Cpu, lo: number, access: number): number {
+	const gpa = ((cpu.read32(L.CR3) & 0xffffffe0) >>> 0) + (lo >>> 30) * 8;
+	const at = translateGuestPhysical(cpu, gpa, 0, true, lo, 0);
+	if (at < 0) return -1;
+	const [entryLo, entryHi] = [physicalWord(cpu, at), physicalWord(cpu, at + 4)];
+	if (isPdpteReserved(cpu, entryLo, entryHi)) return pageFault(cpu, lo, 0, access, PF.present | PF.reserved);
+	return walkFromPdpte(cpu, lo, access, entryLo, entryHi);
+}
+
+/** Whether a present PDPTE has reserved bits set: 2:1, 8:5 and those above the physical address width (SDM table 5-8). */
+export function isPdpteReserved(cpu: Cpu, lo: number, hi: number): boolean {
+	const beyond = hi >>> (cpu.model.features.physicalAddressBits - 32);
+	return (lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || beyond !== 0);
 }
 
 /** Root of the tables of 64-bit mode. */
@@ -271,7 +296,6 @@ function finish(
  */
 export function loadPdptes(cpu: Cpu): Fault | null {
 	const table = (cpu.read32(L.CR3) & 0xffffffe0) >>> 0;
-	const reserved = reservedHigh(cpu) | 0x80000000;
 	// All are checked before the first register changes.
 	for (const load of [false, true]) {
 		for (let index = 0; index < 4; index++) {
@@ -279,7 +303,7 @@ export function loadPdptes(cpu: Cpu): Fault | null {
 			if (at < 0) return null;
 			const lo = physicalWord(cpu, at);
 			const hi = physicalWord(cpu, at + 4);
-			if ((lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || (hi & reserved) !== 0)) return GP0;
+			if (isPdpteReserved(cpu, lo, hi)) return GP0;
 			if (!load) continue;
 			cpu.write32(L.PDPTE + index * 8, lo);
 			cpu.write32(L.PDPTE + index * 8 + 4, hi);

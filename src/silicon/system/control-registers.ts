@@ -10,7 +10,7 @@ import { is64Bit, isLongMode } from "../cpu/modes.ts";
 import { isCanonicalForRegister } from "../cpu/msr.ts";
 import { explicitAccess, faulted, readLinear } from "../paging/access.ts";
 import { contextChanged, flushLinear, flushPage, renewLinear } from "../paging/tlb.ts";
-import { loadPdptes } from "../paging/walk.ts";
+import { loadPdptes, readsPdptesOnDemand } from "../paging/walk.ts";
 import { Code, Register } from "../translate/decode.ts";
 import type { Insn } from "../translate/insn.ts";
 import { OUTCOME, type Outcome } from "../translate/services.ts";
@@ -52,7 +52,7 @@ function numberOf(insn: Insn, at: number, first: number): number {
 /** Reloads the PDPTEs where PAE paging keeps them in registers. */
 function reloadPdptes(cpu: Cpu): Fault | null {
 	const pae = (cpu.read32(L.CR4) & CR4.PAE) !== 0 && (cpu.read32(L.CR0) & CR0.PG) !== 0;
-	return pae && !isLongMode(cpu) ? loadPdptes(cpu) : null;
+	return pae && !isLongMode(cpu) && !readsPdptesOnDemand(cpu) ? loadPdptes(cpu) : null;
 }
 
 /** Stores a value that may enter a control register, after the hypervisor was asked. */

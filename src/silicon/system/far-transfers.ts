@@ -57,6 +57,8 @@ import {
 	setStackPointer,
 } from "./operands.ts";
 
+const isAmd = (cpu: Cpu) => cpu.model.vendorString === "AuthenticAMD";
+
 /** RFLAGS bits that IRET and SYSRET can change at all. */
 const FLAGS_LOADABLE = 0x3f7fd7;
 
@@ -307,7 +309,7 @@ function unblockNmis(cpu: Cpu): void {
 const interruptReturn: Handler = (cpu, insn) => {
 	if (intercepted(cpu, insn, INTERCEPT.iret)) return OUTCOME.stop;
 	// Intel's does so even when it faults (SDM Vol. 3A, 7.7.1), AMD's when it has completed (APM Vol. 2, 15.21.10).
-	if (cpu.model.vendorString === "GenuineIntel") unblockNmis(cpu);
+	if (!isAmd(cpu)) unblockNmis(cpu);
 	const bytes = popBytes(insn);
 	const flagsNow = readRflags(cpu);
 	const protectedMode = isProtectedMode(cpu);
@@ -364,31 +366,39 @@ function setFlat(cpu: Cpu, segment: number, selector: number, attributes: number
 	setSegment32(cpu, segment, (selector & 0xfffc) | level, 0, 0xffffffff, attributes | (level << 5));
 }
 
+/** Whether SYSCALL and SYSRET are there: on Intel in 64-bit mode alone, on AMD in all (SDM Vol. 2B; APM Vol. 3). */
+function hasSystemCalls(cpu: Cpu): boolean {
+	return (cpu.read32(L.EFER) & EFER.SCE) !== 0 && (is64Bit(cpu) || isAmd(cpu));
+}
+
 const syscall: Handler = (cpu, insn) => {
-	const amd = cpu.model.vendorString === "AuthenticAMD";
-	const in64 = is64Bit(cpu);
-	if ((cpu.read32(L.EFER) & EFER.SCE) === 0 || (!in64 && (!amd || !isLongMode(cpu)))) return fail(cpu, UD);
+	if (!hasSystemCalls(cpu)) return fail(cpu, UD);
+	const long = isLongMode(cpu);
+	const target = is64Bit(cpu) ? cpu.read64(L.LSTAR) : cpu.read64(L.CSTAR);
 	const flags = readRflags(cpu);
 	cpu.setGpr(L.RCX, nextRip(insn));
-	cpu.setGpr(11, BigInt(flags & ~FLAG.RF));
+	if (long) cpu.setGpr(11, BigInt(flags & ~FLAG.RF));
 	const star = cpu.read32(L.STAR + 4) & 0xffff;
 	shadowSystemCall(cpu);
-	setFlat(cpu, L.CS, star, FLAT_CODE_64, 0);
+	setFlat(cpu, L.CS, star, long ? FLAT_CODE_64 : FLAT_CODE_32, 0);
 	setFlat(cpu, L.SS, (star & 0xfffc) + 8, FLAT_DATA, 0);
-	writeRflags(cpu, flags & ~cpu.read32(L.SFMASK) & ~FLAG.RF);
-	cpu.write64(L.RIP, cpu.read64(in64 ? L.LSTAR : L.CSTAR));
+	// Legacy mode has no mask, and its target is in STAR.
+	writeRflags(cpu, flags & ~FLAG.RF & ~(long ? cpu.read32(L.SFMASK) : FLAG.VM | FLAG.IF));
+	cpu.write64(L.RIP, long ? target : BigInt(cpu.read32(L.STAR)));
 	return OUTCOME.jumped;
 };
 
 const sysret: Handler = (cpu, insn) => {
-	if ((cpu.read32(L.EFER) & EFER.SCE) === 0 || !is64Bit(cpu)) return fail(cpu, UD);
-	if (!privileged(cpu)) return fail(cpu, GP0);
+	if (!hasSystemCalls(cpu)) return fail(cpu, UD);
+	if (!isProtectedMode(cpu) || !privileged(cpu)) return fail(cpu, GP0);
+	// Outside of 64-bit mode there is no R11 to take RFLAGS from.
+	const flags = is64Bit(cpu) ? Number(cpu.gpr(11) & 0x3c7fd7n) : readRflags(cpu) | FLAG.IF;
 	const to64 = insn.code === Code.Sysretq;
 	const target = to64 ? cpu.gpr(L.RCX) : cpu.gpr(L.RCX) & 0xffffffffn;
 	// Intel checks RCX before it leaves level 0; AMD faults afterwards, at level 3.
 	if (cpu.model.vendorString === "GenuineIntel" && !isCanonical(target, cpu)) return fail(cpu, GP0);
 	const star = cpu.read32(L.STAR + 4) >>> 16;
-	writeRflags(cpu, Number(cpu.gpr(11) & 0x3c7fd7n));
+	writeRflags(cpu, flags);
 	setFlat(cpu, L.CS, to64 ? star + 16 : star, to64 ? FLAT_CODE_64 : FLAT_CODE_32, 3);
 	setFlat(cpu, L.SS, star + 8, FLAT_DATA, 3);
 	cpu.write64(L.RIP, target);
@@ -401,7 +411,7 @@ const sysenter: Handler = (cpu) => {
 	const cs = cpu.read32(L.SYSENTER_CS) & 0xfffc;
 	if (!isProtectedMode(cpu) || cs === 0) return fail(cpu, GP0);
 	const long = isLongMode(cpu);
-	if (long && cpu.model.vendorString === "AuthenticAMD") return fail(cpu, UD);
+	if (long && isAmd(cpu)) return fail(cpu, UD);
 	writeRflags(cpu, readRflags(cpu) & ~(FLAG.VM | FLAG.IF));
 	shadowSystemCall(cpu);
 	setFlat(cpu, L.CS, cs, long ? FLAT_CODE_64 : FLAT_CODE_32, 0);
@@ -413,6 +423,7 @@ const sysenter: Handler = (cpu) => {
 };
 
 const sysexit: Handler = (cpu, insn) => {
+	if (isLongMode(cpu) && isAmd(cpu)) return fail(cpu, UD);
 	const cs = cpu.read32(L.SYSENTER_CS) & 0xfffc;
 	if (!isProtectedMode(cpu) || cs === 0 || !privileged(cpu)) return fail(cpu, GP0);
 	const to64 = insn.code === Code.Sysexitq;

@@ -31,6 +31,7 @@ import { checkControls, checkEvent } from "./entry-checks/controls.ts";
 import {
 	checkGuestControl,
 	checkGuestNonRegister,
+	checkGuestPdptes,
 	checkGuestRip,
 	checkGuestSegments,
 } from "./entry-checks/guest-state.ts";
@@ -155,6 +156,9 @@ function leaveNonRoot(cpu: Cpu, vmcs: Vmcs): void {
 	loadHost(cpu, mode);
 }
 
+/** Exit qualification of an entry that failed by a PDPTE (SDM 27.8). */
+const QUALIFICATION_PDPTE = 2;
+
 /** Checks what was written since the last entry. @returns a result to come back with, or -1 */
 function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 	const { dirty } = vmcs;
@@ -171,7 +175,18 @@ function checkFields(cpu: Cpu, vmcs: Vmcs): number {
 		guestFail = checkGuestRip(cpu, vmcs);
 	if (guestFail === null && (dirty & (guestNonRegister | event)) !== 0)
 		guestFail = checkGuestNonRegister(vmcs);
-	if (guestFail !== null) return failEntry(cpu, vmcs.guestMode!, EXIT_REASON.invalidGuestState, 0, guestFail);
+	const loadsPdptes = guestFail === null && (dirty & (guestControl | controls)) !== 0;
+	const pdpteFail = loadsPdptes ? checkGuestPdptes(cpu, vmcs) : null;
+	if (guestFail !== null || pdpteFail !== null) {
+		const qualification = guestFail === null ? QUALIFICATION_PDPTE : 0;
+		return failEntry(
+			cpu,
+			vmcs.guestMode!,
+			EXIT_REASON.invalidGuestState,
+			qualification,
+			guestFail ?? pdpteFail,
+		);
+	}
 	vmcs.dirty = 0;
 	vmcs.failedCheck = null;
 	return -1;

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { CR4 } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
 import { PF } from "../../../src/silicon/paging/physical.ts";
 import { EPT_MISCONFIGURATION, EPT_VIOLATION } from "../../../src/silicon/paging/second-level.ts";
-import { translate } from "../../../src/silicon/paging/walk.ts";
+import { loadPdptes, translate } from "../../../src/silicon/paging/walk.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
 import { AT, hypervisor, longModeCpu, peek64, poke64, takeFault } from "../machine-code.ts";
@@ -119,5 +120,41 @@ describe("nested paging", () => {
 		translate(cpu, 0x9000, 0, PF.write);
 		expect(peek64(cpu, leaf(9)) & 0x60n).toBe(0x60n);
 		expect(peek64(cpu, ROOT) & 0x60n).toBe(0x20n);
+	});
+});
+
+describe("the PDPTEs of PAE paging", () => {
+	const PDPT = 0x60;
+	/** A guest with PAE paging, whose PDPTEs lie at 60H: the first leads to the tables of long mode. */
+	function paeGuest(kind: "ept" | "npt"): Cpu {
+		const cpu = guestCpu(kind);
+		cpu.write32(L.EFER, 0);
+		cpu.write32(L.CR4, CR4.PAE);
+		cpu.write64(L.CR3, BigInt(PDPT));
+		for (let at = 0; at < 4; at++) poke64(cpu, PDPT + at * 8, at === 0 ? BigInt(AT.directory) | 1n : 0n);
+		return cpu;
+	}
+
+	it("are registers, loaded by MOV to CR3, with EPT; with nested paging each walk reads them (APM Vol. 2, 15.25.10)", () => {
+		for (const kind of ["ept", "npt"] as const) {
+			const cpu = paeGuest(kind);
+			expect(loadPdptes(cpu)).toBeNull();
+			expect(translate(cpu, 0x9123, 0, 0)).toBe(0x9123);
+			poke64(cpu, PDPT, 0n);
+			expect(translate(cpu, 0xa123, 0, 0)).toBe(kind === "ept" ? 0xa123 : -1);
+			if (kind === "npt") expect(takeFault(cpu)).toEqual({ vector: 14, errorCode: 0 });
+		}
+	});
+
+	it("with reserved bits are #GP where they are loaded, a page fault where they are read", () => {
+		for (const bits of [2n, 1n << 8n, 1n << 62n]) {
+			const ept = paeGuest("ept");
+			poke64(ept, PDPT + 24, bits | 1n);
+			expect(loadPdptes(ept)).toEqual({ vector: 13, errorCode: 0 });
+			const npt = paeGuest("npt");
+			poke64(npt, PDPT, BigInt(AT.directory) | bits | 1n);
+			expect(translate(npt, 0x9123, 0, 0)).toBe(-1);
+			expect(takeFault(npt)).toEqual({ vector: 14, errorCode: 9 });
+		}
 	});
 });

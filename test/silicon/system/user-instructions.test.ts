@@ -1,9 +1,18 @@
 /** System instructions that user code may execute, if CR4 says so. */
 import { describe, expect, it } from "vitest";
-import { CR4 } from "../../../src/silicon/cpu/control.ts";
+import { CR4, EFER } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
-import { segmentBase } from "../../../src/silicon/cpu/segments.ts";
+import { cpl } from "../../../src/silicon/cpu/modes.ts";
+import {
+	segmentAttributes,
+	segmentBase,
+	segmentSelector,
+	setSegment,
+} from "../../../src/silicon/cpu/segments.ts";
+import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
+import type { CpuModel } from "../../../src/silicon/models/model.ts";
+import { turin } from "../../../src/silicon/models/turin.ts";
 import { OUTCOME } from "../../../src/silicon/translate/services.ts";
 import { AT, longModeCpu, peek64, poke64, setLevel, step, takeFault } from "../machine-code.ts";
 
@@ -81,5 +90,65 @@ describe("UMIP (SDM Vol. 3A, 2.5)", () => {
 	it.each(STORES)("lets %s pass at level 0, and at level 3 while it is off", (_name, code) => {
 		expect(run(cpuAt(0, CR4.UMIP), code)).toBe(OUTCOME.next);
 		expect(run(cpuAt(3, 0), code)).toBe(OUTCOME.next);
+	});
+});
+
+describe("system calls of 32-bit code", () => {
+	// sysenter, sysexit, syscall, sysret
+	const [ENTER, EXIT, CALL, RETURN] = [0x34, 0x35, 0x05, 0x07] as const;
+	const SELECTORS = { call: 0x08, return: 0x1b } as const;
+	const code32 = 0xc09b;
+
+	/** Legacy protected mode, flat, at a level. */
+	function legacyCpu(model: CpuModel, level: 0 | 3): Cpu {
+		const cpu = longModeCpu(model);
+		cpu.write64(L.CR0, 0x11n);
+		cpu.write32(L.EFER, EFER.SCE);
+		setSegment(cpu, L.CS, 8 | level, 0n, 0xffffffff, code32 | (level << 5));
+		setSegment(cpu, L.SS, 16 | level, 0n, 0xffffffff, 0xc093 | (level << 5));
+		cpu.write64(
+			L.STAR,
+			BigInt(AT.handler) | (BigInt(SELECTORS.call) << 32n) | (BigInt(SELECTORS.return) << 48n),
+		);
+		cpu.write32(L.SYSENTER_CS, SELECTORS.call);
+		cpu.write64(L.SYSENTER_EIP, BigInt(AT.handler));
+		cpu.write32(L.RFLAGS, 0x202);
+		return cpu;
+	}
+	const run32 = (cpu: Cpu, opcode: number) => {
+		const outcome = step(cpu, [0x0f, opcode], 32);
+		return outcome === OUTCOME.fault ? takeFault(cpu) : outcome;
+	};
+	const UNDEFINED = { vector: 6, errorCode: null };
+
+	it("SYSCALL and SYSRET are AMD's alone in legacy mode: EIP from STAR, ECX, IF, no R11", () => {
+		for (const [level, opcode] of [
+			[3, CALL],
+			[0, RETURN],
+		] as const)
+			expect(run32(legacyCpu(emeraldRapids, level), opcode)).toEqual(UNDEFINED);
+		const cpu = legacyCpu(turin, 3);
+		cpu.setGpr(11, 77n);
+		expect(run32(cpu, CALL)).toBe(OUTCOME.jumped);
+		expect([cpu.read64(L.RIP), cpu.gpr(L.RCX), cpu.gpr(11)]).toEqual([
+			BigInt(AT.handler),
+			BigInt(AT.code + 2),
+			77n,
+		]);
+		expect([segmentSelector(cpu, L.CS), segmentAttributes(cpu, L.CS)]).toEqual([8, code32]);
+		expect([segmentSelector(cpu, L.SS), cpl(cpu), cpu.read32(L.RFLAGS)]).toEqual([16, 0, 2]);
+		expect(run32(cpu, RETURN)).toBe(OUTCOME.jumped);
+		expect([cpu.read64(L.RIP), segmentSelector(cpu, L.CS)]).toEqual([BigInt(AT.code + 2), 0x1b]);
+		expect([segmentSelector(cpu, L.SS), cpl(cpu), cpu.read32(L.RFLAGS)]).toEqual([0x23, 3, 0x202]);
+		expect(run32(legacyCpu(turin, 3), RETURN)).toEqual(GP0);
+	});
+
+	it("SYSENTER and SYSEXIT are #UD in AMD's long mode, and there in legacy mode", () => {
+		for (const opcode of [ENTER, EXIT]) {
+			const long = longModeCpu(turin);
+			long.write32(L.SYSENTER_CS, SELECTORS.call);
+			expect(run(long, [0x0f, opcode])).toEqual(UNDEFINED);
+			expect(run32(legacyCpu(turin, 0), opcode)).toBe(OUTCOME.jumped);
+		}
 	});
 });

@@ -282,6 +282,28 @@ describe("the checks of VM entry", () => {
 		expect(cpu.guest).toBeNull();
 	});
 
+	it("a PDPTE of PAE paging with reserved bits fails the entry with qualification 2, but not without PAE paging or P (SDM 27.3.1.6)", () => {
+		const pae = all(
+			turn("VM_ENTRY_CONTROLS", 0, ENTRY_CONTROL.ia32eModeGuest),
+			set("GUEST_IA32_EFER", 0),
+			set("GUEST_CS_AR_BYTES", 0xc09b),
+		);
+		for (const [entry, paged, reason] of [
+			[3, true, (EXIT_REASON.invalidGuestState | ENTRY_FAILURE) >>> 0],
+			[(1n << 62n) | 1n, true, (EXIT_REASON.invalidGuestState | ENTRY_FAILURE) >>> 0],
+			[2, true, EXIT_REASON.tripleFault],
+			[3, false, EXIT_REASON.hlt],
+		] as const) {
+			const guest = vmxGuest();
+			program(guest.cpu);
+			if (paged) pae(guest.control);
+			guest.control.set("GUEST_PDPTR3", entry);
+			expect(enterVmx(guest)).toBe(VMX_RESULT.exit);
+			expect(field(guest.control, "VM_EXIT_REASON"), guest.control.failedCheck ?? "").toBe(reason);
+			if (reason >= 2 ** 31) expect(guest.control.get("EXIT_QUALIFICATION")).toBe(2n);
+		}
+	});
+
 	it("controls go before the host's state, and that before the guest's (SDM 27.1)", () => {
 		const pick = <T>(table: readonly (readonly [string, T])[]) =>
 			fc.constantFrom(...table.map(([, change]) => change));

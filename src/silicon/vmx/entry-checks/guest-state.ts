@@ -14,6 +14,7 @@ import {
 } from "../../cpu/msr.ts";
 import { DEBUGCTL_BTF, DR6 } from "../../cpu/debug.ts";
 import { FLAG } from "../../cpu/rflags.ts";
+import { isPdpteReserved } from "../../paging/walk.ts";
 import { CPU_BASED, ENTRY_CONTROL, INTR_INFO, INTR_TYPE, PIN, SECONDARY } from "../controls.ts";
 import { O, type VmcsFieldName } from "../fields.ts";
 import type { Vmcs } from "../vmcs.ts";
@@ -62,10 +63,13 @@ const [FS, GS, LDTR, TR] = [segment("FS"), segment("GS"), segment("LDTR"), segme
 const SEGMENTS = [ES, CS, SS, DS, FS, GS, LDTR, TR];
 const TABLES = [place("GDTR"), place("IDTR")];
 
-function unrestricted(vmcs: Vmcs): boolean {
+/** Whether a secondary control is on. */
+function hasSecondary(vmcs: Vmcs, control: number): boolean {
 	const secondary = vmcs.u32[W.CPU_BASED_VM_EXEC_CONTROL]! & CPU_BASED.secondaryControls;
-	return secondary !== 0 && (vmcs.u32[W.SECONDARY_VM_EXEC_CONTROL]! & SECONDARY.unrestrictedGuest) !== 0;
+	return secondary !== 0 && (vmcs.u32[W.SECONDARY_VM_EXEC_CONTROL]! & control) !== 0;
 }
+
+const unrestricted = (vmcs: Vmcs) => hasSecondary(vmcs, SECONDARY.unrestrictedGuest);
 
 /** Control registers, debug registers and MSRs (27.3.1.1). @returns the failed check, or null */
 export function checkGuestControl(cpu: Cpu, vmcs: Vmcs): string | null {
@@ -278,5 +282,18 @@ export function checkGuestNonRegister(vmcs: Vmcs): string | null {
 	}
 	if ((vmcs.u32[W.VMCS_LINK_POINTER]! & vmcs.u32[W.VMCS_LINK_POINTER + 1]!) !== -1)
 		return "27.3.1.5: VMCS link pointer (no shadow VMCS here)";
+	return null;
+}
+
+/** The PDPTEs of a guest with EPT and PAE paging (27.3.1.6). @returns the failed check, or null */
+export function checkGuestPdptes(cpu: Cpu, vmcs: Vmcs): string | null {
+	const pae = (vmcs.u32[W.GUEST_CR0]! & CR0.PG) !== 0 && (vmcs.u32[W.GUEST_CR4]! & CR4.PAE) !== 0;
+	const ia32e = (vmcs.u32[W.VM_ENTRY_CONTROLS]! & ENTRY_CONTROL.ia32eModeGuest) !== 0;
+	if (!pae || ia32e || !hasSecondary(vmcs, SECONDARY.ept)) return null;
+	for (let at = 0; at < 8; at += 2) {
+		const word = (O.GUEST_PDPTR0 >> 2) + at;
+		if (isPdpteReserved(cpu, vmcs.u32[word]!, vmcs.u32[word + 1]!))
+			return "27.3.1.6: reserved bits of a PDPTE";
+	}
 	return null;
 }
