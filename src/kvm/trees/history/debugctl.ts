@@ -64,7 +64,7 @@ export const debugctlSnapshot: HistoryCase = {
 		events: ["perf"],
 		configuration: { debugctl: "set" },
 		property: "host-debugctl",
-		tells: [/perf set it to/, /perf changes DEBUGCTL/, /update_debugctlmsr\(host\)/],
+		tells: [/perf set it to/, /perf starts or stops recording branches/, /update_debugctlmsr\(host\)/],
 	},
 };
 
