@@ -49,6 +49,10 @@ function numberOf(insn: Insn, at: number, first: number): number {
 	return operand?.kind === "register" ? operand.register - first : -1;
 }
 
+/** Bits whose change loads the PDPTEs (SDM Vol. 3A, 5.4.1). */
+const CR0_PDPTES = CR0.CD | CR0.NW | CR0.PG;
+const CR4_PDPTES = CR4.PAE | CR4.PGE | CR4.PSE | CR4.SMEP;
+
 /** Reloads the PDPTEs where PAE paging keeps them in registers. */
 function reloadPdptes(cpu: Cpu): Fault | null {
 	const pae = (cpu.read32(L.CR4) & CR4.PAE) !== 0 && (cpu.read32(L.CR0) & CR0.PG) !== 0;
@@ -77,7 +81,8 @@ function storeControl(cpu: Cpu, cr: number, wanted: bigint): Fault | null {
 	if (fault !== null) return fault;
 	contextChanged(cpu);
 	if (value === real) return null;
-	const refused = reloadPdptes(cpu);
+	const changed = Number(value ^ real);
+	const refused = (changed & (cr === 0 ? CR0_PDPTES : CR4_PDPTES)) === 0 ? null : reloadPdptes(cpu);
 	if (refused !== null || faulted(cpu)) {
 		cpu.write64(CONTROL_OFFSETS[cr]!, real);
 		contextChanged(cpu);

@@ -1,13 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { CR4 } from "../../../src/silicon/cpu/control.ts";
+import { CR0, CR4 } from "../../../src/silicon/cpu/control.ts";
 import type { Cpu } from "../../../src/silicon/cpu/cpu.ts";
 import * as L from "../../../src/silicon/cpu/layout.ts";
+import { setSegment } from "../../../src/silicon/cpu/segments.ts";
 import { PF } from "../../../src/silicon/paging/physical.ts";
 import { EPT_MISCONFIGURATION, EPT_VIOLATION } from "../../../src/silicon/paging/second-level.ts";
 import { loadPdptes, translate } from "../../../src/silicon/paging/walk.ts";
+import { OUTCOME } from "../../../src/silicon/translate/services.ts";
 import { turin } from "../../../src/silicon/models/turin.ts";
 import { emeraldRapids } from "../../../src/silicon/models/emerald-rapids.ts";
-import { AT, hypervisor, longModeCpu, peek64, poke64, takeFault } from "../machine-code.ts";
+import { AT, hypervisor, longModeCpu, peek64, poke64, step, takeFault } from "../machine-code.ts";
 
 const ROOT = 0x100000;
 
@@ -143,6 +145,21 @@ describe("the PDPTEs of PAE paging", () => {
 			poke64(cpu, PDPT, 0n);
 			expect(translate(cpu, 0xa123, 0, 0)).toBe(kind === "ept" ? 0xa123 : -1);
 			if (kind === "npt") expect(takeFault(cpu)).toEqual({ vector: 14, errorCode: 0 });
+		}
+	});
+
+	it("are loaded again by a change of CR0.CD and the like, not of CR0.TS (SDM Vol. 3A, 5.4.1)", () => {
+		const MOV_CR0_EAX = [0x0f, 0x22, 0xc0];
+		for (const [bit, loads] of [
+			[CR0.TS, false],
+			[CR0.CD, true],
+		] as const) {
+			const cpu = paeGuest("ept");
+			setSegment(cpu, L.CS, 8, 0n, 0xffffffff, 0xc09b);
+			expect(loadPdptes(cpu)).toBeNull();
+			poke64(cpu, PDPT, BigInt(AT.directory) | 3n);
+			cpu.setGpr(L.RAX, cpu.read64(L.CR0) | BigInt(bit));
+			expect(step(cpu, MOV_CR0_EAX, 32)).toBe(loads ? OUTCOME.fault : OUTCOME.jumped);
 		}
 	});
 
