@@ -120,7 +120,8 @@ export function applyPatches(base: Tree, patches: readonly Patch[], name: string
 export function applyEdit(tree: Tree, edit: Edit): Tree {
 	switch (edit.edit) {
 		case "move": {
-			const node = find(tree, edit.from, edit.node);
+			const node = findNode(tree, edit.from, edit.node);
+			if (edit.from === edit.to) assertApart(tree, node, edit);
 			const without = withFlow(tree, edit.from, (body) => drop(body, node));
 			return withFlow(without, edit.to, (body) => place(without, body, edit.to, node, edit));
 		}
@@ -129,15 +130,15 @@ export function applyEdit(tree: Tree, edit: Edit): Tree {
 			return withFlow(tree, edit.into, (body) => place(tree, body, edit.into, edit.node, edit));
 		}
 		case "remove": {
-			const node = find(tree, edit.from, edit.node);
+			const node = findNode(tree, edit.from, edit.node);
 			return withFlow(tree, edit.from, (body) => drop(body, node));
 		}
 		case "replace": {
-			const node = find(tree, edit.in, edit.node);
+			const node = findNode(tree, edit.in, edit.node);
 			return withFlow(tree, edit.in, (body) => splice(body, node, [edit.by]));
 		}
 		case "dropGuard": {
-			const node = find(tree, edit.in, edit.guard);
+			const node = findNode(tree, edit.in, edit.guard);
 			if (node.kind !== "if") throw new FlowError(`${edit.in}'s "${edit.guard}" is a ${node.kind}, no guard`);
 			const kept = edit.as === "always" ? node.then : node.otherwise;
 			return withFlow(tree, edit.in, (body) => splice(body, node, kept));
@@ -184,11 +185,11 @@ export function applyEdit(tree: Tree, edit: Edit): Tree {
 function flowOf(tree: Tree, name: string): Flow {
 	const flow = tree.flows.get(name);
 	if (flow !== undefined) return flow;
-	throw new FlowError(`there is no flow ${name}${hint(name, tree.flows.keys())}`);
+	throw new FlowError(`there is no flow ${name}${hint(name, tree.flows.keys())}`, false, { flow: name });
 }
 
-/** The node of that name in a flow; `name#2` is the second one. @throws FlowError if there is none, or no single one */
-function find(tree: Tree, flowName: string, reference: string): Node {
+/** The node of a name in a flow; `name#2` is the second one. @throws FlowError if there is none, or no single one */
+export function findNode(tree: Tree, flowName: string, reference: string): Node {
 	const [, name, count] = /^(.*?)(?:#(\d+))?$/.exec(reference) as unknown as [string, string, string?];
 	const nodes = [...walk(flowOf(tree, flowName).body)];
 	const named = nodes.filter((node) => node.name === name);
@@ -209,7 +210,16 @@ function find(tree: Tree, flowName: string, reference: string): Node {
 					nodes.map((one) => one.name),
 				)
 			: `; it is in ${elsewhere.name}`;
-	throw new FlowError(`${flowName} has no step "${reference}"${mend}`);
+	throw new FlowError(`${flowName} has no step "${reference}"${mend}`, false, { flow: flowName, node: name });
+}
+
+/** @throws FlowError if a node is to go next to itself, or to what is in it */
+function assertApart(tree: Tree, node: Node, move: { readonly to: string } & Anchor): void {
+	if ("at" in move) return;
+	const anchor = findNode(tree, move.to, "before" in move ? move.before : move.after);
+	if (anchor === node) throw new FlowError(`"${node.name}" cannot go next to itself`);
+	if ([...walk([node])].includes(anchor))
+		throw new FlowError(`"${node.name}" cannot go next to "${anchor.name}", which is in it`);
 }
 
 function withFlow(tree: Tree, name: string, change: (body: readonly Node[]) => readonly Node[]): Tree {
@@ -238,10 +248,10 @@ function drop(nodes: readonly Node[], target: Node): readonly Node[] {
 function place(tree: Tree, body: readonly Node[], flow: string, node: Node, anchor: Anchor): readonly Node[] {
 	if ("at" in anchor) return anchor.at === "start" ? [node, ...body] : [...body, node];
 	if ("before" in anchor) {
-		const target = find(tree, flow, anchor.before);
+		const target = findNode(tree, flow, anchor.before);
 		return splice(body, target, [node, target]);
 	}
-	const target = find(tree, flow, anchor.after);
+	const target = findNode(tree, flow, anchor.after);
 	return splice(body, target, [target, node]);
 }
 
@@ -249,8 +259,9 @@ function place(tree: Tree, body: readonly Node[], flow: string, node: Node, anch
 export function hint(wanted: string, names: Iterable<string>): string {
 	let best = "";
 	let bestDistance = Math.max(3, Math.floor(wanted.length / 2));
+	const meant = wanted.toLowerCase().replace(/\(\)$/, "");
 	for (const name of names) {
-		const distance = editDistance(wanted, name);
+		const distance = editDistance(meant, name.toLowerCase());
 		if (distance < bestDistance) {
 			best = name;
 			bestDistance = distance;

@@ -51,9 +51,37 @@ export interface OpStepDocument {
 	readonly instructions?: number;
 }
 
-/** A guard. Without `test` its condition is that of the guard of the same name in a known tree. */
+/**
+ * A condition: that of a guard of a known tree (`flow/name` where several have the name), or of numbers that KVM has at hand: a
+ * field of the patch's own, or one of those that docs/patches.md lists.
+ */
+export type ConditionDocument =
+	| string
+	| { readonly not: ConditionDocument }
+	| { readonly all: readonly ConditionDocument[] }
+	| { readonly any: readonly ConditionDocument[] }
+	/** Not 0; with `is`, equal to that. */
+	| { readonly value: string; readonly is?: number | string }
+	/** The last exit, as trace events name it. */
+	| { readonly exit: string }
+	/** It is pending: KVM_REQ_… */
+	| { readonly request: string };
+
+/** A step that keeps a value in a field of the patch's own. */
+export interface AssignDocument {
+	readonly assign: string;
+	/** A number, a field, or a value as conditions name it. */
+	readonly to: number | string;
+	/** The step's name. Default: what is assigned. */
+	readonly name?: string;
+	/** Plain instructions. Default 1. */
+	readonly instructions?: number;
+}
+
+/** A guard. Without `test` and `when` its condition is that of the guard of the same name in a known tree. */
 export interface GuardDocument {
 	readonly if: string;
+	readonly when?: ConditionDocument;
 	/** Modules only. */
 	readonly test?: (v: Vcpu) => boolean;
 	readonly then: readonly NodeDocument[];
@@ -99,6 +127,7 @@ export type NodeDocument =
 	| string
 	| StepDocument
 	| OpStepDocument
+	| AssignDocument
 	| GuardDocument
 	| LoopDocument
 	| BreakDocument
@@ -170,6 +199,8 @@ export interface PatchDocument extends PatchBody {
 	readonly base?: string;
 	readonly title?: string;
 	readonly ops?: readonly OpDocument[];
+	/** Fields of its own on the vCPU: numbers, 0 at first. */
+	readonly fields?: readonly string[];
 	readonly vendors?: readonly VendorDocument[];
 	/** A series, applied in this order behind `flows` and `edits`. */
 	readonly patches?: readonly SeriesPatch[];

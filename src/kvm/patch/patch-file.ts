@@ -1,8 +1,17 @@
 /** From a patch file's document to a tree. Each error is one line: file and line, the edit, what is wrong, the likely mend. */
 import * as v from "valibot";
 import { FlowError } from "../flow/errors.ts";
-import { type Tree, flow } from "../flow/flow.ts";
-import { type Anchor, type Edit, addFlow, addOp, addVendor, applyEdit, hint } from "../flow/patch.ts";
+import { type Node, type Tree, children, flow, walk } from "../flow/flow.ts";
+import {
+	type Anchor,
+	type Edit,
+	addFlow,
+	addOp,
+	addVendor,
+	applyEdit,
+	findNode,
+	hint,
+} from "../flow/patch.ts";
 import { verifyTree } from "../flow/verify.ts";
 import type { CustomOp } from "../flow/custom-op.ts";
 import type { AnchorDocument, EditDocument, FlowDocument, OpDocument, VendorDocument } from "./document.ts";
@@ -39,10 +48,12 @@ class PatchApplier {
 	private readonly locate: Locate;
 	private readonly name: string;
 	private readonly nodes: NodeReader;
+	private readonly libraries: readonly Tree[];
 	tree: Tree;
 
 	constructor(file: PatchFile, base: Tree, libraries: readonly Tree[], name: string, title: string) {
 		this.locate = file.locate;
+		this.libraries = libraries;
 		this.name = name;
 		const { loadedModule: _module, spec: _spec, ...rest } = base;
 		this.tree = { ...rest, name, title };
@@ -52,11 +63,26 @@ class PatchApplier {
 	/** Applies an edit; what is wrong with it is said at its place. */
 	private apply(path: Path, what: string, edit: () => Edit): void {
 		try {
-			this.tree = applyEdit(this.tree, edit());
+			const one = edit();
+			const put = placed(this.tree, one);
+			this.tree = applyEdit(this.tree, one);
+			if (put !== null) assertReached(this.tree, put.flow, put.node);
 		} catch (error) {
 			if (!(error instanceof FlowError) || error.located) throw error;
-			throw new FlowError(`${this.locate(path)}: ${what}: ${error.message}`, true);
+			throw new FlowError(`${this.locate(path)}: ${what}: ${error.message}${this.otherBase(error)}`, true);
 		}
+	}
+
+	/** Says which known tree has what this one lacks: the patch may be made for that. */
+	private otherBase({ missing }: FlowError): string {
+		if (missing === null) return "";
+		const has = ({ flows }: Tree) => {
+			const flow = flows.get(missing.flow);
+			if (flow === undefined || missing.node === undefined) return flow !== undefined;
+			return [...walk(flow.body)].some(({ name }) => name === missing.node);
+		};
+		const other = this.libraries.find(has);
+		return other === undefined ? "" : `; ${other.name} has it: is "base" right?`;
 	}
 
 	ops(documents: readonly unknown[]): void {
@@ -65,6 +91,10 @@ class PatchApplier {
 			const op = readRecord(OP_FORM, document, `${this.locate(path)}: op ${at + 1}`) as OpDocument;
 			this.apply(path, `op ${at + 1}`, () => addOp(customOp(op)));
 		}
+	}
+
+	fields(names: readonly string[]): void {
+		this.nodes.declareFields(names, ["fields"]);
 	}
 
 	flows(documents: readonly unknown[], path: Path): void {
@@ -82,7 +112,7 @@ class PatchApplier {
 			const here = [...path, at];
 			const { name, file, body } = outline as FlowDocument;
 			const nodes = body.map((node, n) =>
-				this.nodes.read(node, [...here, "body", n], `${name}, step ${n + 1}`),
+				this.nodes.read(node, [...here, "body", n], `${name}, step ${n + 1}`, name),
 			);
 			this.apply(here, `flow ${at + 1}`, () => addFlow(flow(name, file ?? this.name, nodes)));
 		}
@@ -121,12 +151,12 @@ class PatchApplier {
 		if ("move" in edit)
 			return { edit: "move", node: edit.move, from: edit.from, to: edit.to, ...readAnchor(edit, where) };
 		if ("insert" in edit) {
-			const node = this.nodes.read(edit.insert, [...path, "insert"], what);
+			const node = this.nodes.read(edit.insert, [...path, "insert"], what, edit.into);
 			return { edit: "insert", node, into: edit.into, ...readAnchor(edit, where) };
 		}
 		if ("remove" in edit) return { edit: "remove", node: edit.remove, from: edit.from };
 		if ("replace" in edit) {
-			const by = this.nodes.read(edit.by, [...path, "by"], what);
+			const by = this.nodes.read(edit.by, [...path, "by"], what, edit.in);
 			return { edit: "replace", node: edit.replace, in: edit.in, by };
 		}
 		if ("dropGuard" in edit) return { edit: "dropGuard", guard: edit.dropGuard, in: edit.in, as: edit.as };
@@ -144,12 +174,13 @@ class PatchApplier {
  */
 export function applyPatchFile(file: PatchFile, base: Tree, libraries: readonly Tree[]): Tree {
 	const outline = readRecord(DOCUMENT_OUTLINE, file.document, file.locate([]));
-	const { name, title, ops = [], flows = [], edits = [], patches = [], vendors = [] } = outline;
+	const { name, title, ops = [], fields = [], flows = [], edits = [], patches = [], vendors = [] } = outline;
 	const start = file.locate([]);
 	if (ops.length + flows.length + edits.length + patches.length + vendors.length === 0)
 		throw new FlowError(`${start}: it changes nothing: it needs at least one edit`, true);
 	const applier = new PatchApplier(file, base, libraries, name, title ?? `${name} on ${base.name}`);
 	applier.ops(ops);
+	applier.fields(fields);
 	applier.flows(flows, ["flows"]);
 	applier.edits(edits, ["edits"], "");
 	for (const [at, document] of patches.entries()) {
@@ -187,4 +218,28 @@ function readAnchor({ before, after, at }: AnchorDocument, where: string): Ancho
 	if (before !== undefined) return { before };
 	if (after !== undefined) return { after };
 	return { at: at! };
+}
+
+/** The node that an edit puts somewhere, and the flow that it goes to. */
+function placed(tree: Tree, edit: Edit): { readonly node: Node; readonly flow: string } | null {
+	if (edit.edit === "insert") return { node: edit.node, flow: edit.into };
+	if (edit.edit === "move") return { node: findNode(tree, edit.from, edit.node), flow: edit.to };
+	return null;
+}
+
+/** @throws FlowError if a node stands behind a return or break in its list, where it is never come to */
+function assertReached(tree: Tree, flow: string, node: Node): void {
+	for (const list of listsOf(tree.flows.get(flow)!.body)) {
+		const end = list.findIndex(({ kind }) => kind === "return" || kind === "break");
+		if (end < 0 || !list.slice(end + 1).includes(node)) continue;
+		throw new FlowError(
+			`"${node.name}" would stand behind "${list[end]!.name}" in ${flow}, and is never come to there`,
+		);
+	}
+}
+
+/** A list of nodes, and all lists below it. */
+function* listsOf(nodes: readonly Node[]): Generator<readonly Node[]> {
+	yield nodes;
+	for (const node of nodes) for (const list of children(node)) yield* listsOf(list);
 }

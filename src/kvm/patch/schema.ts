@@ -31,6 +31,27 @@ const keep = v.optional(
 	v.union([v.pipe(v.literal("exit_fastpath"), v.description("where the result goes")), code]),
 );
 
+const condition: v.GenericSchema = v.lazy(() => conditionSchema);
+const comparand = v.union([v.number(), text("a value's or field's name")]);
+
+/** The forms of a condition, by the key that tells them apart. */
+export const CONDITION_FORMS = {
+	not: v.strictObject({ not: condition }),
+	all: v.strictObject({ all: v.array(condition) }),
+	any: v.strictObject({ any: v.array(condition) }),
+	value: v.strictObject({
+		value: text("a field of this patch, or a value that docs/patches.md lists; alone: it is not 0"),
+		is: v.optional(comparand),
+	}),
+	exit: v.strictObject({ exit: text("the last exit, as trace events name it") }),
+	request: v.strictObject({ request: text("a request that is pending") }),
+} as const;
+
+const conditionSchema: v.GenericSchema = v.union([
+	text("the condition of the guard of this name in a known tree"),
+	...Object.values(CONDITION_FORMS),
+]);
+
 const node: v.GenericSchema = v.lazy(() => nodeSchema);
 const nodes = (description: string) => v.pipe(v.array(node), v.description(description));
 
@@ -53,8 +74,15 @@ export const NODE_FORMS = {
 		name: v.optional(text("the step's name; default the op's")),
 		instructions,
 	}),
+	assign: v.strictObject({
+		assign: text("a field of this patch"),
+		to: comparand,
+		name: v.optional(text("the step's name; default what is assigned")),
+		instructions: v.optional(count("plain instructions")),
+	}),
 	if: v.strictObject({
-		if: text("a guard's name; its condition is that of the guard of this name in a known tree"),
+		if: text("a guard's name; without when, its condition is that of the guard of this name in a known tree"),
+		when: v.optional(condition),
 		then: nodes("what follows if it holds"),
 		else: v.optional(nodes("what follows if not")),
 		test: v.optional(code),
@@ -120,6 +148,9 @@ export const OP_FORM = v.strictObject({
 	source: v.optional(text("where the figure is from")),
 });
 
+/** Fields of the patch. */
+export const FIELDS_FORM = v.array(name("a field's name"));
+
 /** A vendor module of the patch. */
 export const VENDOR_FORM = v.strictObject({
 	name: name("what --vendor takes"),
@@ -152,6 +183,7 @@ export const SERIES_PATCH_OUTLINE = v.strictObject({
 export const DOCUMENT_OUTLINE = v.strictObject({
 	...head,
 	ops: v.optional(v.array(v.unknown())),
+	fields: v.optional(FIELDS_FORM),
 	vendors: v.optional(v.array(v.unknown())),
 	flows: v.optional(v.array(v.unknown())),
 	edits: v.optional(v.array(v.unknown())),
@@ -161,6 +193,9 @@ export const DOCUMENT_OUTLINE = v.strictObject({
 const documentSchema = v.strictObject({
 	...head,
 	ops: v.optional(v.pipe(v.array(OP_FORM), v.description("ops of its own"))),
+	fields: v.optional(
+		v.pipe(FIELDS_FORM, v.description("fields of its own on the vCPU: numbers, 0 at first")),
+	),
 	...body,
 	patches: v.optional(
 		v.pipe(
@@ -174,7 +209,7 @@ const documentSchema = v.strictObject({
 /** The JSON Schema (draft 7) of a patch file in JSON. */
 export function patchJsonSchema(): object {
 	const schema = toJsonSchema(documentSchema, {
-		definitions: { node: nodeSchema },
+		definitions: { node: nodeSchema, condition: conditionSchema },
 		// Functions are a module's to give.
 		overrideSchema: ({ valibotSchema, jsonSchema }) =>
 			valibotSchema.type === "function" ? { not: {} } : jsonSchema,

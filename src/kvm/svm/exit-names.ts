@@ -100,6 +100,9 @@ const BY_CODE: ReadonlyMap<number, string | null> = new Map([
 	...Object.entries(NAMES).map(([name, text]) => [EXIT_CODE[name as keyof typeof NAMES], text] as const),
 ]);
 
+/** All of them. */
+export const svmExitNames: readonly string[] = [...BY_CODE.values()].filter((name) => name !== null);
+
 /** Name of an exit code, as trace events print it. */
 export function exitReasonName(code: number): string {
 	return BY_CODE.get(code) ?? `0x${(code >>> 0).toString(16)}`;

@@ -55,6 +55,9 @@ const BY_REASON: ReadonlyMap<number, string | null> = new Map(
 	Object.entries(NAMES).map(([name, text]) => [EXIT_REASON[name as keyof typeof EXIT_REASON], text]),
 );
 
+/** All of them. */
+export const vmxExitNames: readonly string[] = [...BY_REASON.values()].filter((name) => name !== null);
+
 /** Name of a basic exit reason, as trace events print it. @param reason with or without the failed-entry bit */
 export function exitReasonName(reason: number): string {
 	return BY_REASON.get(reason & 0xffff) ?? `0x${(reason & 0xffff).toString(16)}`;

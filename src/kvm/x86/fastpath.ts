@@ -28,10 +28,11 @@ function writeFastpathMsr(v: Vcpu): boolean {
 }
 
 /** The emulated instruction's result is 0 when user space must see what follows it: a single step under a debugger. */
+const wantsUserSpace = (v: Vcpu): boolean => v.emulated === 0;
 const toUserspace = (): Node =>
 	when(
 		"user space wants the step",
-		(v) => v.emulated === 0,
+		wantsUserSpace,
 		[leave("EXIT_FASTPATH_EXIT_USERSPACE", () => FASTPATH.EXIT_USERSPACE)],
 		[],
 		0,

@@ -44,7 +44,7 @@ describe("a patch file", () => {
 	it("applies the patches of a series in turn, each to what stands before it", () => {
 		const tree = patch({
 			patches: [
-				{ title: "1", edits: [{ move: "clgi", from: "svm_vcpu_run", to: "vcpu_enter_guest", at: "end" }] },
+				{ title: "1", edits: [{ move: "clgi", from: "svm_vcpu_run", to: "vcpu_enter_guest", at: "start" }] },
 				{ title: "2", edits: [{ remove: "clgi", from: "vcpu_enter_guest" }] },
 			],
 		});
@@ -261,7 +261,73 @@ describe("a mistake in a patch file is one line with the place and the likely me
 		[
 			"a name that stands for two things",
 			inserted("guest PKRU differs"),
-			'write "kvm_load_guest_xsave_state/guest PKRU differs"',
+			'"guest PKRU differs" stands for 2 things; write "kvm_load_guest_xsave_state/guest PKRU differs" or "kvm_load_host_xsave_state/guest PKRU differs"',
+		],
+		["a name in capitals", edit({ remove: "CLGI", from: "svm_vcpu_run" }), 'did you mean "clgi"?'],
+		[
+			"a flow as C calls it",
+			edit({ remove: "clgi", from: "svm_vcpu_run()" }),
+			'there is no flow svm_vcpu_run(); did you mean "svm_vcpu_run"?',
+		],
+		[
+			"a step of another base",
+			edit({ remove: "kvm_load_guest_pkru", from: "vcpu_enter_guest" }),
+			'vcpu_enter_guest has no step "kvm_load_guest_pkru"; dedup has it: is "base" right?',
+		],
+		[
+			"a node that goes next to itself",
+			edit({ move: "clgi", from: "svm_vcpu_run", to: "svm_vcpu_run", after: "clgi" }),
+			'edit 1: "clgi" cannot go next to itself',
+		],
+		[
+			"a node that goes into itself",
+			edit({
+				move: "is_nmi",
+				from: "vmx_vcpu_enter_exit",
+				to: "vmx_vcpu_enter_exit",
+				after: "vmx_handle_nmi",
+			}),
+			'edit 1: "is_nmi" cannot go next to "vmx_handle_nmi", which is in it',
+		],
+		[
+			"a node behind a return",
+			edit({ move: "clgi", from: "svm_vcpu_run", to: "svm_vcpu_run", at: "end" }),
+			'edit 1: "clgi" would stand behind "return exit_fastpath" in svm_vcpu_run, and is never come to there',
+		],
+		[
+			"a field that is not declared",
+			inserted({ assign: "is_loaded", to: 1 }),
+			'edit 1: there is no field "is_loaded"; "fields" names those of the patch',
+		],
+		[
+			"a value that is not there",
+			inserted({ if: "c", when: { value: "guest XCR" }, then: [] }),
+			'edit 1: there is no value "guest XCR"; did you mean "guest XCR0"?; "fields" names those of the patch',
+		],
+		[
+			"an exit that is not there",
+			inserted({ if: "c", when: { exit: "INVDD" }, then: [] }),
+			'edit 1: there is no exit "INVDD"; did you mean "INVD"?',
+		],
+		[
+			"a request that is not there",
+			inserted({ if: "c", when: { all: [{ request: "TLB_FLUHS" }] }, then: [] }),
+			'edit 1: there is no request "TLB_FLUHS"; did you mean "KVM_REQ_TLB_FLUSH"?',
+		],
+		[
+			"a condition of no kind",
+			inserted({ if: "c", when: { nott: "is_td_vcpu" }, then: [] }),
+			'edit 1, "when" has none of "not", "all", "any", "value", "exit", "request"; did you mean "not"?',
+		],
+		[
+			"a guard that is not there, within a condition",
+			inserted({ if: "c", when: { not: "is_td_vcp" }, then: [] }),
+			'edit 1: no step or flow "is_td_vcp" in any known tree; did you mean "is_td_vcpu"?',
+		],
+		[
+			"a field that is called as a value is",
+			{ name: "mine", fields: ["mode"], edits: [{ remove: "clgi", from: "svm_vcpu_run" }] },
+			'"mode" is a value that is there already',
 		],
 		[
 			"an op that is not there",
@@ -291,7 +357,7 @@ describe("a mistake in a patch file is one line with the place and the likely me
 		[
 			"a guard without a condition",
 			inserted({ if: "is_td_vcpuu", then: [] }),
-			'edit 1 has no "test": no step or flow "is_td_vcpuu" in any known tree; did you mean "is_td_vcpu"?',
+			'edit 1 has no "when" or "test": no step or flow "is_td_vcpuu" in any known tree; did you mean "is_td_vcpu"?',
 		],
 		[
 			"a node deep inside",
@@ -409,7 +475,7 @@ describe("a mistake in a patch file is one line with the place and the likely me
 	});
 
 	it("a name that stands for two steps of one flow", () => {
-		const twice = patch({ edits: [{ insert: "clgi", into: "svm_vcpu_run", at: "end" }] });
+		const twice = patch({ edits: [{ insert: "clgi", into: "svm_vcpu_run", after: "stgi" }] });
 		expect(() => patch({ edits: [{ remove: "clgi", from: "svm_vcpu_run" }] }, twice)).toThrow(
 			'svm_vcpu_run has 2 steps "clgi"; write "clgi#1" for the first, "clgi#2" for the second',
 		);
