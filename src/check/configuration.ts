@@ -10,6 +10,7 @@
  */
 import type { KernelOptions } from "../host/kernel-options.ts";
 import { CYCLES_COUNTER } from "../host/perf.ts";
+import { userPkru } from "../host/task.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
 import { hint } from "../kvm/flow/patch.ts";
 import { OtherCpu } from "./other-cpu.ts";
@@ -412,7 +413,7 @@ export function guestParameters(
 	model: CpuModel,
 	vendor: Vendor,
 ): GuestParameters {
-	const { xss, pkru, osxsave, pke } = configuration;
+	const { xss, pkru, osxsave, pke, stackKey } = configuration;
 	const usesTiles = configuration.xfd === "own" && osxsave === "on" && model.features.xfd !== 0;
 	const own = usesTiles ? OWN_XCR0 | XFEATURES_XTILE : OWN_XCR0;
 	const host = vendor === "tdx" ? model.features.xcr0 & TD_XCR0 : model.features.xcr0;
@@ -427,7 +428,7 @@ export function guestParameters(
 		xrstorPkru: pke === "off" && osxsave === "on" && (xcr0 & XFEATURE_PKRU) !== 0,
 		xss: xss === "own" ? 0 : model.features.xss,
 		pke: pke === "on" && model.features.pku,
-		pkru: pkru === "own" ? OWN_PKRU : 0x5555_5554,
+		pkru: pkru === "own" ? OWN_PKRU : userPkru(Number(stackKey)),
 		quiet: true,
 	};
 }

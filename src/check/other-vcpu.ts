@@ -25,6 +25,7 @@ import { OP } from "../silicon/ops.ts";
 import { flushTlb } from "../silicon/paging/tlb.ts";
 import { GUEST_ENDS, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
+import { timePasses } from "./silicon.ts";
 
 /** A slice that has more nodes than this goes round in circles. */
 const NODES_MAX = 10_000;
@@ -241,6 +242,7 @@ export class OtherVcpu implements OpObserver, PropertyContext, GuestLedger {
 	}
 
 	onGuestExit(): void {
+		timePasses(this.machine.vcpu);
 		for (const [at, property] of PROPERTIES.entries()) property.onGuestExit?.(this, this.memory[at]!.words);
 	}
 

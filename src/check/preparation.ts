@@ -20,15 +20,27 @@ const APIC_BASE_BSP = 1 << 8;
 /** The translator of each processor, behind the executors that were put before it. */
 const translators = new WeakMap<Cpu, (cpu: Cpu) => void>();
 
-/** The second vCPU as an operating system that is up has it: no INIT, no SIPI. */
-export function bootSecond({ vm }: Machine, script: Script, parameters: GuestParameters): void {
+/**
+ * The second vCPU as an operating system that is up has it: no INIT, no SIPI.
+ * @returns whether its vcpu_load has dropped the CPU's translations
+ */
+export function bootSecond({ vm }: Machine, script: Script, parameters: GuestParameters): boolean {
 	const vcpu = vm.vcpus[1]!;
+	let flushed = false;
+	vcpu.kernel.current = vcpu.kernel.vcpuTask;
+	vcpu.ledger = {
+		wrote: () => {},
+		flushedTlb: () => {
+			flushed = true;
+		},
+	};
 	const { helpers } = vm.tree;
 	const { image, secondEntry, stacks } = script;
 	const state = longModeState({ ...image, entry: secondEntry }, parameters);
 	loadHere(vcpu);
 	boot(vcpu, { ...state, regs: { ...state.regs, rsp: BigInt(stacks[1]!.endGpa) } });
 	helpers.kvm_arch_vcpu_put(vcpu);
+	return flushed;
 }
 
 /** Things that KVM and the processor make when they first need them are made now: all runs begin with them. */

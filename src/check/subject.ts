@@ -34,7 +34,7 @@ import { SCRIPT_NOW_CYCLES, type Script, scriptFor } from "./guest/script.ts";
 import { bootSecond, executeScript, makeWhatFirstUseMakes } from "./preparation.ts";
 import { GUEST_ENDS, HOST_FAULT, HOST_INVARIANT, PROPERTIES, questionsAt } from "./properties/properties.ts";
 import type { Property, PropertyContext } from "./properties/property.ts";
-import { siliconFor } from "./silicon.ts";
+import { siliconFor, timePasses } from "./silicon.ts";
 import type { CheckGuest, EventKind, Failure, Injection } from "./types.ts";
 import { surroundings } from "./surroundings.ts";
 import { UserSpace } from "./user-space.ts";
@@ -188,14 +188,18 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 			kernel: kernelOptions(configuration),
 		});
 		const { cpu, vcpu } = this.machine;
+		// From its first vcpu_load on, which may drop the CPU's translations.
+		vcpu.ledger = this;
 		applyConfiguration(this.machine, configuration);
 		this.vmm = new Vmm(this.machine, { guestRamBytes: guestRamBytesFor(this.script.image) });
 		this.vmm.load(this.script.image, { parameters: guestParameters(configuration, model, program.vendor) });
-		if (vcpus > 1)
+		const secondFlushed =
+			vcpus > 1 &&
 			bootSecond(this.machine, this.script, guestParameters(configuration, model, program.vendor));
 		const fail: ConstructorParameters<typeof CpuPair>[2] = (property, detail, where) =>
 			this.fail(property, detail, callStackOf(where));
 		const pair = vcpus > 1 ? new CpuPair(this.machine, program, fail) : null;
+		if (secondFlushed) pair?.other.flushedTlb();
 		makeWhatFirstUseMakes(this.machine);
 		this.otherCpu = otherCpuOf(this.machine, configuration);
 		this.userSpace.begin(this.machine, configuration);
@@ -206,7 +210,6 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		for (const one of this.machine.vm.vcpus) watchFlags(one.kernel, one, this.flagReads);
 		cpu.stackDepth = 0;
 		cpu.observer = this;
-		vcpu.ledger = this;
 		if (witness?.onNode !== undefined) {
 			vcpu.nodeObserver = { onNode: (_v, place) => witness.onNode!(place, this.machine, this.ops) };
 		}
@@ -419,6 +422,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 
 	onGuestExit(): void {
 		this.machine.cpu.guestPhysical.flush();
+		timePasses(this.machine.vcpu);
 		for (const { property, index, ask } of ON_GUEST_EXIT) ask.call(property, this, this.wordsOf(index));
 	}
 

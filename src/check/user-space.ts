@@ -4,14 +4,15 @@
  * - `handover=refused`: what it hands over before the first KVM_RUN is nothing that hardware enters, and it mends that as it learns of
  *   it by KVM_EXIT_FAIL_ENTRY. On VMX an exception whose error code is none comes first (KVM_SET_VCPU_EVENTS; VMfail), and then a
  *   task register that is not busy (KVM_SET_SREGS; entry fails by the guest's state); on SVM CS has both L and D.
+ * - `msrs=own`: SYSCALL is off in the EFER that it hands over (KVM_SET_SREGS), and the guest sets it.
  * - `debugger=steps`: from its first MMIO exit on, or from a signal before that, it has some instructions executed one by one
  *   (KVM_SET_GUEST_DEBUG).
  */
 import { getSregs, setSregs } from "../kvm/api/registers.ts";
 import { kvmSetGuestDebug } from "../kvm/emulate/guest-debug.ts";
 import type { Machine } from "../kvm/api/kvm.ts";
-import { GUESTDBG, KVM_EXIT } from "../kvm/requests.ts";
-import { type Vcpu, loadHere } from "../kvm/vcpu.ts";
+import { GUESTDBG, KVM_EXIT, KVM_REQ } from "../kvm/requests.ts";
+import { type Vcpu, loadHere, makeRequest } from "../kvm/vcpu.ts";
 import { VECTOR } from "../silicon/cpu/fault.ts";
 import { getVcpuEvents, setVcpuEvents } from "../kvm/api/vcpu-events.ts";
 import type { Configuration } from "./configuration.ts";
@@ -19,6 +20,8 @@ import type { Configuration } from "./configuration.ts";
 /** Steps of the debugger's: from the MMIO access to the HLT of the guest (guest/script.ts). */
 const STEPS = 11;
 /** Types of a 64-bit TSS: an available one, and a busy one, which VM entry wants (SDM Vol. 3C, 27.3.1.2). */
+/** EFER.SCE. */
+const SCE = 1n;
 const TSS = { available: 9, busy: 11 } as const;
 
 /** An ioctl of the vCPU's thread. */
@@ -52,8 +55,9 @@ export class UserSpace {
 	private steps = 0;
 
 	/** Before the first KVM_RUN. */
-	begin({ vcpu }: Machine, { handover, debugger: stepping }: Configuration): void {
+	begin({ vcpu }: Machine, { handover, debugger: stepping, msrs }: Configuration): void {
 		this.debugs = stepping === "steps";
+		if (msrs === "own") ioctl(vcpu, (v) => setSregs(v, { ...getSregs(v), efer: v.efer & ~SCE }));
 		if (handover === "valid") return;
 		this.refusals = vcpu.svm === null ? 2 : 1;
 		ioctl(vcpu, (v) => {
@@ -84,15 +88,14 @@ export class UserSpace {
 		return false;
 	}
 
-	private mend({ vcpu, kernel }: Machine): void {
+	private mend({ vcpu }: Machine): void {
 		this.refusals--;
 		if (this.refusals === 0) {
 			ioctl(vcpu, (v) => setSegments(v, true));
-			kernel.vcpuTask.signalPending = false;
 			return;
 		}
-		// The field of the VMCS has the event still. A signal that waits makes KVM take it back (cancel_injection).
+		// The field of the VMCS has the event still. An entry that is given up takes it back (cancel_injection).
 		ioctl(vcpu, (v) => setException(v, false));
-		kernel.vcpuTask.signalPending = true;
+		makeRequest(vcpu, KVM_REQ.UNBLOCK);
 	}
 }

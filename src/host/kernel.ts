@@ -29,14 +29,11 @@ import type { KvmParameters } from "./kvm-parameters.ts";
 import { BEFORE_SWITCH, runPart } from "./shares.ts";
 import type { SharedLine } from "./shared-line.ts";
 import type { OtherCpus } from "./smp.ts";
-import { Task } from "./task.ts";
+import { Task, userPkru } from "./task.ts";
 import { USER_MSRS, UserReturnMsrs, type UserMsrs } from "./user-return.ts";
 
 /** Time of day when the host's cycles stood at 0: 2026-01-01 00:00:00 UTC. */
 export const HOST_BOOT_EPOCH_SECONDS = 1_767_225_600;
-
-/** PKRU of a new task's user space: access to key 0 only (init_pkru_value). */
-export const INIT_PKRU = 0x5555_5554;
 
 const SYM = {
 	kernelFpu: symbol("kernel_fpu_begin"),
@@ -147,7 +144,7 @@ export class Kernel implements HostVectors {
 		if (this.hostPebs) this.perf.globalCtrl = CYCLES_COUNTER;
 		this.mceHandler = options.mceHandler ?? "task-work";
 		this.userStackKey = options.userStackKey ?? 0;
-		this.userPkru = (INIT_PKRU & ~(3 << (2 * this.userStackKey))) >>> 0;
+		this.userPkru = userPkru(this.userStackKey);
 		this.kvm = { nrips: features.nrips, enableApicv: false, haltPollNs: 0, tdpMmu: true, ...options.kvm };
 		this.hrtimers = new HrtimerQueue(cpu);
 		this.guestContext = new GuestContext(cpu, this.rcuData);

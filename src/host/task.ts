@@ -18,6 +18,14 @@ export interface PreemptNotifier {
 	schedIn(): void;
 }
 
+/** PKRU of a new task's user space: access to key 0 only (init_pkru_value). */
+export const INIT_PKRU = 0x5555_5554;
+
+/** The same for a user space whose stacks have a key. @param stackKey 0 to 15 */
+export function userPkru(stackKey: number): number {
+	return (INIT_PKRU & ~(3 << (2 * stackKey))) >>> 0;
+}
+
 export class Task {
 	readonly name: string;
 	/** Image that belongs in the registers while this task runs: its own, or a guest's during KVM_RUN. */

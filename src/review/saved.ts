@@ -3,7 +3,7 @@
  * one tree and under the other, measured as `reenter cost` does, with INVD for exits that the fastpath went back from
  * and CPUID for those that left it.
  */
-import { INIT_PKRU } from "../host/kernel.ts";
+import { INIT_PKRU } from "../host/task.ts";
 import type { Tree } from "../kvm/flow/flow.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { SwapState } from "../kvm/x86/trace-exit.ts";

@@ -1,6 +1,7 @@
 /** A booted kernel on one processor, without KVM. */
 import type { KernelOptions } from "../../src/host/kernel-options.ts";
-import { INIT_PKRU, Kernel } from "../../src/host/kernel.ts";
+import { Kernel } from "../../src/host/kernel.ts";
+import { INIT_PKRU } from "../../src/host/task.ts";
 import { LocalApic } from "../../src/silicon/apic/local-apic.ts";
 import type { Cpu } from "../../src/silicon/cpu/cpu.ts";
 import { symbolName } from "../../src/silicon/cpu/symbols.ts";

@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HostFault, HostInvariant } from "../../src/host/errors.ts";
-import { INIT_PKRU } from "../../src/host/kernel.ts";
 import { HOST_VECTOR } from "../../src/host/idt.ts";
+import { INIT_PKRU } from "../../src/host/task.ts";
 import { writePkru, xsetbv } from "../../src/host/access.ts";
 import { PENDING } from "../../src/silicon/cpu/cpu.ts";
 import * as L from "../../src/silicon/cpu/layout.ts";

@@ -13,7 +13,7 @@ const RFLAGS = { open: 0x202, step: 0x302 } as const;
 /** A vector of a lower class than the timer's. */
 export const LOW_VECTOR = 0x31;
 /** A deadline that does not come by itself, and is not the last one. */
-const EARLIER_DEADLINE = 1n << 39n;
+const EARLIER_DEADLINE = 1n << 35n;
 /** The task priority that holds its class back. */
 const LOW_CLASS = LOW_VECTOR >> 4;
 
@@ -63,10 +63,13 @@ export const sleepUnderPriority = (icr: number): Line[] => [
 ];
 
 /**
- * Task priority by CR8 and by the register of the local APIC, each with an exit behind it, and an interrupt to itself that waits
- * for it to go down again.
+ * Task priority by CR8, and back to what it was by the register of the local APIC; by either with an exit behind it, and an
+ * interrupt to itself that waits for it to go down again.
  */
 export const raisedPriority = (icr: number, tpr: number): Line[] => [
+	set(L.RAX, LOW_CLASS),
+	toCr8,
+	...wrmsr(tpr, 0),
 	set(L.RAX, LOW_CLASS),
 	toCr8,
 	...wrmsr(icr, LOW_VECTOR),

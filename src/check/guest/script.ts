@@ -109,17 +109,24 @@ const PEER_VECTOR = 0x42;
 const LVTT_TSC_DEADLINE = 2 << 17;
 const X2APIC = { tpr: 0x808, eoi: 0x80b, spiv: 0x80f, icr: 0x830, lvtt: 0x832 } as const;
 const SPIV_ENABLED = 0x1ff;
-/** A deadline that does not come by itself, and one so near that VMX's preemption timer starts at 0. */
-const DEADLINE_FAR = 1n << 40n;
+/**
+ * A deadline that does not come by itself, near enough for VMX's preemption timer, which counts 2^37 cycles; and one so near that
+ * it starts at 0.
+ */
+const DEADLINE_FAR = 1n << 36n;
 const DEADLINE_NEAR = SCRIPT_NOW_CYCLES + 8;
 
 const CR4 = { base: 0x220, osxsave: 1 << 18, pke: 1 << 22 } as const;
 const XFEATURE = { sse: 1 << 1, pkru: 1 << 9, xtiledata: 1 << 18 } as const;
 /** XCR0 with x87 and SSE alone: what the guest changes to on the way. */
 const XCR0_SSE = 3;
+/** PKRU that the guest changes to on the way, without an exit, and back: all keys but 0 and 2 denied. */
+const LATER_PKRU = 0x5555_5544;
 /** STIBP and SSBD; bus lock detection on Intel, branch single steps on AMD: what the guest's CPUID offers. */
 const SPEC_CTRL = 6;
 const DEBUGCTL = { vmx: 4, svm: 2 } as const;
+/** EFER of 64-bit mode, and SYSCALL on: user space has handed it over without that. */
+const EFER_WITH_SCE = 0xd01;
 /** DR6 with breakpoint 0 hit. */
 const DR6_HIT = 0xffff_0ff1;
 
@@ -221,9 +228,9 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 	const lines: Line[] = [];
 	const cr4 = CR4.base | (osxsave === true ? CR4.osxsave : 0) | (pke === true ? CR4.pke : 0);
 	if (cr4 !== CR4.base) lines.push(...writeCr(4, cr4));
+	if (pke === true) lines.push(...wrpkru(pkru!));
 	if (osxsave === true) lines.push(...xsetbv(xcr0!), ...xrstor(SSE_GPA, XFEATURE.sse));
 	if (xss !== 0) lines.push(...wrmsr(MSR.IA32_XSS, xss!));
-	if (pke === true) lines.push(...wrpkru(pkru!));
 	if (xrstorPkru === true) lines.push(...xrstor(PKRU_GPA, XFEATURE.pkru));
 	if (xfd === true) {
 		lines.push(...xrstor(TILES_GPA, XFEATURE.xtiledata), ...wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata));
@@ -231,6 +238,7 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 	if (debugRegisters === true) lines.push(...writeDr(0, 0x7000), ...writeDr(7, 0x401));
 	if (msrs === true) {
 		lines.push(
+			...wrmsr(MSR.IA32_EFER, EFER_WITH_SCE),
 			...wrmsr(MSR.IA32_SPEC_CTRL, SPEC_CTRL),
 			...wrmsr(MSR.IA32_DEBUGCTL, vendor === "svm" ? DEBUGCTL.svm : DEBUGCTL.vmx),
 			...wrmsr(MSR.IA32_STAR, 0x0013_0008_0000_0000n),
@@ -238,6 +246,7 @@ function setup(parameters: GuestParameters, vendor: Vendor): Line[] {
 			...wrmsr(MSR.IA32_TSC_AUX, 0x77),
 		);
 	}
+	if (pke === true) lines.push(...wrpkru(LATER_PKRU));
 	lines.push(...writeCr(2, OWN_CR2), set(L.RAX, IDTR_GPA), I.lidt);
 	return lines;
 }
@@ -286,7 +295,7 @@ function cut(stages: readonly Stage[], { exits }: Configuration): readonly Stage
 
 /** Exits of all kinds: those that the fastpath handles, those that KVM handles, and those for user space. */
 function body(
-	{ osxsave, xfd, debugRegisters }: GuestParameters,
+	{ osxsave, xfd, debugRegisters, pke, pkru }: GuestParameters,
 	vendor: "vmx" | "svm",
 	vcpus: number,
 	steps: boolean,
@@ -310,7 +319,12 @@ function body(
 			...names("wrmsr", "timer"),
 		],
 		[
-			[...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []), set(L.RAX, 0), I.cpuid],
+			[
+				...(xfd === true ? xrstor(TILES_GPA, XFEATURE.xtiledata) : []),
+				...(pke === true ? wrpkru(pkru!) : []),
+				set(L.RAX, 0),
+				I.cpuid,
+			],
 			...names("cpuid"),
 		],
 		// In the shadow of STI: MOV DR exits, and is done once more.
@@ -318,6 +332,7 @@ function body(
 		[
 			[
 				...(debugRegisters === true ? [fromDr(6)] : []),
+				...(pke === true ? wrpkru(LATER_PKRU) : []),
 				...outb(PORT_UNCLAIMED, 0x5a),
 				...(xfd === true ? wrmsr(MSR.IA32_XFD, XFEATURE.xtiledata) : []),
 				...(osxsave === true ? xsetbv(XCR0_SSE) : []),

@@ -5,7 +5,7 @@ import { FLAG } from "../../silicon/cpu/rflags.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { EXIT_CODE } from "../../silicon/svm/exit-codes.ts";
-import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { kvmFlushTlb } from "../mmu/flush.ts";
 import { MSR } from "../../silicon/cpu/msr.ts";
 import { DEBUGREG, INTERRUPT_SHADOW } from "../requests.ts";
 import type { Vcpu } from "../vcpu.ts";
@@ -128,7 +128,7 @@ function isNmiMasked(v: Vcpu): boolean {
 export const svmOps: VendorOps = {
 	vcpuCreate,
 	afterSetCpuid,
-	flushTlb: (v) => flushTlb(v.cpu),
+	flushTlb: kvmFlushTlb,
 	handleExit: svmHandleExit,
 	getRip: (v) => v.svm!.vmcb.rip,
 	setRip: (v, rip) => {

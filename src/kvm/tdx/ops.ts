@@ -1,5 +1,5 @@
 /** kvm_x86_ops for TDs (arch/x86/kvm/vmx/tdx.c and the vt_* wrappers of vmx/main.c, v6.18). */
-import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { kvmFlushTlb } from "../mmu/flush.ts";
 import { tdhMngInit } from "../../silicon/tdx/td.ts";
 import { tdhVpInit } from "../../silicon/tdx/tdh-vp-enter.ts";
 import { DEBUGREG } from "../requests.ts";
@@ -44,7 +44,7 @@ export const tdxOps: VendorOps = {
 	vcpuCreate,
 	vcpuMemEncInit: tdxInitVcpuApic,
 	afterSetCpuid: nothing,
-	flushTlb: (v) => flushTlb(v.cpu),
+	flushTlb: kvmFlushTlb,
 	handleExit: tdxHandleExit,
 	getRip: () => 0n,
 	setRip: nothing,

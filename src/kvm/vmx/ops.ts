@@ -6,7 +6,7 @@ import { hasCet } from "../../silicon/cpu/cet.ts";
 import { type CpuidFeatureBit, featureBit } from "../../silicon/cpu/cpuid-features.ts";
 import { VECTOR } from "../../silicon/cpu/fault.ts";
 import { FLAG } from "../../silicon/cpu/rflags.ts";
-import { flushTlb } from "../../silicon/paging/tlb.ts";
+import { kvmFlushTlb } from "../mmu/flush.ts";
 import {
 	CPU_BASED,
 	DEFAULT1,
@@ -365,7 +365,7 @@ const PDPTR_FIELDS = [F.GUEST_PDPTR0, F.GUEST_PDPTR1, F.GUEST_PDPTR2, F.GUEST_PD
 export const vmxOps: VendorOps = {
 	vcpuCreate,
 	afterSetCpuid,
-	flushTlb: (v) => flushTlb(v.cpu),
+	flushTlb: kvmFlushTlb,
 	handleExit: vmxHandleExit,
 	getRip: (v) => vmread(v.cpu, v.vmx!.vmcs, F.GUEST_RIP),
 	setRip: (v, rip) => vmwrite(v.cpu, v.vmx!.vmcs, F.GUEST_RIP, rip),
@@ -390,6 +390,8 @@ export const vmxOps: VendorOps = {
 	setEfer: (v, efer) => {
 		v.efer = efer;
 		updateLongMode(v);
+		// vmx_setup_uret_msrs(): others are loaded now.
+		v.vmx!.guestUretMsrsLoaded = false;
 	},
 	setPdptrs: (v, pdptrs) => {
 		const { vmcs } = v.vmx!;

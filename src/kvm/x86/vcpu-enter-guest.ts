@@ -38,19 +38,15 @@ const syncPirToIrr = (v: Vcpu) => {
 	v.cpu.leave();
 };
 
-/** Requests that this model serves, in the order of the kernel's list. */
+/** Requests that this model serves, in the order of the kernel's list. KVM_REQ_UNBLOCK is vcpu_run()'s, behind a bail-out. */
 function serveRequests(v: Vcpu): void {
 	if (checkRequest(v, KVM_REQ.MIGRATE_TIMER)) v.apic?.timer.migrate();
 	checkRequest(v, KVM_REQ.CLOCK_UPDATE);
 	checkRequest(v, KVM_REQ.LOAD_MMU_PGD);
-	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) {
-		v.vm.ops.flushTlb(v);
-		v.ledger?.flushedTlb();
-	}
+	if (checkRequest(v, KVM_REQ.TLB_FLUSH)) v.vm.ops.flushTlb(v);
 	if (checkRequest(v, KVM_REQ.NMI)) processNmi(v);
 	if (checkRequest(v, KVM_REQ.LOAD_EOI_EXITMAP)) v.vm.ops.loadEoiExitmap?.(v);
 	checkRequest(v, KVM_REQ.OUTSIDE_GUEST_MODE);
-	checkRequest(v, KVM_REQ.UNBLOCK);
 }
 
 /** update_cr8_intercept(): whether the guest's writes of CR8 matter to KVM. */

@@ -4,9 +4,9 @@
  */
 import { FN, lockedIrqsave, runFunction } from "../../host/functions.ts";
 import type { Hrtimer } from "../../host/hrtimer.ts";
-import { INIT_PKRU, type Kernel } from "../../host/kernel.ts";
+import type { Kernel } from "../../host/kernel.ts";
 import { SharedLine } from "../../host/shared-line.ts";
-import { Task } from "../../host/task.ts";
+import { INIT_PKRU, Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import type { Cpu } from "../../silicon/cpu/cpu.ts";

@@ -1,6 +1,6 @@
 /** A thread of the VMM that takes a guest's memory away, again and again: madvise(MADV_DONTNEED) as the MMU notifier sees it. */
-import { INIT_PKRU, type Kernel } from "../../host/kernel.ts";
-import { Task } from "../../host/task.ts";
+import type { Kernel } from "../../host/kernel.ts";
+import { INIT_PKRU, Task } from "../../host/task.ts";
 import { Thread } from "../../host/thread.ts";
 import type { Machine } from "../../kvm/api/kvm.ts";
 import { symbol } from "../../silicon/cpu/symbols.ts";
