@@ -14,6 +14,7 @@ export type StateKind =
 	| "XCR0"
 	| "PKRU"
 	| "XFD"
+	| "FPU registers"
 	| "debug registers"
 	| "DEBUGCTL"
 	| "SPEC_CTRL"
@@ -26,6 +27,8 @@ export type StateKind =
 	| "machine checks"
 	| "SRCU"
 	| "branch predictor"
+	| "steal time"
+	| "exits to user space"
 	| "timer"
 	| "injection"
 	| "requests";

@@ -12,6 +12,9 @@ import { tdInterrupts } from "./td-interrupts.ts";
 import { hostCr3 } from "./host-cr3.ts";
 import { pkruByXrstor, pkruNotSwapped } from "./pkru.ts";
 import { specCtrlInC } from "./spec-ctrl.ts";
+import { fastpathStep } from "./fastpath-step.ts";
+import { fpuReload } from "./fpu-reload.ts";
+import { preemptedMark } from "./preempted-mark.ts";
 import { stiShadow } from "./sti-shadow.ts";
 import { tdxUserReturn } from "./tdx-user-return.ts";
 import { xcr0MachineCheck } from "./xcr0-machine-check.ts";
@@ -41,4 +44,7 @@ export const HISTORY: readonly HistoryCase[] = [
 	fastpathDecode,
 	fastpathPmu,
 	predictorMark,
+	fpuReload,
+	preemptedMark,
+	fastpathStep,
 ];

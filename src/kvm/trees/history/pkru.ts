@@ -31,7 +31,7 @@ export const pkruNotSwapped: HistoryCase = {
 		events: [],
 		configuration: {},
 		property: "host-xstate",
-		tells: [/PKRU is 0xaaaaaaac, not user space's 0x55555554/, /exit_to_user_mode_loop/],
+		tells: [/PKRU is 0x55555544, not user space's 0x55555554/, /exit_to_user_mode_loop/],
 	},
 };
 
