@@ -73,14 +73,28 @@ for (const model of Object.values(MODELS))
 	replaceBlock("docs/costs.md", `costs of ${model.name}`, costTable(model));
 
 // docs/patches.md shows the examples and what commands say of them.
-for (const name of ["patch-2-v1.json", "patch-2-v2.json", "pv-clock.json", "vendor-module.ts"]) {
+for (const name of [
+	"patch-2-v1.json",
+	"patch-2-v2.json",
+	"pv-clock.json",
+	"pkru-if-loaded.json",
+	"vendor-module.ts",
+]) {
 	const text = readFileSync(new URL(`examples/${name}`, root), "utf8");
 	replaceBlock("docs/patches.md", name, `\`\`\`${name.endsWith(".ts") ? "ts" : "jsonc"}\n${text}\`\`\``);
 }
+const { VALUE_NAMES } = await import("../dist/kvm/patch/condition.js");
+replaceBlock("docs/patches.md", "values", `${VALUE_NAMES.map((name) => `\`${name}\``).join(", ")}.`);
 const patchDocs = {
 	diff: ["diff", "--patch", "examples/patch-2-v1.json"],
 	"check v1": ["check", "--patch", "examples/patch-2-v1.json", "--vendor", "tdx"],
 	"check v2": ["check", "--patch", "examples/patch-2-v2.json", "--vendor", "tdx"],
+	"check pkru-if-loaded": [
+		"check",
+		"--patch",
+		"examples/pkru-if-loaded.json",
+		..."--vendor svm --config pkru=host --max-events 1 --context 0".split(" "),
+	],
 	"diff vendor": ["diff", "--patch", "examples/vendor-module.ts", "--vendor", "counting-vmx"],
 };
 for (const [name, words] of Object.entries(patchDocs))

@@ -1,4 +1,5 @@
 /** What the searches of a check found together: the least counterexample of each property, and a verdict with its bounds. */
+import { isSameProgram } from "../kvm/flow/same-program.ts";
 import type { Vendor } from "../silicon/models/model.ts";
 import { OP } from "../silicon/ops.ts";
 import { DEFAULT_CONFIGURATION, type Configuration } from "./configuration.ts";
@@ -46,6 +47,7 @@ export function conclude(options: CheckOptions, done: readonly JobResult[]): Che
 		vendor,
 		...(tree.loadedModule === undefined ? {} : { module: tree.loadedModule }),
 		cpu: model.name,
+		...unchangedFrom(options),
 		verdict: violations.length > 0 ? "violated" : vacuous ? "vacuous" : "holds",
 		violations,
 		findings: of("finding"),
@@ -64,6 +66,12 @@ export function conclude(options: CheckOptions, done: readonly JobResult[]): Che
 			pruned: sum(({ pruned }) => pruned),
 		},
 	};
+}
+
+/** Whether the vendor runs the base's program: a patch of another vendor's flows. */
+function unchangedFrom({ tree, base, vendor }: CheckOptions): Pick<CheckResult, "unchangedFrom"> {
+	if (tree.name === base.name || !isSameProgram({ tree, vendor }, { tree: base, vendor })) return {};
+	return { unchangedFrom: base.name };
 }
 
 // ---- the least of what was found ---------------------------------------------------------------------

@@ -3,12 +3,13 @@ import type { Machine } from "../kvm/api/kvm.ts";
 import type { NodePlace } from "../kvm/flow/compile.ts";
 import { MCG_STATUS_MCIP } from "../host/mce.ts";
 import * as L from "../silicon/cpu/layout.ts";
-import { PENDING } from "../silicon/cpu/cpu.ts";
+import { type Cpu, PENDING } from "../silicon/cpu/cpu.ts";
 import { eventRow } from "./events.ts";
 import type { RunWitness } from "./subject.ts";
 import type { Failure, Injection, TraceLine, WatchedState } from "./types.ts";
 
 const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
+const wide = (cpu: Cpu, field: number) => `0x${cpu.read64(field).toString(16)}`;
 const onOff = (on: boolean) => (on ? "on" : "off");
 
 /** What a trace watches. Rows: name, and how it reads. */
@@ -16,6 +17,19 @@ const WATCHED: readonly (readonly [string, (machine: Machine) => string])[] = [
 	["XCR0", ({ cpu }) => hex(cpu.xcr0)],
 	["XSS", ({ cpu }) => hex(cpu.xss)],
 	["PKRU", ({ cpu }) => hex(cpu.pkru)],
+	["XFD", ({ cpu }) => hex(cpu.xfd)],
+	["XFD_ERR", ({ cpu }) => wide(cpu, L.XFD_ERR)],
+	["DEBUGCTL", ({ cpu }) => wide(cpu, L.DEBUGCTL)],
+	["DR0", ({ cpu }) => wide(cpu, L.DR0)],
+	["DR6", ({ cpu }) => wide(cpu, L.DR6)],
+	["DR7", ({ cpu }) => wide(cpu, L.DR7)],
+	["CR2", ({ cpu }) => wide(cpu, L.CR2)],
+	["SPEC_CTRL", ({ cpu }) => wide(cpu, L.SPEC_CTRL)],
+	["KERNEL_GS_BASE", ({ cpu }) => wide(cpu, L.KERNEL_GS_BASE)],
+	["STAR", ({ cpu }) => wide(cpu, L.STAR)],
+	["LSTAR", ({ cpu }) => wide(cpu, L.LSTAR)],
+	["FMASK", ({ cpu }) => wide(cpu, L.SFMASK)],
+	["TSC_AUX", ({ cpu }) => wide(cpu, L.TSC_AUX)],
 	["IF", ({ cpu }) => onOff(cpu.interruptFlag)],
 	["GIF", ({ cpu }) => onOff(cpu.gif)],
 	["preempt_count", ({ kernel }) => String(kernel.preemptCount)],

@@ -130,6 +130,8 @@ export interface CheckResult {
 	/** The vendor module that was loaded, if it is a patch's. */
 	readonly module?: string;
 	readonly cpu: string;
+	/** The base, if the vendor runs nothing in which the tree differs from it. */
+	readonly unchangedFrom?: string;
 	/** `vacuous`: nothing is violated, and something that must occur did not. */
 	readonly verdict: "holds" | "violated" | "vacuous";
 	/** One for each property that was violated, with the shortest schedule found. */

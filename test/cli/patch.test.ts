@@ -135,6 +135,15 @@ describe("--patch", () => {
 		expect((await run("show vcpu_enter_guest --patch a.json", { "a.json": a })).out).toContain("\n  clgi\n");
 	});
 
+	it("of another vendor's flows is said to change nothing that this one runs", async () => {
+		const check = (vendor: string) =>
+			run(`check --patch p.json --vendor ${vendor} --max-events 0 --config default`, {
+				"p.json": JSON.stringify({ name: "p", edits: [{ remove: "trace_kvm_entry", from: "svm_vcpu_run" }] }),
+			});
+		expect((await check("vmx")).out).toContain("unchanged: vmx runs nothing in which p differs from v6.18");
+		expect((await check("svm")).out).not.toContain("unchanged");
+	});
+
 	it("takes comments and a trailing comma's absence as JSON with comments does", async () => {
 		const text = `// why\n${a}`;
 		expect((await run("diff --patch a.json", { "a.json": text })).code).toBe(0);

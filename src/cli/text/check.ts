@@ -1,8 +1,8 @@
 /** The text of `reenter check`. */
-import type { CheckResult, TraceLine, Violation } from "../../check/types.ts";
+import type { CheckResult, Violation } from "../../check/types.ts";
 import type { Style } from "../style.ts";
-import { untilViolated } from "../formats/states.ts";
 import { VERSION } from "../../check/token.ts";
+import { type ExcerptLine, excerpt } from "./excerpt.ts";
 import { wrap } from "./format.ts";
 
 /** How much of a counterexample is shown. */
@@ -31,6 +31,10 @@ export function checkText(result: CheckResult, style: Style, how: Shown): string
 		lines.push(`  replayed one schedule on guest ${bounds.guest}: ${bounds.exits} VM exits`);
 		return `${lines.join("\n")}\n`;
 	}
+	if (result.unchangedFrom !== undefined)
+		lines.push(
+			`  unchanged: ${result.vendor} runs nothing in which ${result.tree} differs from ${result.unchangedFrom}`,
+		);
 	lines.push(...reachedLines(result, 2), ...boundsLines(result, 2));
 	lines.push(
 		"  not checked: more events in a run, more vCPUs, other configurations and guests (docs/check.md)",
@@ -87,7 +91,9 @@ function violationLines(
 ): string[] {
 	const lines = [style.bad(`${word}: ${violation.property}`), ...wrap(violation.summary, 2), ""];
 	if (seen) lines.push("  in the run above");
-	else for (const line of chooseLines(violation, how)) lines.push(...traceLines(line, style));
+	else
+		for (const line of how.full ? violation.trace : excerpt(violation, how.context))
+			lines.push(...traceLines(line, style));
 	if (violation.callStack.length > 0) lines.push("", "  Call Trace:");
 	for (const name of violation.callStack) lines.push(`   ${name}`);
 	const { minimised, schedule } = violation;
@@ -99,15 +105,9 @@ function violationLines(
 	return lines;
 }
 
-/** From shortly before the first event to the violation. */
-function chooseLines(violation: Violation, { full, context }: Shown): readonly TraceLine[] {
-	if (full) return violation.trace;
-	const lines = untilViolated(violation);
-	const event = lines.findIndex(({ kind }) => kind === "event");
-	return lines.slice(Math.max(0, event - context));
-}
-
-function traceLines(line: TraceLine, style: Style): string[] {
+function traceLines(line: ExcerptLine, style: Style): string[] {
+	if ("leftOut" in line)
+		return [style.dim(`        … ${counted(line.leftOut, "step")} (--full prints them)`)];
 	const at = String(line.at).padStart(5);
 	const changes = line.changes.map((change) => `          ${style.dim(change)}`);
 	if (line.kind === "event") return [style.event(`⚡${at}  ${line.step}`), ...changes];
