@@ -1,5 +1,5 @@
 /** A vCPU that is reported as preempted while KVM emulates for it (commit 6cd88243c7e0, 2022; CVE-2022-39189). */
-import { step } from "../../flow/flow.ts";
+import { step, when } from "../../flow/flow.ts";
 import { insert } from "../../flow/patch.ts";
 import { v618 } from "../base.ts";
 import type { HistoryCase } from "./case.ts";
@@ -21,9 +21,11 @@ export const preemptedMark: HistoryCase = {
 		"Steal time itself is not there: the mark by which KVM decides is looked at when the thread is switched out.",
 	before: patched(v618, "preempted-mark-before", "preemption is reported wherever it takes place", "v5.18", [
 		insert(
-			step("st->preempted = KVM_VCPU_PREEMPTED", (v) => {
-				v.atInstructionBoundary = true;
-			}),
+			when("it has run", (v) => v.lastVmentryCpu >= 0, [
+				step("st->preempted = KVM_VCPU_PREEMPTED", (v) => {
+					v.atInstructionBoundary = true;
+				}),
+			]),
 			"kvm_arch_vcpu_put",
 			{ at: "start" },
 		),
@@ -33,6 +35,6 @@ export const preemptedMark: HistoryCase = {
 		events: ["preempt"],
 		configuration: {},
 		property: "preemption-reported",
-		tells: [/reported as preempted/, /schedule/],
+		tells: [/KVM executes an instruction in its place/, /__vmx_vcpu_run|__svm_vcpu_run|vcpu_enter_guest/],
 	},
 };
