@@ -19,9 +19,9 @@ import type { Configuration } from "./configuration.ts";
 
 /** Steps of the debugger's: from the MMIO access to the HLT of the guest (guest/script.ts). */
 const STEPS = 11;
-/** Types of a 64-bit TSS: an available one, and a busy one, which VM entry wants (SDM Vol. 3C, 27.3.1.2). */
 /** EFER.SCE. */
 const SCE = 1n;
+/** Types of a 64-bit TSS: an available one, and a busy one, which VM entry wants (SDM Vol. 3C, 27.3.1.2). */
 const TSS = { available: 9, busy: 11 } as const;
 
 /** An ioctl of the vCPU's thread. */
