@@ -82,6 +82,8 @@ export const SURVIVORS: readonly SurvivorRow[] = [
 	row("equivalent", "later", /(vmx|tdx)_vcpu_run/, /MCE_DURING_VMENTRY/, "Interrupts stay off between the two places, and the fastpath does nothing for an entry that failed: the series handles it there.", { vendors: ["vmx", "tdx"] }),
 	row("equivalent", "earlier later", /svm_vcpu_run/, /#MC in guest/, "Interrupts are off at all three places, the host's XCR0 is loaded, and the fastpath has nothing for #MC: the series handles it behind.", { vendors: ["svm"], to: /stgi|.*fastpath of vcpu_enter_guest.*/ }),
 	row("performance", "deleted", /vcpu_enter_guest/, /kvm_x86_ops\.handle_exit_irqoff/, "The guest learns less often that its vCPU was preempted.", { vendors: ["svm"] }),
+	row("hole", "deleted", /vmx_vcpu_run/, /vmx_recover_nmi_blocking/, "The check's guests take no NMIs, out of whose handlers IRET might fault.", VMX),
+	row("equivalent", "earlier later", /vmx_vcpu_run/, /vmx_recover_nmi_blocking/, "Interrupts are off in between, and no exit that the fastpath handles comes with interruption information.", VMX),
 	row("equivalent", "twice earlier", /vmx_vcpu_run/, /pt_guest_enter.*/, "The second time it writes what the first has, and nothing between the two places counts.", VMX),
 	row("equivalent", "twice", /vcpu_enter_guest/, /KVM_EXIT_SHUTDOWN/, "It stores the same once more."),
 	row("equivalent", "always never deleted", /vcpu_enter_guest/, /kvm_apic_accept_events|KVM_MP_STATE_INIT_RECEIVED|return 1/, "INIT and SIPI are blocked for a TD's vCPU.", TDX),
