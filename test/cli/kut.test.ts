@@ -63,6 +63,8 @@ describe("reenter kut", () => {
 
 	it.each([
 		[["-j", "0"], /-j "0"/],
+		[["--parallel", "0"], /-j "0"/],
+		[["--jobs", "0"], /-j "0"/],
 		[["--timeout", "x", "gone"], /--timeout "x"/],
 		[["--seed", "x", "gone"], /--seed "x"/],
 		[["--tree", "mine.json"], /--tree "mine.json": kut takes built-in trees/],
@@ -80,8 +82,8 @@ describe("reenter kut", () => {
 		expect([err, code]).toEqual(["reenter: kut/config.mak: want ARCH=i386 or ARCH=x86_64, found arm64\n", 2]);
 	});
 
-	it("prints TAP, and writes JUnit's XML and logs", async () => {
-		const { out, written } = await run("--tap13", "--junit", "out.xml", "--logs", "logs");
+	it.each(["-t", "--tap13", "--tap"])("prints TAP with %s, and writes JUnit's XML and logs", async (tap) => {
+		const { out, written } = await run(tap, "--junit", "out.xml", "--logs", "logs");
 		expect(out).toBe(
 			"TAP version 13\n1..3\nok 1 - good: it & that\nnot ok 2 - bad: this\nok 3 - gone # skip Test file 'kut/x86/gone.flat' not found\n",
 		);

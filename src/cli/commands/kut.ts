@@ -26,10 +26,14 @@ interface KutArguments extends CommonOptions {
 	readonly vendor?: string;
 	readonly group?: string;
 	readonly all?: boolean;
-	readonly parallel: string;
+	readonly parallel?: string;
+	/** As `parallel`. */
+	readonly jobs?: string;
 	readonly list?: boolean;
 	readonly verbose?: boolean;
 	readonly tap13?: boolean;
+	/** As `tap13`. */
+	readonly tap?: boolean;
 	readonly junit?: string;
 	readonly logs?: string;
 	readonly timeout?: string;
@@ -107,7 +111,8 @@ async function kutCommand(
 	options: KutArguments,
 ): Promise<number> {
 	const { io, style } = context;
-	const { tree, tap13 = false } = options;
+	const { tree } = options;
+	const tap = options.tap === true || options.tap13 === true;
 	if (isPatchFile(tree))
 		throw new UsageError(`--tree "${tree}": kut takes built-in trees; reenter trees lists them`);
 	const target = resolveTarget(await resolveTree(io, tree), options.vendor, options.cpu);
@@ -124,7 +129,7 @@ async function kutCommand(
 		seed: wholeNumber("--seed", options.seed, 0),
 		timeoutSeconds: options.timeout === undefined ? null : wholeNumber("--timeout", options.timeout, 1),
 	};
-	const jobs = wholeNumber("-j", options.parallel, 1);
+	const jobs = wholeNumber("-j", options.parallel ?? options.jobs ?? "1", 1);
 	const tests = selectTests(all, selection);
 	if (tests.length === 0) throw new UsageError(`no test is in the group "${options.group}"`);
 	if (options.list === true) {
@@ -140,7 +145,7 @@ async function kutCommand(
 	checkWritable(io, options.junit);
 	if (options.logs !== undefined) makeUserFolder(io, options.logs);
 	const results: KutResult[] = new Array(tests.length);
-	const live = options.json !== true && !tap13 && options.output === undefined;
+	const live = options.json !== true && !tap && options.output === undefined;
 	const line = (at: number) => {
 		const command =
 			options.verbose === true && results[at]!.seconds > 0
@@ -172,7 +177,7 @@ async function kutCommand(
 		emit(
 			io,
 			options,
-			() => (tap13 ? kutTap(results) : results.map((_, at) => line(at)).join("")),
+			() => (tap ? kutTap(results) : results.map((_, at) => line(at)).join("")),
 			() => ({ vendor: target.vendor, cpu: target.model.name, tests: results }),
 		);
 	}
@@ -188,10 +193,12 @@ export function registerKut({ context, command, action }: Registry): void {
 		.option("--vendor <vendor>", "vmx or svm")
 		.option("-g, --group <group>", "only tests of this group")
 		.option("-a, --all", "also tests marked nodefault")
-		.option("-j, --parallel <n>", "tests at a time", "1")
+		.option("-j, --parallel <n>", "tests at a time; default 1")
+		.option("--jobs <n>", "as --parallel")
 		.option("-l, --list", "list the tests")
 		.option("-v, --verbose", "print how run_tests.sh starts each test")
 		.option("-t, --tap13", "print TAP")
+		.option("--tap", "as --tap13")
 		.option("--junit <file>", "write JUnit's XML")
 		.option("--logs <dir>", "write what each test printed, a file a test; made if it is not there")
 		.option("--timeout <seconds>", "for every test, in place of its own")
