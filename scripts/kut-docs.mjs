@@ -88,8 +88,7 @@ nested virtualization, Hyper-V, the PMU and devices that are not there are skipp
 of i386 (see the end). \`access_fep\` needs KVM's forced-emulation prefix, which is off by default in v6.18 and is not there; \`access-reduced-maxphyaddr\`
 wants a module parameter that is off by default too. This page is made by \`node scripts/kut-docs.mjs\`.
 
-Commit cd19eee ran them all, both vendors at once and the page's tests beside them, with timeouts of 600 s of wall time. \`debug\` on vmx,
-which did not end with that commit, is of fd68354, which mends it.
+Commit bc11d1e ran them all, both vendors at once, with timeouts of 600 s of wall time.
 
 \`access\` makes two times 9,338,888 accesses. Alone on the machine it passes within the runner's 90 s: 75 s on vmx and 76 on svm; when the
 machine itself was slower, 86. CPU seconds of the others that take longest, of an earlier build, and their timeouts, which are of wall time:
@@ -105,7 +104,7 @@ ${rows.join("\n")}
 The same tests built by \`./configure --arch=i386\`: 32-bit code with two-level page tables and 4 MiB pages. Not listed: tests of
 x86_64 alone, and what is skipped in both builds. \`reenter kut\` reads the architecture in the build's \`config.mak\`. There are no
 hardware task switches (limits.md): the two tests of them are skipped, and \`smap\` and \`eventinj\` fail where a page fault goes through a
-task gate. Both vendors were run with timeouts of 600 s at commit 4021c33.
+task gate. Both vendors were run with timeouts of 600 s at commit bc11d1e.
 
 | test | vmx | svm | TCG | |
 |---|---|---|---|---|
