@@ -27,7 +27,6 @@ const translators = new WeakMap<Cpu, (cpu: Cpu) => void>();
 export function bootSecond({ vm }: Machine, script: Script, parameters: GuestParameters): boolean {
 	const vcpu = vm.vcpus[1]!;
 	let flushed = false;
-	vcpu.kernel.current = vcpu.kernel.vcpuTask;
 	vcpu.ledger = {
 		wrote: () => {},
 		flushedTlb: () => {

@@ -190,6 +190,7 @@ export class Subject implements OpObserver, PropertyContext, GuestLedger {
 		const { cpu, vcpu } = this.machine;
 		// From its first vcpu_load on, which may drop the CPU's translations.
 		vcpu.ledger = this;
+		for (const one of this.machine.vm.vcpus) one.kernel.current = one.kernel.vcpuTask;
 		applyConfiguration(this.machine, configuration);
 		this.vmm = new Vmm(this.machine, { guestRamBytes: guestRamBytesFor(this.script.image) });
 		this.vmm.load(this.script.image, { parameters: guestParameters(configuration, model, program.vendor) });

@@ -128,6 +128,15 @@ const WORK_FIRST: Change = {
 	],
 };
 
+const BASES_IN_VCPU_LOAD: Change = {
+	edits: [
+		"current_save_fsgs",
+		"WRMSR(guest KERNEL_GS_BASE)",
+		"vmx_set_host_fs_gs",
+		"guest_state_loaded = true",
+	].map((move) => ({ move, from: "vmx_prepare_switch_to_guest", to: "vmx_vcpu_load", at: "end" })),
+};
+
 const FLUSH_AT_ONCE: Change = {
 	edits: [
 		{
@@ -201,5 +210,9 @@ describe("a change that leaves nothing out violates nothing", () => {
 		["the same of two vCPUs", FLUSH_AT_ONCE, "vmx", "vcpus=2"],
 	] as const)("%s", (_what, change, vendor, configuration) => {
 		expect(failures(change, vendor, configuration)).toEqual([]);
+	});
+
+	it("vcpu_load switches the bases, and a switch comes before it", () => {
+		expect(failures(BASES_IN_VCPU_LOAD, "vmx", "vcpus=2", [{ event: "tick", at: 1 }])).toEqual([]);
 	});
 });
