@@ -6,6 +6,10 @@ import { F, O } from "../../silicon/vmx/fields.ts";
 import { vmwrite32, vmwriteNumber } from "../../silicon/vmx/vmcs.ts";
 import type { Vcpu } from "../vcpu.ts";
 
+/** Places of the controls in a VMCS: names would be looked up in a hash table at each entry. */
+const ENTRY_CONTROLS = O.VM_ENTRY_CONTROLS >> 2;
+const EXIT_CONTROLS = O.VM_EXIT_CONTROLS >> 2;
+
 /**
  * atomic_switch_perf_msrs(): what counts on the host and excludes guests is off between VM entry and VM exit. With PEBS the MSR
  * areas of entry and exit switch the rest of it, and PEBS itself is off before.
@@ -15,24 +19,22 @@ export function atomicSwitchPerfMsrs(v: Vcpu): void {
 	const { vmcs } = v.vmx!;
 	const { globalCtrl } = kernel.perf;
 	if (kernel.hostPebs) runFunction(cpu, FN.intel_guest_get_msrs);
-	if (globalCtrl !== 0) {
+	const on = globalCtrl !== 0;
+	if (on) {
 		// Guests have no counters: nothing counts there.
 		vmwrite32(cpu, vmcs, F.GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 		vmwriteNumber(cpu, vmcs, F.HOST_IA32_PERF_GLOBAL_CTRL, globalCtrl);
 	}
-	switchControl(v, "VM_ENTRY_CONTROLS", ENTRY_CONTROL.loadPerfGlobalCtrl, globalCtrl !== 0);
-	switchControl(v, "VM_EXIT_CONTROLS", EXIT_CONTROL.loadPerfGlobalCtrl, globalCtrl !== 0);
+	// The two are set and cleared together. KVM knows what is in the fields, and writes them only if that changes.
+	if (((vmcs.u32[ENTRY_CONTROLS]! & ENTRY_CONTROL.loadPerfGlobalCtrl) !== 0) !== on) toggleControls(v);
 	if (kernel.hostPebs) cpu.op(OP.wrmsr);
 }
 
-/** vm_entry_controls_setbit() and the like: KVM knows what is in the field, and writes it only if it changes. */
-function switchControl(
-	v: Vcpu,
-	field: "VM_ENTRY_CONTROLS" | "VM_EXIT_CONTROLS",
-	bit: number,
-	on: boolean,
-): void {
-	const { vmcs } = v.vmx!;
-	const controls = vmcs.u32[O[field] >> 2]!;
-	if (((controls & bit) !== 0) !== on) vmwrite32(v.cpu, vmcs, F[field], (controls ^ bit) >>> 0);
+/** vm_entry_controls_setbit() and vm_exit_controls_setbit(), and the same with clearbit. */
+function toggleControls({ cpu, vmx }: Vcpu): void {
+	const { vmcs } = vmx!;
+	const entry = vmcs.u32[ENTRY_CONTROLS]! ^ ENTRY_CONTROL.loadPerfGlobalCtrl;
+	const exit = vmcs.u32[EXIT_CONTROLS]! ^ EXIT_CONTROL.loadPerfGlobalCtrl;
+	vmwrite32(cpu, vmcs, F.VM_ENTRY_CONTROLS, entry >>> 0);
+	vmwrite32(cpu, vmcs, F.VM_EXIT_CONTROLS, exit >>> 0);
 }
