@@ -1,7 +1,6 @@
 /** XCR0, and a machine check whose handler sleeps (commit 1811d979c716, 2019). */
 import type { Node } from "../../flow/flow.ts";
 import { type Edit, applyPatches, insert, move } from "../../flow/patch.ts";
-import { MC_ON_ENTRY } from "../../vmx/machine-check.ts";
 import { v618 } from "../base.ts";
 import { SERIES } from "../series.ts";
 import type { HistoryCase } from "./case.ts";
@@ -34,7 +33,7 @@ const after = applyPatches(
 		{
 			title: "vmx_complete_atomic_exit()",
 			source: "v5.0",
-			edits: [move("EXCEPTION_NMI: #MC", "vmx_handle_exit_irqoff", "vmx_vcpu_run", { before: MC_ON_ENTRY })],
+			edits: [move("EXCEPTION_NMI: #MC", "vmx_handle_exit_irqoff", "vmx_vcpu_run", { after: "launched = true" })],
 		},
 		{ title: "hw_breakpoint_restore() before #MC is handled", source: "", edits: breakpointsBack },
 	],
