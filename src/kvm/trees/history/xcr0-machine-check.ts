@@ -33,7 +33,9 @@ const after = applyPatches(
 		{
 			title: "vmx_complete_atomic_exit()",
 			source: "v5.0",
-			edits: [move("EXCEPTION_NMI: #MC", "vmx_handle_exit_irqoff", "vmx_vcpu_run", { after: "launched = true" })],
+			edits: [
+				move("EXCEPTION_NMI: #MC", "vmx_handle_exit_irqoff", "vmx_vcpu_run", { after: "launched = true" }),
+			],
 		},
 		{ title: "hw_breakpoint_restore() before #MC is handled", source: "", edits: breakpointsBack },
 	],
