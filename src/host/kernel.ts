@@ -75,6 +75,7 @@ export class Kernel implements HostVectors {
 	userMsrs: UserMsrs = USER_MSRS;
 	/** GS base in the kernel: where this CPU's data is. */
 	gsBase = KERNEL_GS_BASE;
+	/** What perf has on, on this CPU. */
 	perf: PerfCpu;
 	/** x86_spec_ctrl_current, per CPU. */
 	specCtrl = 0;
